@@ -1,0 +1,84 @@
+"""The embedded AWS records what was called, and the fixtures run real playbooks against it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from ansible_collections.algo.trading.tests.integration.conftest import Aws, Playbook
+
+
+@pytest.fixture
+def buckets(tmp_path: Path) -> Path:
+    play = tmp_path / "play.yml"
+    play.write_text(
+        """
+- hosts: localhost
+  gather_facts: false
+  tasks:
+    - name: Make a bucket
+      amazon.aws.s3_bucket:
+        name: algo-fixture
+        endpoint_url: "{{ algo_endpoint_url }}"
+        region: us-east-1
+"""
+    )
+    return play
+
+
+def test_a_playbook_reaches_the_embedded_aws_and_its_calls_are_recorded(
+    fresh_aws: Aws, playbook: Playbook, buckets: Path
+) -> None:
+    first = playbook("-i", "localhost,", "-c", "local", buckets, check=True, env={"ANSIBLE_STDOUT_CALLBACK": "default"})
+    assert first.total("changed") == 1
+    assert fresh_aws.count(write=True)["s3:CreateBucket"] == 1
+    assert [b["Name"] for b in fresh_aws.client("s3").list_buckets()["Buckets"]] == ["algo-fixture"]
+
+    fresh_aws.forget_calls()
+    again = playbook("-i", "localhost,", "-c", "local", buckets, check=True, env={"ANSIBLE_STDOUT_CALLBACK": "default"})
+    assert again.total("changed") == 0
+    assert fresh_aws.calls(write=True) == []
+    assert fresh_aws.calls()
+
+
+def test_a_reset_empties_the_account_and_the_record(aws: Aws) -> None:
+    aws.client("s3").create_bucket(Bucket="algo-reset")
+    aws.reset()
+    assert aws.calls() == []
+    assert aws.client("s3").list_buckets()["Buckets"] == []
+
+
+def test_operations_are_named_for_every_protocol(fresh_aws: Aws) -> None:
+    s3 = fresh_aws.client("s3")
+    s3.create_bucket(Bucket="algo-names")
+    s3.put_bucket_versioning(Bucket="algo-names", VersioningConfiguration={"Status": "Enabled"})
+    s3.put_object(Bucket="algo-names", Key="models/a b", Body=b"x")
+    s3.copy_object(Bucket="algo-names", Key="copy", CopySource="algo-names/models/a b")
+    s3.list_objects_v2(Bucket="algo-names")
+    fresh_aws.client("ec2").describe_vpcs()
+    fresh_aws.client("cloudwatch").describe_alarms()
+    fresh_aws.client("scheduler").create_schedule_group(Name="algo")
+    fresh_aws.client("resourcegroupstaggingapi").get_resources()
+    assert dict(fresh_aws.count(write=True)) == {
+        "s3:CreateBucket": 1,
+        "s3:PutBucketVersioning": 1,
+        "s3:PutObject": 1,
+        "s3:CopyObject": 1,
+        "scheduler:CreateScheduleGroup": 1,
+    }
+    assert set(fresh_aws.count(write=False)) == {
+        "s3:ListObjectsV2",
+        "ec2:DescribeVpcs",
+        "cloudwatch:DescribeAlarms",
+        "resourcegroupstaggingapi:GetResources",
+    }
+
+
+def test_a_dry_run_is_no_write(fresh_aws: Aws) -> None:
+    ec2 = fresh_aws.client("ec2")
+    with pytest.raises(Exception, match="DryRunOperation"):
+        ec2.run_instances(ImageId="ami-03cf127a", MinCount=1, MaxCount=1, DryRun=True)
+    assert fresh_aws.calls(write=True) == []

@@ -1,0 +1,169 @@
+"""The embedded AWS itself: moto's server on the loopback interface, with a record of every API call.
+
+    GET    /_algo/calls     what was called, as JSON
+    DELETE /_algo/calls     forget it
+    GET    /_algo/ping      who answers here: {"server": "algo.trading", "token": …, "pid": …}
+
+moto's own control API (`/moto-api/reset` and others) is there as well. State lives in this process's memory:
+when it ends, the account is empty again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+HOST = "127.0.0.1"
+# Calls that wait by design; everything else goes one at a time, because moto's tables are not safe to share.
+_WAITING = frozenset({"ReceiveMessage", "Invoke"})
+_REMEMBERED = 200_000
+
+
+def _settings(state: Path) -> None:
+    """moto reads these when it is imported."""
+    os.environ.setdefault("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")  # roles attach AmazonSSMManagedInstanceCore
+    os.environ.setdefault("MOTO_LAMBDA_DATA_DIR", str(state / "lambda"))  # else below the machine's /tmp
+    os.environ.setdefault("MOTO_ALLOW_NONEXISTENT_REGION", "false")
+    # moto itself asks boto3 for names now and then; it must never look for, or find, somebody's real account.
+    os.environ.update(
+        AWS_ACCESS_KEY_ID="testing",
+        AWS_SECRET_ACCESS_KEY="testing",  # noqa: S106 - plainly no secret
+        AWS_CONFIG_FILE=os.devnull,
+        AWS_SHARED_CREDENTIALS_FILE=os.devnull,
+        AWS_EC2_METADATA_DISABLED="true",
+    )
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_CA_BUNDLE"):
+        os.environ.pop(name, None)
+
+
+class Recorder:
+    """WSGI middleware: notes each API call, and lets moto see one request at a time."""
+
+    def __init__(self, app: Callable[..., Iterable[bytes]], token: str, log: Callable[[str], None]) -> None:
+        self._app = app
+        self._token = token
+        self._log = log
+        self._one_at_a_time = threading.Lock()
+        self._calls: deque[dict[str, Any]] = deque(maxlen=_REMEMBERED)
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "")
+        if path.startswith("/_algo/"):
+            return self._own(environ, path, start_response)
+        if path.startswith("/moto-api"):
+            with self._one_at_a_time:
+                return list(self._app(environ, start_response))
+        return self._recorded(environ, start_response)
+
+    def _own(self, environ: dict[str, Any], path: str, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        answer: Any = {"server": "algo.trading", "token": self._token, "pid": os.getpid()}
+        status = "200 OK"
+        if path == "/_algo/calls":
+            answer = list(self._calls)
+            if environ.get("REQUEST_METHOD") == "DELETE":
+                self._calls.clear()
+        elif path != "/_algo/ping":
+            status, answer = "404 Not Found", {"error": f"nothing at {path}"}
+        body = json.dumps(answer).encode()
+        start_response(status, [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
+        return [body]
+
+    def _recorded(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        import aws_calls
+
+        body = self._body(environ)
+        access_key, region, service = aws_calls.credential_scope(environ)
+        name = aws_calls.operation(service or "s3", environ, body)
+        call = {
+            "service": service,
+            "operation": name,
+            "write": aws_calls.is_write(service, name, body),
+            "region": region,
+            "access_key": access_key,
+            "status": 0,
+        }
+
+        def note(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            call["status"] = int(status.split()[0])
+            return start_response(status, headers, exc_info) if exc_info else start_response(status, headers)
+
+        began = time.monotonic()
+        self._calls.append(call)
+        with contextlib.nullcontext() if name in _WAITING else self._one_at_a_time:
+            chunks = list(self._app(environ, note))
+        self._log(f"{service or '-'}:{name} {call['status']} {1000 * (time.monotonic() - began):.0f} ms")
+        return chunks
+
+    @staticmethod
+    def _body(environ: dict[str, Any]) -> bytes:
+        """Reads the body once and puts it back for moto."""
+        if "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower():
+            body = environ["wsgi.input"].read()
+        else:
+            body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        environ["wsgi.input"] = io.BytesIO(body)
+        return bytes(body)
+
+
+def _end_with_parent() -> None:
+    """A server that a test started must not outlive it, however the test ends: our standard input closes then."""
+
+    def wait() -> None:
+        while os.read(0, 4096):
+            pass
+        os._exit(0)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
+    parser.add_argument("--state", type=Path, required=True, help="directory for what the server writes")
+    parser.add_argument("--token", default="", help="told to whoever asks /_algo/ping")
+    parser.add_argument("--with-parent", action="store_true", help="end when standard input closes")
+    args = parser.parse_args(argv)
+
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    signal.signal(signal.SIGINT, lambda *_: os._exit(0))
+    _settings(args.state)
+
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+    from werkzeug.serving import make_server
+
+    class Handler(MotoRequestHandler):
+        # Werkzeug writes head and body apart; with Nagle's algorithm each answer would cost 40 ms.
+        disable_nagle_algorithm = True
+
+        def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+            pass
+
+    def log(line: str) -> None:
+        print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
+
+    app = Recorder(DomainDispatcherApplication(create_backend_app), args.token, log)
+    try:
+        server = make_server(HOST, args.port, app, threaded=True, request_handler=Handler)
+    except SystemExit:  # Werkzeug's way to say that the port is taken
+        return 98
+    os.environ["MOTO_PORT"] = str(server.port)
+    if args.with_parent:
+        _end_with_parent()
+    print(json.dumps({"port": server.port, "pid": os.getpid()}), flush=True)
+    server.serve_forever()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
