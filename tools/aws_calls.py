@@ -44,7 +44,8 @@ def operation(service: str, environ: Mapping[str, Any], body: bytes) -> str:
     target = environ.get("HTTP_X_AMZ_TARGET", "")
     if target:
         return str(target).rsplit(".", 1)[-1]
-    path = str(environ.get("PATH_INFO", "/"))
+    # PATH_INFO is decoded: a slash within an ARN could not be told from one between two parts of the path.
+    path = str(environ.get("RAW_URI") or environ.get("PATH_INFO", "/")).partition("?")[0]
     cbor = _CBOR_PATH.match(path)
     if cbor:
         return cbor.group(1)
