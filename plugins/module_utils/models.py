@@ -1,0 +1,239 @@
+# Copyright: the algo.trading authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Models in a bucket: what a key means, and a listing that costs pages by model rather than by object.
+
+How a listing stays cheap. Objects are read flat, in key order. Where a page ends inside a model of which a whole
+page's worth (1000 objects) has been seen, the next page starts behind that model. So every page starts where the
+flat listing's page would have started, or further on, and there are never more pages than in a flat listing.
+
+What the version of such a large model rests on. What was skipped was not seen, so somebody else has to vouch for
+it: `manifest.json`, which the publisher uploads last and which names every file with its digest. The version of a
+large model is the digest of its first 1000 objects and of its manifest. It depends on nothing else, so that it does
+not move when neighbours shift the page boundaries. Without a manifest the model is marked `partial`.
+Models of fewer than 1000 objects are always read whole, with or without a manifest.
+
+Plain Python without Ansible or boto3: the lookup and the trading_server Lambda share it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import typing as t
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
+
+from . import _model_listing as listing
+from .errors import InvalidInput
+
+DEFAULT_PREFIX = "models/"
+DEFAULT_PATTERN = (
+    r"models/(?P<type>[A-Za-z0-9][A-Za-z0-9._+=@-]*)/(?P<symbol>[A-Za-z0-9][A-Za-z0-9._+=@-]*)/"
+    r"(?P<model>[A-Za-z0-9][A-Za-z0-9._+=@-]*)-outer_(?P<outer>0|[1-9][0-9]*)_inner_(?P<inner>0|[1-9][0-9]*)"
+)
+MANIFEST = listing.MANIFEST
+GROUPS = ("type", "symbol", "model", "outer", "inner")
+FILTERS = ("type", "symbol", "model")
+
+# A model is a folder, or one file with an extension, or one file without.
+_ARTIFACT = r"(?P<_rest>/.*|\.[^/]+)?"
+
+Status = t.Literal["published", "publishing", "partial"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """One model artifact. `name` is its identity within the bucket, `version` what it holds."""
+
+    key: str
+    name: str
+    type: str
+    symbol: str
+    model: str
+    outer: int
+    inner: int
+    bucket: str
+    uri: str
+    version: str
+    size: int
+    objects: int
+    last_modified: str
+    status: Status = "published"
+
+    def as_dict(self) -> dict[str, t.Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, t.Any]) -> Model:
+        """The model of a dictionary as `as_dict` gives it; what else stands in it is left aside."""
+        fields = {field.name: values[field.name] for field in dataclasses.fields(cls) if field.name in values}
+        try:
+            return cls(**{**fields, "outer": int(fields["outer"]), "inner": int(fields["inner"])})
+        except (KeyError, TypeError, ValueError) as exc:
+            raise InvalidInput(
+                f"This is no model as algo.trading.s3_models returns it: {dict(values)!r} ({exc})",
+                remedy="Pass the lookup's entries on as they are",
+            ) from exc
+
+
+class InvalidKey(t.NamedTuple):
+    """A key under the prefix that is no part of any model."""
+
+    key: str
+    reason: str
+
+
+class Listing(t.NamedTuple):
+    models: list[Model]
+    invalid: list[InvalidKey]
+
+
+def compile_pattern(pattern: str) -> re.Pattern[str]:
+    """The pattern of a model's name, made to match whole object keys."""
+    try:
+        compiled = re.compile(f"(?:{pattern}){_ARTIFACT}", re.DOTALL)
+    except re.error as exc:
+        raise InvalidInput(
+            f"The pattern {pattern!r} is no regular expression: {exc}", remedy="Correct the option pattern"
+        ) from exc
+    if missing := [group for group in GROUPS if group not in compiled.groupindex]:
+        raise InvalidInput(
+            f"The pattern {pattern!r} lacks the named group(s) {', '.join(missing)}",
+            remedy=f"Name all of {', '.join(GROUPS)} in it, as in the default {DEFAULT_PATTERN!r}",
+        )
+    return compiled
+
+
+def list_models(
+    s3: t.Any,
+    bucket: str,
+    prefix: str = DEFAULT_PREFIX,
+    pattern: str = DEFAULT_PATTERN,
+    filters: Mapping[str, Collection[str]] | None = None,
+    *,
+    exact: bool = False,
+    require_manifest: bool = False,
+    region: str | None = None,
+) -> Listing:
+    """List the models of a bucket, in the order of their keys, and the keys that belong to none.
+
+    `filters` allows values for type, symbol and model; an absent or empty one allows all.
+    `exact` reads large models whole, whatever it costs. `require_manifest` marks a folder without one `publishing`.
+    With `region`, a bucket that says it lives elsewhere is an error.
+    """
+    allowed = {name: frozenset(values) for name, values in (filters or {}).items() if values}
+    if unknown := sorted(set(allowed) - set(FILTERS)):
+        raise InvalidInput(f"There is no filter by {', '.join(unknown)}", remedy=f"Filter by {', '.join(FILTERS)}")
+    matcher = compile_pattern(pattern)
+    if pattern == DEFAULT_PATTERN and prefix == DEFAULT_PREFIX:
+        prefix = _narrow(prefix, allowed)
+
+    models: dict[str, Model] = {}
+    invalid: list[InvalidKey] = []
+    for group in listing.groups(s3, bucket, prefix, lambda key: _artifact(matcher, key), exact=exact, region=region):
+        found = matcher.fullmatch(group.member)
+        if found is None:
+            if not listing.is_placeholder(group.member, group.size):
+                invalid.append(InvalidKey(group.member, "does not match the pattern"))
+            continue
+        values = found.groupdict()
+        if any(values[name] not in wanted for name, wanted in allowed.items()):
+            continue
+        if not group.entries:
+            invalid.append(InvalidKey(group.member, "is a model's folder without a file in it"))
+            continue
+        model = _model(s3, bucket, group, values, exact=exact, require_manifest=require_manifest)
+        if twin := models.get(model.name):
+            raise InvalidInput(
+                f"The bucket {bucket} holds two artifacts of the model {model.name}: {twin.uri} and {model.uri}",
+                remedy="Remove one of them, or narrow the pattern to one form",
+            )
+        models[model.name] = model
+    return Listing(list(models.values()), invalid)
+
+
+def _narrow(prefix: str, allowed: Mapping[str, Collection[str]]) -> str:
+    """Ask S3 only for what the filters allow, where that is a single folder."""
+    for name in ("type", "symbol"):
+        if len(allowed.get(name, ())) != 1:
+            return prefix
+        prefix += f"{next(iter(allowed[name]))}/"
+    return prefix
+
+
+def _artifact(matcher: re.Pattern[str], key: str) -> str | None:
+    """The folder (with its slash) or the single file that this key belongs to; None if to no model."""
+    found = matcher.fullmatch(key)
+    if found is None:
+        return None
+    rest = found["_rest"] or ""
+    return key[: found.start("_rest") + 1] if rest.startswith("/") else key
+
+
+def _model(
+    s3: t.Any,
+    bucket: str,
+    group: listing.Group,
+    values: Mapping[str, str],
+    *,
+    exact: bool,
+    require_manifest: bool,
+) -> Model:
+    entries = group.entries
+    size, objects = sum(entry.size for entry in entries), len(entries)
+    newest = max(entry.modified for entry in entries)
+    manifest = next((entry.modified for entry in entries if entry.path == MANIFEST), None)
+    status: Status = "published"
+    evidence = [(entry.path, entry.etag, entry.size) for entry in entries]
+    if group.large and not exact:
+        status = "partial"
+        if read := listing.read_manifest(s3, bucket, group):
+            evidence.append((f"/{MANIFEST}", read.etag, read.size))
+            size, objects, manifest, status = read.total_size, read.total_objects, read.modified, "published"
+    unfinished = newest > manifest if manifest else require_manifest and group.folder
+    if unfinished:
+        status = "publishing"
+    return Model(
+        key=group.artifact.rstrip("/"),
+        name=f"{values['type']}/{values['symbol']}/{values['model']}-outer_{values['outer']}_inner_{values['inner']}",
+        type=values["type"],
+        symbol=values["symbol"],
+        model=values["model"],
+        outer=_fold(values, "outer", group),
+        inner=_fold(values, "inner", group),
+        bucket=bucket,
+        uri=f"s3://{bucket}/{group.artifact}",
+        version=listing.digest(evidence),
+        size=size,
+        objects=objects,
+        last_modified=_iso(max(newest, manifest or newest)),
+        status=status,
+    )
+
+
+def _fold(values: Mapping[str, str], name: str, group: listing.Group) -> int:
+    try:
+        return int(values[name])
+    except (TypeError, ValueError) as exc:
+        raise InvalidInput(
+            f"The pattern took {values[name]!r} for the {name} fold of {group.member}",
+            remedy=f"Let the group {name} match digits only",
+        ) from exc
+
+
+def _iso(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+__all__ = (
+    "DEFAULT_PATTERN",
+    "DEFAULT_PREFIX",
+    "FILTERS",
+    "MANIFEST",
+    "InvalidKey",
+    "Listing",
+    "Model",
+    "compile_pattern",
+    "list_models",
+)
