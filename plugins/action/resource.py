@@ -1,0 +1,172 @@
+# Copyright: the algo.trading authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The controller's side of ``algo.trading.resource``; its documentation stands beside it in ``plugins/modules``."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+from ansible_collections.algo.trading.plugins.module_utils.resources import (
+    TYPES,
+    UNKNOWN,
+    Decision,
+    ResourceType,
+    Scope,
+    decide,
+)
+
+display = Display()
+
+_RETRIES = 12
+_RETRY_SECONDS = 5
+
+
+class ActionModule(ActionBase):
+    _supports_check_mode = True
+    _supports_diff = True
+    TRANSFERS_FILES = False
+    _VALID_ARGS = frozenset({"module", "name", "settings", "state", "component", "once"})
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        super().run(tmp, task_vars)
+        variables = task_vars or {}
+        _checks, task = self.validate_argument_spec(
+            argument_spec={
+                "module": {"type": "str", "required": True, "choices": sorted(TYPES)},
+                "name": {"type": "str", "required": True},
+                "settings": {"type": "dict", "default": {}},
+                "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+                "component": {"type": "str"},
+                "once": {"type": "dict", "default": {}},
+            }
+        )
+        if "algo_state" not in variables:
+            raise AnsibleActionFail(
+                f"What environment {variables.get('algo_environment')} consists of was not read before this task. "
+                "Run it through site.yml or one of playbooks/*.yml, which do so first."
+            )
+        kind = TYPES[task["module"]]
+        component = task["component"] or self._component()
+        scope = Scope(variables["algo_project"], variables["algo_environment"])
+        found = variables["algo_state"].get(kind.module, {}).get(task["name"])
+        wanted = self._wanted(kind, task, scope, component, variables) if task["state"] == "present" else None
+        decision = decide(kind, wanted, found)
+
+        answer = self._answer(kind, task["name"], component, decision)
+        if decision.action == "refuse":
+            answer |= {
+                "failed": True,
+                "msg": f"{kind.title} {task['name']}: {'; '.join(decision.reasons)}. Nothing was done to it. Set it back, "
+                "or remove or rename the one that exists, then run again.",
+            }
+        elif not decision.changes or self._task.check_mode:
+            answer["resource"] = self._attributes(kind, decision, found)
+        else:
+            answer["resource"] = self._act(kind, task, decision, wanted, found, variables)
+        return answer
+
+    def _component(self) -> str:
+        role = self._task._role
+        if role is None:
+            raise AnsibleActionFail("Outside of a role, `component` has to be given.")
+        return str(role.get_name(include_role_fqcn=False)).removeprefix("aws_")
+
+    @staticmethod
+    def _wanted(
+        kind: ResourceType, task: dict[str, Any], scope: Scope, component: str, variables: dict[str, Any]
+    ) -> dict[str, Any]:
+        wanted = dict(task["settings"])
+        if kind.named_by:
+            wanted[kind.named_by] = task["name"]
+        if kind.tagged:
+            wanted["tags"] = {
+                **(variables.get("algo_tags") or {}),
+                **(wanted.get("tags") or {}),
+                **scope.tags(component),
+                "Name": task["name"],
+            }
+        return wanted
+
+    def _answer(self, kind: ResourceType, name: str, component: str, decision: Decision) -> dict[str, Any]:
+        line = {
+            "action": decision.action,
+            "type": kind.title,
+            "name": name,
+            "component": component,
+            "reasons": list(decision.reasons),
+        }
+        answer: dict[str, Any] = {
+            "changed": decision.changes,
+            "action": decision.action,
+            "reasons": list(decision.reasons),
+            "plan": [line],
+            "resource": {},
+        }
+        if decision.changes and self._task.diff:
+            header = f"{kind.title} {name}"
+            answer["diff"] = {
+                "before": decision.before,
+                "after": decision.after,
+                "before_header": header,
+                "after_header": header,
+            }
+        return answer
+
+    @staticmethod
+    def _attributes(kind: ResourceType, decision: Decision, found: dict[str, Any] | None) -> dict[str, Any]:
+        if decision.action == "delete":
+            return {}
+        if found is not None and found["ours"] and decision.action != "replace":
+            return dict(found["attributes"])
+        return dict.fromkeys(kind.gives, UNKNOWN) if decision.changes else {}
+
+    def _act(
+        self,
+        kind: ResourceType,
+        task: dict[str, Any],
+        decision: Decision,
+        wanted: dict[str, Any] | None,
+        found: dict[str, Any] | None,
+        variables: dict[str, Any],
+    ) -> dict[str, Any]:
+        if decision.action in {"delete", "replace"} and found is not None:
+            named = {kind.named_by: task["name"]} if kind.named_by else {}
+            self._call(kind, {**named, **kind.absent(found), "state": "absent"}, variables)
+            found = None
+        if wanted is None:
+            return {}
+        first = task["once"] if found is None else {}
+        arguments = {**wanted, **first, **kind.extra(wanted, found), "state": "present"}
+        if UNKNOWN in json.dumps(arguments, default=str):
+            raise AnsibleActionFail(
+                f"{kind.title} {task['name']} depends on something that was planned but not made. Run the whole site.yml."
+            )
+        result = self._call(kind, arguments, variables)
+        made = {name: value for name, value in kind.attributes(result, arguments).items() if value is not None}
+        return {**(found["attributes"] if found else {}), **made}
+
+    def _call(self, kind: ResourceType, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+        """Run the module that makes the change, waiting out what AWS has not yet spread to all of its parts."""
+        connection = dict(variables.get("algo_aws_connection") or {})
+        if not kind.takes_region:
+            connection.pop("region", None)
+        for attempt in range(1, _RETRIES + 1):
+            result = self._execute_module(
+                module_name=kind.module, module_args={**connection, **arguments}, task_vars=variables
+            )
+            if not result.get("failed"):
+                return result
+            message = str(result.get("msg") or result.get("module_stderr") or result)
+            if attempt == _RETRIES or not any(part in message for part in kind.retry):
+                raise AnsibleActionFail(f"{kind.title}: {message}", result={"module": kind.module})
+            display.display(f"… {kind.title}: not accepted yet, trying again ({attempt} of {_RETRIES})")
+            time.sleep(_RETRY_SECONDS)
+        raise AssertionError("unreachable")

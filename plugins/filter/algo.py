@@ -1,0 +1,46 @@
+# Copyright: the algo.trading authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.algo.trading.plugins.module_utils import subnets as _subnets
+from ansible_collections.algo.trading.plugins.module_utils.resources import teardown_order
+
+
+def subnet_plan(cidr: str, zones: Sequence[str]) -> list[dict[str, str]]:
+    try:
+        return _subnets.subnet_plan(cidr, zones)
+    except ValueError as error:
+        raise AnsibleFilterError(f"aws_network_cidr: {error}.") from error
+
+
+def network_ids(state: dict[str, Any], name: str) -> dict[str, Any]:
+    """What the network role hands to the other components, from what was read."""
+
+    def ours(module: str) -> dict[str, dict[str, Any]]:
+        return {key: thing for key, thing in state.get(module, {}).items() if thing["ours"]}
+
+    vpc = ours("amazon.aws.ec2_vpc_net").get(name)
+    found = {key: thing["attributes"] for key, thing in ours("amazon.aws.ec2_vpc_subnet").items()}
+    zones = [thing["attributes"]["id"] for thing in ours("amazon.aws.route53_zone").values()]
+    return {
+        "vpc_id": vpc["attributes"]["id"] if vpc else None,
+        "vpc_cidr": vpc["attributes"]["cidr"] if vpc else None,
+        "private_subnet_ids": [found[key]["id"] for key in sorted(found) if "-private-" in key],
+        "public_subnet_ids": [found[key]["id"] for key in sorted(found) if "-public-" in key],
+        "security_group_ids": {
+            key: thing["attributes"]["id"] for key, thing in ours("amazon.aws.ec2_security_group").items()
+        },
+        "zone_id": zones[0] if zones else None,
+    }
+
+
+class FilterModule:
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {"subnet_plan": subnet_plan, "network_ids": network_ids, "teardown_order": teardown_order}

@@ -1,0 +1,119 @@
+# Copyright: the algo.trading authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Facts about an account and region that settings are checked against, one function for each question to AWS."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from threading import Lock
+from typing import Any
+
+from .resources._model import Scope, error_code, pages
+
+
+class Clients:
+    """Gives one shared client for each service, also to threads: making a client is not thread-safe, using it is."""
+
+    def __init__(self, make: Callable[[str], Any]) -> None:
+        self._make = make
+        self._clients: dict[str, Any] = {}
+        self._lock = Lock()
+
+    def __call__(self, service: str) -> Any:
+        with self._lock:
+            if service not in self._clients:
+                self._clients[service] = self._make(service)
+            return self._clients[service]
+
+
+def account_facts(clients: Callable[[str], Any]) -> dict[str, str]:
+    """Whose credentials these are: ``account_id``, ``caller_arn``, ``partition``."""
+    identity = clients("sts").get_caller_identity()
+    return {
+        "account_id": identity["Account"],
+        "caller_arn": identity["Arn"],
+        "partition": identity["Arn"].split(":")[1],
+    }
+
+
+def offered_zones(clients: Callable[[str], Any]) -> list[str]:
+    """Names of the usable availability zones, sorted; local and wavelength zones are left out."""
+    answer = clients("ec2").describe_availability_zones(Filters=[{"Name": "state", "Values": ["available"]}])
+    return sorted(
+        zone["ZoneName"]
+        for zone in answer["AvailabilityZones"]
+        if zone.get("ZoneType", "availability-zone") == "availability-zone"
+    )
+
+
+def resolve_images(clients: Callable[[str], Any], images: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Label → machine image. What can't be resolved gets ``error``, in words; other failures are raised."""
+    resolved: dict[str, dict[str, str]] = {}
+    ids: dict[str, str] = {}
+    for label, source in images.items():
+        if source.startswith("ami-"):
+            ids[label] = source
+            continue
+        try:
+            ids[label] = clients("ssm").get_parameter(Name=source)["Parameter"]["Value"]
+        except Exception as error:
+            if error_code(error) != "ParameterNotFound":
+                raise
+            resolved[label] = {"error": f"there is no public SSM parameter {source} in this region"}
+    found = _describe_images(clients("ec2"), sorted(set(ids.values())))
+    for label, image_id in ids.items():
+        image = found.get(image_id)
+        if image is None:
+            resolved[label] = {"error": f"image {image_id} does not exist in this region or is not shared with us"}
+            continue
+        resolved[label] = {
+            "id": image_id,
+            "name": image.get("Name", ""),
+            "architecture": image.get("Architecture", ""),
+            "root_device_name": image.get("RootDeviceName", ""),
+        }
+    return resolved
+
+
+def _describe_images(ec2: Any, ids: list[str]) -> dict[str, dict[str, Any]]:
+    """Those of the images that exist. AWS refuses the whole list for one that does not, and then names it."""
+    while ids:
+        try:
+            return {image["ImageId"]: image for image in ec2.describe_images(ImageIds=ids)["Images"]}
+        except Exception as error:
+            if not error_code(error).startswith("InvalidAMIID"):
+                raise
+            missing = {image_id for image_id in ids if image_id in str(error)}
+            ids = [image_id for image_id in ids if image_id not in missing] if missing else ids[1:]
+    return {}
+
+
+def unknown_instance_types(clients: Callable[[str], Any], names: Iterable[str]) -> list[str]:
+    """Those of ``names`` that the region does not offer."""
+    wanted = sorted(set(names))
+    if not wanted:
+        return []
+    well_formed = [name for name in wanted if re.fullmatch(r"[a-z0-9-]+\.[a-z0-9-]+", name)]
+    offered = {
+        offering["InstanceType"]
+        for offering in pages(
+            clients("ec2"),
+            "describe_instance_type_offerings",
+            "InstanceTypeOfferings",
+            LocationType="region",
+            Filters=[{"Name": "instance-type", "Values": well_formed}],
+        )
+    }
+    return [name for name in wanted if name not in offered]
+
+
+def leftovers(clients: Callable[[str], Any], scope: Scope) -> list[str]:
+    """ARNs of everything that carries the environment's tags, as the Resource Groups Tagging API sees it."""
+    filters = [{"Key": name, "Values": [value]} for name, value in scope.tags("any").items() if name != "Component"]
+    client = clients("resourcegroupstaggingapi")
+    return sorted(
+        mapping["ResourceARN"] for mapping in pages(client, "get_resources", "ResourceTagMappingList", TagFilters=filters)
+    )

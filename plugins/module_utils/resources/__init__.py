@@ -1,0 +1,86 @@
+# Copyright: the algo.trading authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The resource engine: read an environment once, decide about each thing purely, and let a module act.
+
+Tags are the state. :func:`read_environment` asks AWS what an environment consists of; :func:`decide` compares one
+thing's wanted arguments with that; the ``algo.trading.resource`` action calls the Ansible module only when something
+is to be done. So check mode and a real run share every decision, and a run that changes nothing starts no module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from . import network
+from ._decide import decide, describe
+from ._model import COMPONENTS, MANAGED_BY, UNKNOWN, Decision, Found, ResourceType, Scope
+
+__all__ = [
+    "COMPONENTS",
+    "MANAGED_BY",
+    "TYPES",
+    "UNKNOWN",
+    "Decision",
+    "Found",
+    "ResourceType",
+    "Scope",
+    "decide",
+    "describe",
+    "read_environment",
+    "teardown_order",
+]
+
+TYPES: dict[str, ResourceType] = {kind.module: kind for kind in (*network.TYPES,)}
+
+_THREADS = 8
+
+State = dict[str, dict[str, dict[str, Any]]]
+
+
+def read_environment(
+    clients: Callable[[str], Any], scope: Scope, kinds: Iterable[ResourceType] | None = None
+) -> State:
+    """Read what an environment consists of.
+
+    :param clients: gives a boto3 client for a service name; called from several threads, must return shared clients.
+    :return: module name → key → ``{ours, component, settings, attributes, tags}``.
+    :raises botocore.exceptions.ClientError: as AWS answers; nothing is guessed when a reading is refused.
+    """
+    kinds = tuple(kinds if kinds is not None else TYPES.values())
+    with ThreadPoolExecutor(max_workers=_THREADS) as pool:
+        readings = list(pool.map(lambda kind: list(kind.read(clients, scope)), kinds))
+    owned = {found.key for reading in readings for found in reading if found.tags is not None and scope.owns(found.tags)}
+    return {
+        kind.module: {
+            found.key: found.as_dict(scope.owns(found.tags) if found.tags is not None else found.owner in owned)
+            for found in reading
+        }
+        for kind, reading in zip(kinds, readings, strict=True)
+    }
+
+
+def teardown_order(state: State) -> list[dict[str, Any]]:
+    """What of a reading is ours, in the order in which it can be removed.
+
+    :return: ``{module, name, component, title, references}``; a thing that others name comes after them.
+    """
+    ours = [
+        (TYPES[module], name, thing)
+        for module, things in state.items()
+        for name, thing in things.items()
+        if thing["ours"]
+    ]
+
+    def references(identifier: Any, kind: ResourceType) -> int:
+        others = (thing for other, _name, thing in ours if other is kind)
+        return sum(str(identifier) in str(thing["settings"]) for thing in others) if identifier else 0
+
+    ours.sort(key=lambda entry: (entry[0].teardown, references(entry[2]["attributes"].get("id"), entry[0]), entry[1]))
+    return [
+        {"module": kind.module, "name": name, "component": thing["component"], "title": kind.title}
+        for kind, name, thing in ours
+    ]

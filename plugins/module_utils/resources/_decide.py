@@ -1,0 +1,88 @@
+# Copyright: the algo.trading authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The one place that decides what happens to a resource. Pure: check mode and a real run get the same answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ._model import Decision, ResourceType, Settings
+
+# Arguments that every module understands and that say nothing about the thing.
+_STEERING = frozenset({"state", "wait", "wait_timeout", "purge_tags", "force", "apply_immediately"})
+_LONG = 120
+
+
+def decide(kind: ResourceType, wanted: Settings | None, found: Mapping[str, Any] | None) -> Decision:
+    """Compare what is wanted (the module's arguments, tags included; None for absent) with what was found."""
+    if wanted is None:
+        return _decide_absent(found)
+    after = describe(kind, wanted)
+    if found is None:
+        return Decision("create", ("does not exist",), after=after)
+    if not found["ours"]:
+        return Decision("refuse", (_foreign(found),))
+    actual = found["settings"]
+    different = {name for name in after if _canonical(kind, name, after[name]) != _canonical(kind, name, actual.get(name))}
+    if not different:
+        return Decision("leave", ("is as wanted",))
+    before = {name: actual.get(name) for name in different}
+    after = {name: after[name] for name in different}
+    reasons = tuple(_reason(kind, name, before[name], after[name]) for name in sorted(different))
+    fixed = sorted(different & kind.fixed)
+    if not fixed:
+        return Decision("update", reasons, before, after)
+    if kind.replaceable:
+        return Decision("replace", reasons, before, after)
+    return Decision("refuse", (*reasons, f"AWS cannot change {', '.join(fixed)} of an existing {kind.title}"), before, after)
+
+
+def describe(kind: ResourceType, wanted: Settings) -> Settings:
+    """The arguments that describe the thing, in the shape that a reading of the account gives."""
+    ignored = _STEERING | kind.steering
+    described = {name: value for name, value in wanted.items() if name not in ignored and value is not None}
+    return kind.comparable(described)
+
+
+def _decide_absent(found: Mapping[str, Any] | None) -> Decision:
+    if found is None:
+        return Decision("leave", ("is not there",))
+    if not found["ours"]:
+        return Decision("leave", ("is not ours",))
+    return Decision("delete", ("is no longer wanted",), before=found["settings"])
+
+
+def _foreign(found: Mapping[str, Any]) -> str:
+    tags = found.get("tags") or {}
+    seen = ", ".join(f"{name}={value}" for name, value in sorted(tags.items())) or "none"
+    return f"exists, but does not carry this environment's tags (it has: {seen})"
+
+
+def _canonical(kind: ResourceType, name: str, value: Any) -> str:
+    if name in kind.sets and isinstance(value, list):
+        value = sorted(value, key=lambda item: json.dumps(item, sort_keys=True, default=str))
+    return json.dumps(value, sort_keys=True, default=str)
+
+
+def _reason(kind: ResourceType, name: str, before: Any, after: Any) -> str:
+    if isinstance(before, dict) and isinstance(after, dict):
+        keys = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
+        return "; ".join(f"{name}.{key}: {_short(before.get(key))} → {_short(after.get(key))}" for key in keys)
+    if isinstance(before, list) and isinstance(after, list):
+        gone = [item for item in before if item not in after]
+        new = [item for item in after if item not in before]
+        if gone or new:
+            parts = [f"−{_short(item)}" for item in gone] + [f"+{_short(item)}" for item in new]
+            return f"{name}: {' '.join(parts)}"
+    return f"{name}: {_short(before)} → {_short(after)}"
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return "unset"
+    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
+    return text if len(text) <= _LONG else f"{text[: _LONG - 1]}…"

@@ -1,0 +1,194 @@
+# Copyright: the algo.trading authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the resource engine talks about: an environment's scope, a kind of resource, a thing found, a decision.
+
+The engine decides from two plain values, what the settings want and what one reading of the account found. Both are
+written in the vocabulary of the Ansible module that would make the change, so a task looks like that module's task.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+MANAGED_BY = "algo.trading"
+COMPONENTS = (
+    "network",
+    "identity",
+    "alpaca_websocket",
+    "trading_server",
+    "trading_server_shutdown",
+    "mlflow_server",
+    "gpu_instance",
+)
+# Stands for a value that AWS gives only when the thing is made; the plan shows it as it is.
+UNKNOWN = "(known after apply)"
+
+Settings = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Scope:
+    """One environment of one project in one account and region: what is ours, and what it is called."""
+
+    project: str
+    environment: str
+    region: str = "us-east-1"
+    buckets: tuple[str, ...] = ()
+
+    def name(self, component: str) -> str:
+        """The name of a component's resources, e.g. ``algo-trading-mlflow-server-qa``."""
+        return f"{self.project}-{component.replace('_', '-')}-{self.environment}"
+
+    def owns_name(self, name: str) -> bool:
+        """Whether a name is one of ours, with or without a suffix.
+
+        Compared with every component's whole name: ``…-trading-server-qa`` must not claim ``…-trading-server-qa2``.
+        """
+        return any(name == own or name.startswith(f"{own}-") for own in map(self.name, COMPONENTS))
+
+    def tags(self, component: str) -> dict[str, str]:
+        return {
+            "Project": self.project,
+            "Environment": self.environment,
+            "Component": component,
+            "ManagedBy": MANAGED_BY,
+        }
+
+    def owns(self, tags: Mapping[str, str]) -> bool:
+        """Whether tags say that a thing is this environment's and made by us."""
+        return (
+            tags.get("Project") == self.project
+            and tags.get("Environment") == self.environment
+            and tags.get("ManagedBy") == MANAGED_BY
+        )
+
+
+@dataclass(frozen=True)
+class Found:
+    """A resource as it is in the account.
+
+    ``settings`` are named and shaped like the arguments of the module that manages it; ``attributes`` are what other
+    resources refer to (``id``, ``arn``, …).
+    """
+
+    key: str
+    settings: Settings = field(default_factory=dict)
+    attributes: Settings = field(default_factory=dict)
+    tags: dict[str, str] | None = None
+    owner: str | None = None
+    """Key of the taggable thing that this one is a part of (a rule of a bucket): it is ours when that one is."""
+
+    def as_dict(self, ours: bool) -> Settings:
+        return {
+            "ours": ours,
+            "component": (self.tags or {}).get("Component"),
+            "settings": self.settings,
+            "attributes": self.attributes,
+            "tags": self.tags,
+        }
+
+
+def _same(arguments: Settings) -> Settings:
+    return arguments
+
+
+def _no_attributes(result: Settings, arguments: Settings) -> Settings:
+    return {}
+
+
+def _no_extra(arguments: Settings, found: Mapping[str, Any] | None) -> Settings:
+    return {}
+
+
+Reader = Callable[[Any, Scope], Iterable[Found]]
+
+
+@dataclass(frozen=True)
+class ResourceType:
+    """How one kind of resource is read, compared, made and removed.
+
+    :param module: the Ansible module that makes the change.
+    :param title: what an operator calls the thing.
+    :param read: ``(clients, scope)`` to the things found; ``clients(service)`` gives a boto3 client.
+    :param tagged: whether the module takes tags; the engine then adds the environment's.
+    :param fixed: arguments that AWS cannot change on an existing thing.
+    :param replaceable: whether a changed fixed argument may remove the thing and make it anew.
+    :param steering: arguments that tell the module how to work and do not describe the thing.
+    :param comparable: arguments to the shape that ``read`` gives.
+    :param extra: more arguments for the call, from ours and the thing found (its id, say).
+    :param named_by: the argument that takes the thing's name, if the module has one.
+    :param gives: names of the attributes that others refer to; a plan shows them as unknown until the thing is made.
+    :param attributes: the module's result and arguments to ``attributes`` as ``read`` gives them.
+    :param absent: arguments that remove the thing, from what was found; its name is added.
+    :param retry: parts of AWS's messages that pass by themselves (a role not yet known everywhere).
+    :param teardown: removal order, lowest first.
+    :param sets: list arguments whose order has no meaning.
+    :param takes_region: whether the module's ``region`` is the connection's.
+    """
+
+    module: str
+    title: str
+    read: Reader
+    tagged: bool = True
+    fixed: frozenset[str] = frozenset()
+    replaceable: bool = False
+    steering: frozenset[str] = frozenset()
+    comparable: Callable[[Settings], Settings] = _same
+    extra: Callable[[Settings, Mapping[str, Any] | None], Settings] = _no_extra
+    attributes: Callable[[Settings, Settings], Settings] = _no_attributes
+    named_by: str | None = "name"
+    gives: tuple[str, ...] = ("id",)
+    absent: Callable[[Mapping[str, Any]], Settings] = lambda found: {}
+    retry: tuple[str, ...] = ()
+    teardown: int = 50
+    sets: frozenset[str] = frozenset()
+    takes_region: bool = True
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What is to be done with one thing, and why. ``action`` is create, update, replace, delete, leave or refuse."""
+
+    action: str
+    reasons: tuple[str, ...] = ()
+    before: Settings = field(default_factory=dict)
+    after: Settings = field(default_factory=dict)
+
+    @property
+    def changes(self) -> bool:
+        return self.action in {"create", "update", "replace", "delete"}
+
+
+def error_code(error: BaseException) -> str:
+    """The AWS error code of a botocore ClientError, or an empty string: botocore need not be importable here."""
+    response = getattr(error, "response", None)
+    return str(response.get("Error", {}).get("Code", "")) if isinstance(response, Mapping) else ""
+
+
+def unless_missing(call: Callable[..., Any], *codes: str, **arguments: Any) -> Any:
+    """Make one API call; None where AWS says with one of ``codes`` that the thing is not there."""
+    try:
+        return call(**arguments)
+    except Exception as error:
+        if error_code(error) in codes:
+            return None
+        raise
+
+
+def pages(client: Any, operation: str, result: str, **arguments: Any) -> Iterable[Any]:
+    """Every item under ``result`` of a paginated operation."""
+    for page in client.get_paginator(operation).paginate(**arguments):
+        yield from page.get(result) or ()
+
+
+def tag_dict(tags: Iterable[Mapping[str, str]] | None, key: str = "Key", value: str = "Value") -> dict[str, str]:
+    return {tag[key]: tag.get(value, "") for tag in tags or ()}
+
+
+def snake(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()

@@ -1,0 +1,437 @@
+# Copyright: the algo.trading authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""VPC, subnets, gateways, routes, endpoints, security groups and the private zone, as amazon.aws manages them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ._model import Found, ResourceType, Scope, Settings, pages, tag_dict, unless_missing
+
+
+def _ours(scope: Scope) -> list[Settings]:
+    return [
+        {"Name": "tag:Project", "Values": [scope.project]},
+        {"Name": "tag:Environment", "Values": [scope.environment]},
+    ]
+
+
+def _tagged(clients: Any, scope: Scope, operation: str, result: str) -> Iterable[tuple[Settings, dict[str, str]]]:
+    """Our things of one EC2 kind, with their tags; what has no Name was not made by us."""
+    for item in pages(clients("ec2"), operation, result, Filters=_ours(scope)):
+        tags = tag_dict(item.get("Tags"))
+        if "Name" in tags:
+            yield item, tags
+
+
+def _by_id(result_key: str, id_key: str) -> Any:
+    def attributes(result: Settings, arguments: Settings) -> Settings:
+        return {"id": (result.get(result_key) or {}).get(id_key)}
+
+    return attributes
+
+
+# ---- VPC ----
+
+
+def _read_vpcs(clients: Any, scope: Scope) -> Iterable[Found]:
+    ec2 = clients("ec2")
+    for vpc, tags in _tagged(clients, scope, "describe_vpcs", "Vpcs"):
+        dns = {
+            name: ec2.describe_vpc_attribute(VpcId=vpc["VpcId"], Attribute=attribute)[result]["Value"]
+            for name, attribute, result in (
+                ("dns_support", "enableDnsSupport", "EnableDnsSupport"),
+                ("dns_hostnames", "enableDnsHostnames", "EnableDnsHostnames"),
+            )
+        }
+        cidrs = [
+            block["CidrBlock"]
+            for block in vpc.get("CidrBlockAssociationSet", ())
+            if block["CidrBlockState"]["State"] == "associated"
+        ]
+        settings = {"name": tags["Name"], "cidr_block": cidrs or [vpc["CidrBlock"]], **dns, "tags": tags}
+        yield Found(tags["Name"], settings, {"id": vpc["VpcId"], "cidr": vpc["CidrBlock"]}, tags)
+
+
+VPC = ResourceType(
+    module="amazon.aws.ec2_vpc_net",
+    title="VPC",
+    read=_read_vpcs,
+    fixed=frozenset({"cidr_block"}),
+    attributes=_by_id("vpc", "id"),
+    extra=lambda arguments, found: {"vpc_id": found["attributes"]["id"]} if found else {},
+    absent=lambda found: {"vpc_id": found["attributes"]["id"]},
+    teardown=95,
+)
+
+
+# ---- subnet ----
+
+
+def _read_subnets(clients: Any, scope: Scope) -> Iterable[Found]:
+    for subnet, tags in _tagged(clients, scope, "describe_subnets", "Subnets"):
+        settings = {
+            "vpc_id": subnet["VpcId"],
+            "cidr": subnet["CidrBlock"],
+            "az": subnet["AvailabilityZone"],
+            "map_public": subnet["MapPublicIpOnLaunch"],
+            "tags": tags,
+        }
+        attributes = {
+            "id": subnet["SubnetId"],
+            "vpc_id": subnet["VpcId"],
+            "az": subnet["AvailabilityZone"],
+            "cidr": subnet["CidrBlock"],
+            "free_addresses": subnet.get("AvailableIpAddressCount"),
+        }
+        yield Found(tags["Name"], settings, attributes, tags)
+
+
+SUBNET = ResourceType(
+    named_by=None,
+    module="amazon.aws.ec2_vpc_subnet",
+    title="subnet",
+    read=_read_subnets,
+    fixed=frozenset({"cidr", "az", "vpc_id"}),
+    attributes=_by_id("subnet", "id"),
+    absent=lambda found: {"vpc_id": found["attributes"]["vpc_id"], "cidr": found["attributes"]["cidr"]},
+    teardown=90,
+)
+
+
+# ---- internet gateway ----
+
+
+def _read_internet_gateways(clients: Any, scope: Scope) -> Iterable[Found]:
+    for gateway, tags in _tagged(clients, scope, "describe_internet_gateways", "InternetGateways"):
+        attached = [attachment["VpcId"] for attachment in gateway.get("Attachments", ())]
+        vpc_id = attached[0] if attached else None
+        attributes = {"id": gateway["InternetGatewayId"], "vpc_id": vpc_id}
+        yield Found(tags["Name"], {"vpc_id": vpc_id, "tags": tags}, attributes, tags)
+
+
+INTERNET_GATEWAY = ResourceType(
+    named_by=None,
+    module="amazon.aws.ec2_vpc_igw",
+    title="internet gateway",
+    read=_read_internet_gateways,
+    attributes=lambda result, arguments: {"id": result.get("gateway_id")},
+    extra=lambda arguments, found: {"internet_gateway_id": found["attributes"]["id"]} if found else {},
+    absent=lambda found: {"internet_gateway_id": found["attributes"]["id"], "detach_vpc": True},
+    teardown=85,
+)
+
+
+# ---- elastic address and NAT gateway ----
+
+
+def _read_addresses(clients: Any, scope: Scope) -> Iterable[Found]:
+    for address in clients("ec2").describe_addresses(Filters=_ours(scope))["Addresses"]:
+        tags = tag_dict(address.get("Tags"))
+        if "Name" in tags:
+            attributes = {"allocation_id": address["AllocationId"], "public_ip": address["PublicIp"]}
+            yield Found(tags["Name"], {"tags": tags}, attributes, tags)
+
+
+ADDRESS = ResourceType(
+    named_by=None,
+    gives=("allocation_id", "public_ip"),
+    module="amazon.aws.ec2_eip",
+    title="elastic address",
+    read=_read_addresses,
+    steering=frozenset({"in_vpc"}),
+    attributes=lambda result, arguments: {
+        "allocation_id": result.get("allocation_id"),
+        "public_ip": result.get("public_ip"),
+    },
+    extra=lambda arguments, found: {"public_ip": found["attributes"]["public_ip"]} if found else {},
+    absent=lambda found: {"public_ip": found["attributes"]["public_ip"]},
+    teardown=80,
+)
+
+
+def _read_nat_gateways(clients: Any, scope: Scope) -> Iterable[Found]:
+    client = clients("ec2")
+    alive = [*_ours(scope), {"Name": "state", "Values": ["pending", "available"]}]
+    for gateway in pages(client, "describe_nat_gateways", "NatGateways", Filters=alive):
+        tags = tag_dict(gateway.get("Tags"))
+        if "Name" in tags:
+            addresses = gateway.get("NatGatewayAddresses") or [{}]
+            settings = {
+                "subnet_id": gateway["SubnetId"],
+                "allocation_id": addresses[0].get("AllocationId"),
+                "tags": tags,
+            }
+            yield Found(tags["Name"], settings, {"id": gateway["NatGatewayId"]}, tags)
+
+
+NAT_GATEWAY = ResourceType(
+    named_by=None,
+    module="amazon.aws.ec2_vpc_nat_gateway",
+    title="NAT gateway",
+    read=_read_nat_gateways,
+    fixed=frozenset({"subnet_id", "allocation_id"}),
+    attributes=lambda result, arguments: {"id": result.get("nat_gateway_id")},
+    extra=lambda arguments, found: (
+        {"nat_gateway_id": found["attributes"]["id"]} if found else {"if_exist_do_not_create": True}
+    ),
+    absent=lambda found: {"nat_gateway_id": found["attributes"]["id"], "wait": True, "wait_timeout": 600},
+    teardown=70,
+)
+
+
+# ---- route table ----
+
+
+def _read_route_tables(clients: Any, scope: Scope) -> Iterable[Found]:
+    for table, tags in _tagged(clients, scope, "describe_route_tables", "RouteTables"):
+        routes = [
+            {
+                "dest": route["DestinationCidrBlock"],
+                "gateway_id": route.get("GatewayId") or route.get("NatGatewayId") or route.get("TransitGatewayId"),
+            }
+            for route in table.get("Routes", ())
+            # The local route and those of gateway endpoints are AWS's own.
+            if route.get("DestinationCidrBlock") and route.get("GatewayId") != "local"
+        ]
+        subnets = [entry["SubnetId"] for entry in table.get("Associations", ()) if entry.get("SubnetId")]
+        settings = {"vpc_id": table["VpcId"], "subnets": subnets, "routes": routes, "tags": tags}
+        attributes = {"id": table["RouteTableId"], "vpc_id": table["VpcId"]}
+        yield Found(tags["Name"], settings, attributes, tags)
+
+
+ROUTE_TABLE = ResourceType(
+    named_by=None,
+    module="amazon.aws.ec2_vpc_route_table",
+    title="route table",
+    read=_read_route_tables,
+    fixed=frozenset({"vpc_id"}),
+    sets=frozenset({"subnets", "routes"}),
+    attributes=_by_id("route_table", "id"),
+    extra=lambda arguments, found: (
+        {"lookup": "id", "route_table_id": found["attributes"]["id"]} if found else {"lookup": "tag"}
+    ),
+    absent=lambda found: {
+        "lookup": "id",
+        "route_table_id": found["attributes"]["id"],
+        "vpc_id": found["attributes"]["vpc_id"],
+    },
+    teardown=88,
+)
+
+
+# ---- VPC endpoint ----
+
+
+def _read_endpoints(clients: Any, scope: Scope) -> Iterable[Found]:
+    for endpoint, tags in _tagged(clients, scope, "describe_vpc_endpoints", "VpcEndpoints"):
+        if str(endpoint.get("State", "")).lower() in {"deleting", "deleted", "failed", "rejected"}:
+            continue
+        settings = {
+            "vpc_id": endpoint["VpcId"],
+            "service": endpoint["ServiceName"],
+            "vpc_endpoint_type": endpoint["VpcEndpointType"],
+            "route_table_ids": endpoint.get("RouteTableIds") or [],
+            "vpc_endpoint_subnets": endpoint.get("SubnetIds") or [],
+            "vpc_endpoint_security_groups": [
+                group if isinstance(group, str) else group["GroupId"] for group in endpoint.get("Groups") or ()
+            ],
+            "tags": tags,
+        }
+        yield Found(tags["Name"], settings, {"id": endpoint["VpcEndpointId"]}, tags)
+
+
+VPC_ENDPOINT = ResourceType(
+    named_by=None,
+    module="amazon.aws.ec2_vpc_endpoint",
+    title="VPC endpoint",
+    read=_read_endpoints,
+    fixed=frozenset(
+        {"vpc_id", "service", "vpc_endpoint_type", "route_table_ids", "vpc_endpoint_subnets", "vpc_endpoint_security_groups"}
+    ),
+    # It holds no state, and amazon.aws cannot change its subnets, routes or groups.
+    replaceable=True,
+    sets=frozenset({"route_table_ids", "vpc_endpoint_subnets", "vpc_endpoint_security_groups"}),
+    extra=lambda arguments, found: {"vpc_endpoint_id": found["attributes"]["id"]} if found else {},
+    attributes=lambda result, arguments: {"id": (result.get("result") or {}).get("vpc_endpoint_id")},
+    absent=lambda found: {"vpc_endpoint_id": found["attributes"]["id"], "wait": True},
+    teardown=60,
+)
+
+
+# ---- security group ----
+
+
+def _permissions(permissions: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Rules as AWS gives them, one readable line for each source."""
+    lines = []
+    for rule in permissions:
+        sources = (
+            [entry["CidrIp"] for entry in rule.get("IpRanges") or ()]
+            + [entry["CidrIpv6"] for entry in rule.get("Ipv6Ranges") or ()]
+            + [entry["GroupId"] for entry in rule.get("UserIdGroupPairs") or ()]
+            + [entry["PrefixListId"] for entry in rule.get("PrefixListIds") or ()]
+        )
+        ports = _ports(rule.get("IpProtocol"), rule.get("FromPort"), rule.get("ToPort"))
+        lines += [f"{ports} {source}" for source in sources]
+    return sorted(lines)
+
+
+def _ports(protocol: Any, first: Any, last: Any) -> str:
+    if str(protocol) in {"-1", "all"}:
+        return "all"
+    return f"{protocol}/{first}" if first == last else f"{protocol}/{first}-{last}"
+
+
+def _rules(rules: Iterable[Mapping[str, Any]] | None) -> list[str]:
+    """Rules as the module takes them, in the same lines."""
+    lines = []
+    for rule in rules or ():
+        ports = rule.get("ports")
+        ports = ports if isinstance(ports, list) else [ports]
+        sources: list[str] = []
+        for name in ("cidr_ip", "cidr_ipv6", "group_id", "ip_prefix"):
+            value = rule.get(name)
+            sources += value if isinstance(value, list) else [value] if value else []
+        for port in ports:
+            first, _dash, last = str(port).partition("-")
+            lines += [f"{_ports(rule.get('proto', 'tcp'), first, last or first)} {source}" for source in sources]
+    return sorted(lines)
+
+
+def _read_security_groups(clients: Any, scope: Scope) -> Iterable[Found]:
+    for group, tags in _tagged(clients, scope, "describe_security_groups", "SecurityGroups"):
+        settings = {
+            "name": group["GroupName"],
+            "description": group["Description"],
+            "vpc_id": group.get("VpcId"),
+            "rules": _permissions(group.get("IpPermissions") or ()),
+            "rules_egress": _permissions(group.get("IpPermissionsEgress") or ()),
+            "tags": tags,
+        }
+        yield Found(group["GroupName"], settings, {"id": group["GroupId"]}, tags)
+
+
+SECURITY_GROUP = ResourceType(
+    module="amazon.aws.ec2_security_group",
+    title="security group",
+    read=_read_security_groups,
+    fixed=frozenset({"description", "vpc_id", "name"}),
+    comparable=lambda arguments: {
+        name: _rules(value) if name in {"rules", "rules_egress"} else value for name, value in arguments.items()
+    },
+    attributes=lambda result, arguments: {"id": result.get("group_id")},
+    absent=lambda found: {"group_id": found["attributes"]["id"]},
+    # Groups name each other in their rules: the engine empties all before it removes the first.
+    teardown=75,
+)
+
+
+# ---- private DNS ----
+
+
+def _zone_name(scope: Scope) -> str:
+    return f"{scope.environment}.{scope.project}.internal"
+
+
+def _zone(clients: Any, scope: Scope) -> Settings | None:
+    name = f"{_zone_name(scope)}."
+    answer = clients("route53").list_hosted_zones_by_name(DNSName=name, MaxItems="1")
+    return next((zone for zone in answer["HostedZones"] if zone["Name"] == name), None)
+
+
+def _read_zones(clients: Any, scope: Scope) -> Iterable[Found]:
+    zone = _zone(clients, scope)
+    if zone is None:
+        return
+    client = clients("route53")
+    zone_id = zone["Id"].rpartition("/")[2]
+    tags = tag_dict(
+        client.list_tags_for_resource(ResourceType="hostedzone", ResourceId=zone_id)["ResourceTagSet"].get("Tags")
+    )
+    vpcs = client.get_hosted_zone(Id=zone_id).get("VPCs") or ()
+    settings = {
+        "zone": _zone_name(scope),
+        "comment": zone.get("Config", {}).get("Comment", ""),
+        "vpcs": [{"id": vpc["VPCId"], "region": vpc["VPCRegion"]} for vpc in vpcs],
+        "tags": tags,
+    }
+    yield Found(_zone_name(scope), settings, {"id": zone_id}, tags)
+
+
+ZONE = ResourceType(
+    named_by="zone",
+    module="amazon.aws.route53_zone",
+    title="private DNS zone",
+    read=_read_zones,
+    fixed=frozenset({"zone"}),
+    sets=frozenset({"vpcs"}),
+    attributes=lambda result, arguments: {"id": result.get("zone_id")},
+    extra=lambda arguments, found: {"hosted_zone_id": found["attributes"]["id"]} if found else {},
+    absent=lambda found: {
+        "vpcs": found["settings"]["vpcs"],
+        "hosted_zone_id": found["attributes"]["id"],
+    },
+    teardown=65,
+)
+
+
+def _read_records(clients: Any, scope: Scope) -> Iterable[Found]:
+    zone = _zone(clients, scope)
+    if zone is None:
+        return
+    zone_id = zone["Id"].rpartition("/")[2]
+    records = unless_missing(
+        lambda: list(pages(clients("route53"), "list_resource_record_sets", "ResourceRecordSets", HostedZoneId=zone_id)),
+        "NoSuchHostedZone",
+    )
+    for record in records or ():
+        if record["Type"] in {"NS", "SOA"}:
+            continue
+        name = record["Name"].rstrip(".")
+        settings = {
+            "record": name,
+            "type": record["Type"],
+            "ttl": record.get("TTL"),
+            "value": [value["Value"] for value in record.get("ResourceRecords") or ()],
+        }
+        yield Found(name, settings, {"zone_id": zone_id}, owner=_zone_name(scope))
+
+
+RECORD = ResourceType(
+    named_by="record",
+    gives=(),
+    module="amazon.aws.route53",
+    title="DNS record",
+    read=_read_records,
+    tagged=False,
+    # The module's own `region` is the one of latency routing.
+    takes_region=False,
+    steering=frozenset({"zone", "hosted_zone_id", "private_zone", "overwrite"}),
+    sets=frozenset({"value"}),
+    extra=lambda arguments, found: {"overwrite": True, "private_zone": True},
+    absent=lambda found: {
+        "hosted_zone_id": found["attributes"]["zone_id"],
+        "type": found["settings"]["type"],
+        "ttl": found["settings"]["ttl"],
+        "value": found["settings"]["value"],
+        "private_zone": True,
+    },
+    teardown=20,
+)
+
+TYPES = (
+    VPC,
+    SUBNET,
+    INTERNET_GATEWAY,
+    ADDRESS,
+    NAT_GATEWAY,
+    ROUTE_TABLE,
+    VPC_ENDPOINT,
+    SECURITY_GROUP,
+    ZONE,
+    RECORD,
+)

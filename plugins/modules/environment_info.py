@@ -1,0 +1,202 @@
+#!/usr/bin/python
+# Copyright: the algo.trading authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: environment_info
+version_added: 0.1.0
+short_description: Read what an environment consists of in AWS
+description:
+  - Reads, in one process and side by side, every resource that belongs to one environment of one project, and the
+    few facts about the account and region that settings are checked against.
+  - Tags are the state. What carries the environment's C(Project), C(Environment) and C(ManagedBy) tags is ours; what
+    merely has one of our names is returned too, marked as not ours, so that a run can refuse before it changes
+    anything.
+  - Trading servers, of which there may be a thousand, are left to M(algo.trading.model_fleet).
+options:
+  project:
+    description: Name of the project, the value of the C(Project) tag.
+    type: str
+    required: true
+  environment:
+    description: Name of the environment, the value of the C(Environment) tag.
+    type: str
+    required: true
+  buckets:
+    description: Names of the environment's buckets. Bucket names are global, so none is ever searched for.
+    type: list
+    elements: str
+    default: []
+  images:
+    description:
+      - Machine images to resolve, by any label. A value that starts with V(ami-) is looked up as it is, one that
+        starts with V(/) is a public SSM parameter that holds the id.
+    type: dict
+    default: {}
+  instance_types:
+    description: Instance types that the region must offer.
+    type: list
+    elements: str
+    default: []
+  modules:
+    description: Read only what these modules manage. All by default.
+    type: list
+    elements: str
+  leftovers:
+    description:
+      - Also ask the Resource Groups Tagging API for everything that carries the environment's tags, as a check that
+        nothing is left after a removal.
+    type: bool
+    default: false
+author:
+  - The algo.trading authors (@algo-trading)
+extends_documentation_fragment:
+  - amazon.aws.common.modules
+  - amazon.aws.region.modules
+  - amazon.aws.boto3
+"""
+
+EXAMPLES = r"""
+- name: Read what qa consists of
+  algo.trading.environment_info:
+    project: algo-trading
+    environment: qa
+    buckets: [algo-model-deploy]
+    images:
+      debian: /aws/service/debian/release/12/latest/arm64
+    region: us-east-1
+  register: environment_now
+
+- name: Show its VPC
+  ansible.builtin.debug:
+    var: environment_now.resources['amazon.aws.ec2_vpc_net']
+"""
+
+RETURN = r"""
+resources:
+  description: Module that manages the kind of thing, to the thing's name, to what was found.
+  returned: always
+  type: dict
+  sample:
+    amazon.aws.s3_bucket:
+      algo-model-deploy:
+        ours: true
+        component: trading_server
+        settings: {versioning: true}
+        attributes: {arn: 'arn:aws:s3:::algo-model-deploy'}
+        tags: {Project: algo-trading, Environment: qa}
+account_id:
+  description: The account that the credentials belong to.
+  returned: always
+  type: str
+  sample: '123456789012'
+partition:
+  description: The AWS partition of the account.
+  returned: always
+  type: str
+  sample: aws
+caller_arn:
+  description: Who the credentials belong to.
+  returned: always
+  type: str
+  sample: arn:aws:sts::123456789012:assumed-role/deploy/awx
+region:
+  description: The region that was read.
+  returned: always
+  type: str
+  sample: us-east-1
+zones:
+  description: The region's usable availability zones, sorted.
+  returned: always
+  type: list
+  elements: str
+  sample: [us-east-1a, us-east-1b]
+images:
+  description: Label to machine image, with its I(id), I(name), I(architecture) and I(root_device_name). An image that
+    could not be resolved has an I(error) instead.
+  returned: always
+  type: dict
+  sample: {debian: {id: ami-0123456789abcdef0, name: debian-12-arm64, architecture: arm64, root_device_name: /dev/xvda}}
+unknown_instance_types:
+  description: Those of O(instance_types) that the region does not offer.
+  returned: always
+  type: list
+  elements: str
+  sample: []
+leftovers:
+  description: ARNs of everything that carries the environment's tags.
+  returned: when O(leftovers) is true
+  type: list
+  elements: str
+  sample: []
+"""
+
+from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+
+from ansible_collections.algo.trading.plugins.module_utils.account import (
+    Clients,
+    account_facts,
+    leftovers,
+    offered_zones,
+    resolve_images,
+    unknown_instance_types,
+)
+from ansible_collections.algo.trading.plugins.module_utils.resources import TYPES, Scope, read_environment
+
+try:
+    from botocore.exceptions import BotoCoreError, ClientError
+except ImportError:
+    pass  # AnsibleAWSModule says what is missing
+
+
+def main() -> None:
+    module = AnsibleAWSModule(
+        argument_spec={
+            "project": {"type": "str", "required": True},
+            "environment": {"type": "str", "required": True},
+            "buckets": {"type": "list", "elements": "str", "default": []},
+            "images": {"type": "dict", "default": {}},
+            "instance_types": {"type": "list", "elements": "str", "default": []},
+            "modules": {"type": "list", "elements": "str"},
+            "leftovers": {"type": "bool", "default": False},
+        },
+        supports_check_mode=True,
+    )
+    wanted = module.params["modules"]
+    unknown = sorted(set(wanted or ()) - TYPES.keys())
+    if unknown:
+        module.fail_json(msg=f"Nothing is known about {', '.join(unknown)}. Known are: {', '.join(sorted(TYPES))}.")
+    scope = Scope(
+        module.params["project"], module.params["environment"], module.region, tuple(module.params["buckets"])
+    )
+    clients = Clients(module.client)
+    try:
+        result = {
+            **account_facts(clients),
+            "region": module.region,
+            "resources": read_environment(clients, scope, [TYPES[name] for name in wanted] if wanted else None),
+        }
+        if wanted is None:
+            result |= {
+                "zones": offered_zones(clients),
+                "images": resolve_images(clients, module.params["images"]),
+                "unknown_instance_types": unknown_instance_types(clients, module.params["instance_types"]),
+            }
+        if module.params["leftovers"]:
+            result["leftovers"] = leftovers(clients, scope)
+    except (BotoCoreError, ClientError) as error:
+        module.fail_json_aws(
+            error,
+            msg=f"Reading environment {scope.environment} of project {scope.project} in {module.region} failed. "
+            "Nothing was changed. Check the credentials (`aws sts get-caller-identity`), the region, and that the "
+            "identity may read what the error names",
+        )
+    module.exit_json(changed=False, **result)
+
+
+if __name__ == "__main__":
+    main()
