@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import fcntl
 import io
 import json
 import os
+import random
 import signal
 import sys
 import threading
@@ -23,6 +25,9 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+
+import aws_calls
+import embedded_aws
 
 HOST = "127.0.0.1"
 # Calls that wait by design; everything else goes one at a time, because moto's tables are not safe to share.
@@ -50,9 +55,9 @@ def _settings(state: Path) -> None:
 class Recorder:
     """WSGI middleware: notes each API call, and lets moto see one request at a time."""
 
-    def __init__(self, app: Callable[..., Iterable[bytes]], token: str, log: Callable[[str], None]) -> None:
+    def __init__(self, app: Callable[..., Iterable[bytes]], log: Callable[[str], None]) -> None:
         self._app = app
-        self._token = token
+        self.token = ""
         self._log = log
         self._one_at_a_time = threading.Lock()
         self._calls: deque[dict[str, Any]] = deque(maxlen=_REMEMBERED)
@@ -67,7 +72,7 @@ class Recorder:
         return self._recorded(environ, start_response)
 
     def _own(self, environ: dict[str, Any], path: str, start_response: Callable[..., Any]) -> Iterable[bytes]:
-        answer: Any = {"server": "algo.trading", "token": self._token, "pid": os.getpid()}
+        answer: Any = {"server": "algo.trading", "token": self.token, "pid": os.getpid()}
         status = "200 OK"
         if path == "/_algo/calls":
             answer = list(self._calls)
@@ -80,8 +85,6 @@ class Recorder:
         return [body]
 
     def _recorded(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        import aws_calls
-
         body = self._body(environ)
         access_key, region, service = aws_calls.credential_scope(environ)
         name = aws_calls.operation(service or "s3", environ, body)
@@ -127,16 +130,52 @@ def _end_with_parent() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
+def _lock(path: Path) -> bool:
+    """Takes the lock that stands for "this clone's server lives"; the system lets go of it when we end."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    for _ in range(100):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        try:  # who looks whether a server lives shares the lock for a moment; only a server has it alone
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.flock(handle, fcntl.LOCK_UN)
+        except BlockingIOError:
+            break
+        time.sleep(random.uniform(0.01, 0.05))  # noqa: S311 - spreads retries, keeps no secret
+    os.close(handle)
+    return False
+
+
+def _end_with_directory(lock: Path, inode: int) -> None:
+    """Whoever deletes `.local`, or the whole clone, means us too."""
+
+    def watch() -> None:
+        while True:
+            time.sleep(2)
+            try:
+                if lock.stat().st_ino == inode:
+                    continue
+            except OSError:
+                pass
+            os._exit(0)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--state", type=Path, required=True, help="directory for what the server writes")
-    parser.add_argument("--token", default="", help="told to whoever asks /_algo/ping")
-    parser.add_argument("--with-parent", action="store_true", help="end when standard input closes")
+    life = parser.add_mutually_exclusive_group()
+    life.add_argument("--with-parent", action="store_true", help="end when standard input closes")
+    life.add_argument("--keep", action="store_true", help="live on, as the one server of the state directory")
     args = parser.parse_args(argv)
 
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     signal.signal(signal.SIGINT, lambda *_: os._exit(0))
+    if args.keep and not _lock(args.state / "lock"):
+        return embedded_aws.ALREADY_THERE
     _settings(args.state)
 
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
@@ -152,14 +191,20 @@ def main(argv: list[str] | None = None) -> int:
     def log(line: str) -> None:
         print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
 
-    app = Recorder(DomainDispatcherApplication(create_backend_app), args.token, log)
+    app = Recorder(DomainDispatcherApplication(create_backend_app), log)
     try:
         server = make_server(HOST, args.port, app, threaded=True, request_handler=Handler)
     except SystemExit:  # Werkzeug's way to say that the port is taken
-        return 98
+        return embedded_aws.PORT_TAKEN
     os.environ["MOTO_PORT"] = str(server.port)
     if args.with_parent:
         _end_with_parent()
+    if args.keep:
+        lock = args.state / "lock"
+        record = embedded_aws.new_record(server.port, lock.stat().st_ino)
+        app.token = record.token
+        embedded_aws.State(args.state).write(record)
+        _end_with_directory(lock, record.lock)
     print(json.dumps({"port": server.port, "pid": os.getpid()}), flush=True)
     server.serve_forever()
     return 0

@@ -1,0 +1,195 @@
+"""The embedded AWS of a clone: start, stop, crashes, foreign processes, two clones, all with real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+class Clone:
+    """The tools of a clone, and one state directory."""
+
+    def __init__(self, root: Path) -> None:
+        self.state = root / ".local" / "aws"
+        (root / "tools").mkdir(parents=True)
+        for script in ("embedded_aws.py", "aws_server.py", "aws_calls.py"):
+            shutil.copy(ROOT / "tools" / script, root / "tools")
+        self.tool = root / "tools" / "embedded_aws.py"
+
+    def __call__(self, *args: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, str(self.tool), *args], capture_output=True, text=True, stdin=subprocess.DEVNULL
+        )
+
+    @property
+    def pid(self) -> int:
+        return int(json.loads((self.state / "server.json").read_text())["pid"])
+
+    @property
+    def endpoint(self) -> str:
+        return (self.state / "endpoint").read_text().strip()
+
+
+@pytest.fixture
+def make_clone(tmp_path: Path) -> Iterator[Callable[[str], Clone]]:
+    clones: list[Clone] = []
+
+    def make(name: str) -> Clone:
+        clones.append(Clone(tmp_path / name))
+        return clones[-1]
+
+    yield make
+    for clone in clones:
+        clone("stop")
+
+
+@pytest.fixture
+def clone(make_clone: Callable[[str], Clone]) -> Clone:
+    return make_clone("clone")
+
+
+def alive(pid: int) -> bool:
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen within a minute"
+        time.sleep(0.05)
+
+
+def test_start_stop_and_start_again_on_the_same_port(clone: Clone) -> None:
+    assert clone("status").returncode == 3
+    first = clone("start")
+    assert first.returncode == 0, first.stderr
+    endpoint, pid = clone.endpoint, clone.pid
+    assert endpoint.startswith("http://127.0.0.1:")
+    assert "already running" in clone("start").stdout
+    assert clone.pid == pid
+    assert f"AWS_ENDPOINT_URL={endpoint}" in clone("env").stdout
+    assert clone("status").returncode == 0
+
+    assert "stopped" in clone("stop").stdout
+    assert not alive(pid)
+    assert not (clone.state / "endpoint").exists()
+    assert "was not running" in clone("stop").stdout
+    assert clone("env").returncode == 1
+
+    assert "started" in clone("start").stdout
+    assert clone.endpoint == endpoint
+
+
+def test_a_killed_server_is_started_anew(clone: Clone) -> None:
+    clone("start")
+    os.kill(clone.pid, signal.SIGKILL)
+    until(lambda: clone("status").returncode == 3)
+    again = clone("start")
+    assert "started" in again.stdout
+    assert "empty account" in again.stdout
+
+
+def test_a_server_that_hangs_is_replaced(clone: Clone) -> None:
+    clone("start")
+    hung = clone.pid
+    os.kill(hung, signal.SIGSTOP)
+    again = clone("start")
+    assert again.returncode == 0, again.stderr
+    assert "no longer answers" in again.stderr
+    assert not alive(hung)
+
+
+def test_a_foreign_process_with_the_recorded_pid_is_left_alone(clone: Clone) -> None:
+    clone("start")
+    record = json.loads((clone.state / "server.json").read_text())
+    clone("stop")
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as bystander:
+        (clone.state / "server.json").write_text(json.dumps(record | {"pid": bystander.pid}))
+        assert "was not running" in clone("stop").stdout
+        (clone.state / "server.json").write_text(json.dumps(record | {"pid": bystander.pid}))
+        assert "started" in clone("start").stdout
+        assert bystander.poll() is None
+        bystander.communicate(b"\n")
+
+
+def test_a_taken_port_is_avoided(clone: Clone) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as foreign:
+        clone.state.mkdir(parents=True)
+        taken = foreign.getsockname()[1]
+        (clone.state / "port").write_text(str(taken))
+        began = clone("start")
+        assert began.returncode == 0, began.stderr
+        assert f"port {taken} is taken" in began.stderr
+        assert not clone.endpoint.endswith(f":{taken}")
+
+
+@pytest.mark.parametrize("rubbish", ["", "{", "[]", '{"pid": 1}'])
+def test_damaged_files_do_no_harm(clone: Clone, rubbish: str) -> None:
+    clone.state.mkdir(parents=True)
+    for name in ("server.json", "port", "endpoint", "lock"):
+        (clone.state / name).write_text(rubbish)
+    began = clone("start")
+    assert began.returncode == 0, began.stderr
+    assert clone("status").returncode == 0
+
+
+def test_several_starts_at_once_make_one_server(clone: Clone) -> None:
+    command = [sys.executable, str(clone.tool), "start"]
+    starts = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    said = [start.communicate()[0] for start in starts]
+    assert [start.returncode for start in starts] == [0] * 4
+    assert len({line.split(" at ")[1].split()[0] for line in said}) == 1
+    assert sum("empty account" in line for line in said) <= 1
+
+
+def test_a_start_killed_half_way_leaves_a_server_that_is_found(clone: Clone) -> None:
+    with subprocess.Popen([sys.executable, str(clone.tool), "start"]) as half:
+        until((clone.state / "server.log").exists)
+        half.kill()
+    assert clone("start").returncode == 0
+    pid = clone.pid
+    assert clone("stop").returncode == 0
+    assert not alive(pid)
+    assert not [p for p in Path("/proc").glob("[0-9]*/cmdline") if _mentions(p, str(clone.state))]
+
+
+def _mentions(cmdline: Path, text: str) -> bool:
+    try:
+        return text.encode() in cmdline.read_bytes()
+    except OSError:
+        return False
+
+
+def test_two_clones_do_not_disturb_each_other(make_clone: Callable[[str], Clone]) -> None:
+    one, two = make_clone("one"), make_clone("two")
+    one("start")
+    # A clone that was copied with its state must not take the other's server for its own.
+    shutil.copytree(one.state, two.state)
+    two("start")
+    assert one.endpoint != two.endpoint
+    assert one.pid != two.pid
+    two("stop")
+    assert alive(one.pid)
+    with urllib.request.urlopen(f"{one.endpoint}/_algo/ping") as answer:
+        assert json.load(answer)["pid"] == one.pid
+
+
+def test_deleting_the_clone_ends_its_server(clone: Clone) -> None:
+    clone("start")
+    pid = clone.pid
+    shutil.rmtree(clone.state)
+    until(lambda: not alive(pid))

@@ -1,0 +1,295 @@
+"""Starts, stops and describes this clone's embedded AWS: moto's server on a free port of the loopback interface.
+
+    start    make sure that it runs (a second start changes nothing)
+    stop     end it
+    status   say whether it runs, and where
+    env      print the environment that points AWS tools at it:  eval "$(python tools/embedded_aws.py env)"
+
+Everything it keeps is below `.local/aws` of the clone: `lock` (held by the server while it lives), `server.json` (pid,
+start of the process, port), `port` (taken again next time if it is free), `endpoint` (the URL, for Ansible) and
+`server.log`. The account itself lives in the server's memory: a server that ended has an empty account when it comes
+back. Clones know nothing of each other, and no process is ever ended that does not prove to be this clone's server.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+SERVER = Path(__file__).with_name("aws_server.py")
+START_SECONDS = 120.0
+STOP_SECONDS = 5.0
+PORT_TAKEN, ALREADY_THERE = 98, 97
+
+
+class EmbeddedAwsError(Exception):
+    """What went wrong and what to do, in plain words."""
+
+
+@dataclass(frozen=True)
+class Server:
+    pid: int
+    started: str
+    port: int
+    token: str
+    lock: int  # inode of the lock: a copy of the clone has a copy of this record, but not of the inode
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+class State:
+    """The files of one clone's server."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.lock = directory / "lock"
+        self.server = directory / "server.json"
+        self.port = directory / "port"
+        self.endpoint = directory / "endpoint"
+        self.log = directory / "server.log"
+
+    def read(self) -> Server | None:
+        try:
+            server = Server(**json.loads(self.server.read_text()))
+            return server if server.lock == self.lock.stat().st_ino else None
+        except (OSError, ValueError, TypeError):  # missing, or cut off by a crash
+            return None
+
+    def remembered_port(self) -> int:
+        try:
+            port = int(self.port.read_text())
+        except (OSError, ValueError):
+            return 0
+        return port if 1024 <= port <= 65535 else 0
+
+    def write(self, server: Server) -> None:
+        """The server calls this itself, so that it is known even if whoever started it is gone."""
+        replace(self.port, f"{server.port}\n")
+        replace(self.endpoint, f"{server.endpoint}\n")
+        replace(self.server, json.dumps(vars(server)) + "\n")
+
+    def held(self) -> bool:
+        """Whether a server lives: it holds the lock for as long as it does, and no crash can leave it held."""
+        try:
+            with self.lock.open("rb") as handle:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except FileNotFoundError:
+            return False
+        return False
+
+
+def replace(path: Path, text: str) -> None:
+    """Writes a file at once, so that a reader never sees half of it."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(text)
+    partial.replace(path)
+
+
+def process_start(pid: int) -> str:
+    """When the process began, as the system tells it; empty if there is none. Tells a process from a later namesake."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+        return stat.rpartition(")")[2].split()[19]
+    except OSError:
+        if Path("/proc/self/stat").exists():
+            return ""
+    told = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True)
+    return told.stdout.strip()
+
+
+def answers(server: Server, timeout: float = 3.0) -> bool:
+    """Whether this very server answers at its port."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(f"{server.endpoint}/_algo/ping", timeout=timeout) as answer:
+            return bool(json.load(answer).get("token") == server.token)
+    except (OSError, ValueError):
+        return False
+
+
+def start(state: State) -> tuple[Server, bool]:
+    """Makes sure that the server runs; returns it, and whether it had to be started."""
+    state.directory.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + START_SECONDS
+    child: subprocess.Popen[bytes] | None = None
+    port = state.remembered_port()
+    while time.monotonic() < deadline:
+        if state.held():
+            server = state.read()
+            if server and answers(server):
+                return server, child is not None and child.pid == server.pid
+            if child is None and server and _hangs(state, server):
+                say(f"the embedded AWS (process {server.pid}) no longer answers: ending it")
+                _end(state, server, signal.SIGKILL)
+                continue
+        elif child is None:
+            child = _spawn(state, port)
+        if child is not None and child.poll() is not None:
+            if child.returncode == PORT_TAKEN and port:
+                say(f"port {port} is taken by another program now: using a new one")
+                port, child = 0, None
+            elif child.returncode == ALREADY_THERE:  # somebody else started it at the same moment
+                child = None
+            elif not state.held():
+                raise EmbeddedAwsError(f"the embedded AWS ended at once ({child.returncode}). {_log_tail(state)}")
+        time.sleep(0.05)
+    raise EmbeddedAwsError(f"the embedded AWS does not answer after {START_SECONDS:.0f} s. {_log_tail(state)}")
+
+
+def stop(state: State) -> bool:
+    """Ends the server; returns whether there was one."""
+    was_there = False
+    deadline = time.monotonic() + START_SECONDS
+    while state.held():
+        was_there = True
+        server = state.read()
+        if server and process_start(server.pid) == server.started:
+            _end(state, server)
+        elif time.monotonic() > deadline:
+            raise EmbeddedAwsError(
+                f"some process holds {state.lock} and {state.server} does not tell which: end it by hand (fuser -v)."
+            )
+        else:
+            time.sleep(0.1)  # it is just starting, and about to say who it is
+    for file in (state.server, state.endpoint):
+        file.unlink(missing_ok=True)
+    return was_there
+
+
+def environment(server: Server) -> dict[str, str]:
+    """What AWS tools need to talk to this server and to nothing else. The credentials are words, not secrets."""
+    return {
+        "AWS_ENDPOINT_URL": server.endpoint,
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+
+
+def _spawn(state: State, port: int) -> subprocess.Popen[bytes]:
+    command = [sys.executable, str(SERVER), "--state", str(state.directory), "--port", str(port), "--keep"]
+    with state.log.open("wb") as log:
+        return subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
+
+
+def _hangs(state: State, server: Server) -> bool:
+    """Whether the recorded process is this clone's server and stays silent, rather than being about to start."""
+    if process_start(server.pid) != server.started:
+        return False  # the record is an older server's; the one that holds the lock has not written its own yet
+    return not any(answers(server) or state.read() != server for _ in range(3))
+
+
+def _end(state: State, server: Server, *signals: signal.Signals) -> None:
+    for number in signals or (signal.SIGTERM, signal.SIGKILL):
+        if process_start(server.pid) != server.started:
+            return
+        try:
+            os.kill(server.pid, number)
+        except ProcessLookupError:
+            return
+        deadline = time.monotonic() + STOP_SECONDS
+        while state.held() and process_start(server.pid) == server.started:
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.05)
+        else:
+            return
+    raise EmbeddedAwsError(f"process {server.pid}, the embedded AWS, cannot be ended.")
+
+
+def _log_tail(state: State) -> str:
+    try:
+        lines = state.log.read_text(errors="replace").splitlines()[-15:]
+    except OSError:
+        lines = []
+    return f"The end of {state.log}:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def new_record(port: int, lock: int) -> Server:
+    """The record that a server makes of itself."""
+    return Server(os.getpid(), process_start(os.getpid()), port, secrets.token_hex(8), lock)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", choices=["start", "stop", "status", "env"])
+    parser.add_argument("--state", type=Path, default=ROOT / ".local" / "aws", help="default: .local/aws of this clone")
+    args = parser.parse_args(argv)
+    state = State(args.state.absolute())
+    try:
+        return int({"start": _start, "stop": _stop, "status": _status, "env": _env}[args.command](state))
+    except EmbeddedAwsError as problem:
+        say(f"embedded AWS: {problem}")
+        return 1
+
+
+def _start(state: State) -> int:
+    began = time.monotonic()
+    server, started = start(state)
+    if started:
+        took = time.monotonic() - began
+        print(
+            f"embedded AWS: started at {server.endpoint} in {took:.1f} s, with an empty account (kept in memory only)"
+        )
+    else:
+        print(f"embedded AWS: already running at {server.endpoint}")
+    return 0
+
+
+def _stop(state: State) -> int:
+    print("embedded AWS: stopped" if stop(state) else "embedded AWS: was not running")
+    return 0
+
+
+def _running(state: State) -> Server | None:
+    server: Any = state.read() if state.held() else None
+    return server if server and answers(server) else None
+
+
+def _status(state: State) -> int:
+    server = _running(state)
+    if server:
+        print(f"embedded AWS: running at {server.endpoint}, process {server.pid}, log {state.log}")
+        return 0
+    print("embedded AWS: not running")
+    return 3
+
+
+def _env(state: State) -> int:
+    server = _running(state)
+    if not server:
+        raise EmbeddedAwsError("not running. Start it: python tools/embedded_aws.py start")
+    for name, value in environment(server).items():
+        print(f"export {name}={value}")
+    print("unset AWS_PROFILE AWS_SESSION_TOKEN AWS_CA_BUNDLE")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
