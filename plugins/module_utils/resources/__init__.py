@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from . import network
+from . import identity, network
 from ._decide import decide, describe
 from ._model import COMPONENTS, MANAGED_BY, UNKNOWN, Decision, Found, ResourceType, Scope
 
@@ -34,7 +34,7 @@ __all__ = [
     "teardown_order",
 ]
 
-TYPES: dict[str, ResourceType] = {kind.module: kind for kind in (*network.TYPES,)}
+TYPES: dict[str, ResourceType] = {kind.module: kind for kind in (*network.TYPES, *identity.TYPES)}
 
 _THREADS = 8
 

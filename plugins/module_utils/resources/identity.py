@@ -1,0 +1,182 @@
+# Copyright: the algo.trading authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""IAM roles, their inline policies and instance profiles, as amazon.aws manages them.
+
+IAM cannot search by tag, and listing an account's roles costs pages and tells no tags: they are read by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from ._model import Found, ResourceType, Scope, Settings, pages, tag_dict, unless_missing
+
+HOSTS = ("alpaca_websocket", "trading_server", "mlflow_server", "gpu_instance")
+FUNCTIONS = ("alpaca_websocket", "trading_server", "trading_server_shutdown")
+
+_MISSING = "NoSuchEntity"
+_THREADS = 4
+
+
+def role_names(scope: Scope) -> list[str]:
+    """Every role that an environment can have: of hosts, of functions, and of the schedules that invoke these."""
+    functions = [scope.name(component) for component in FUNCTIONS]
+    return [
+        *map(scope.name, HOSTS),
+        *(f"{function}-lambda" for function in functions),
+        *(f"{function}-scheduler" for function in functions),
+    ]
+
+
+def by_sid(document: Any) -> Any:
+    """A policy document as a dict by statement id: order means nothing, and a difference names its statement.
+
+    A document in which not every statement has an id of its own is left as it is.
+    """
+    if not isinstance(document, Mapping) or not isinstance(document.get("Statement"), list):
+        return document
+    statements = {statement.get("Sid"): statement for statement in document["Statement"]}
+    if len(statements) != len(document["Statement"]) or None in statements:
+        return document
+    rest = {name: value for name, value in document.items() if name != "Statement"}
+    return {**rest, **{sid: {**statement, "Sid": sid} for sid, statement in statements.items()}}
+
+
+def _comparable(argument: str) -> Callable[[Settings], Settings]:
+    def comparable(arguments: Settings) -> Settings:
+        return {name: by_sid(value) if name == argument else value for name, value in arguments.items()}
+
+    return comparable
+
+
+def _each(read: Callable[[str], list[Found]], names: Iterable[str]) -> Iterator[Found]:
+    """Read things side by side, IAM being slow to answer."""
+    with ThreadPoolExecutor(max_workers=_THREADS) as pool:
+        for found in pool.map(read, names):
+            yield from found
+
+
+# ---- role ----
+
+
+def _read_roles(clients: Any, scope: Scope) -> Iterable[Found]:
+    iam = clients("iam")
+
+    def read(name: str) -> list[Found]:
+        answer = unless_missing(iam.get_role, _MISSING, RoleName=name)
+        if answer is None:
+            return []
+        role = answer["Role"]
+        attached = pages(iam, "list_attached_role_policies", "AttachedPolicies", RoleName=name)
+        tags = tag_dict(role.get("Tags"))
+        settings = {
+            "name": name,
+            "description": role.get("Description", ""),
+            "assume_role_policy_document": by_sid(role["AssumeRolePolicyDocument"]),
+            "boundary": role.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn", ""),
+            "managed_policies": [policy["PolicyArn"] for policy in attached],
+            "tags": tags,
+        }
+        return [Found(name, settings, {"arn": role["Arn"]}, tags)]
+
+    return _each(read, role_names(scope))
+
+
+def _role_extra(arguments: Settings, found: Mapping[str, Any] | None) -> Settings:
+    # The module takes an empty boundary for "remove it", and hands it to AWS when it makes a role.
+    without = {"boundary": None} if found is None and not arguments.get("boundary") else {}
+    return {**_NO_PROFILES, **without}
+
+
+# The module's own handling of profiles leaves them untagged, and is deprecated.
+_NO_PROFILES: Settings = {"create_instance_profile": False, "delete_instance_profile": False}
+
+ROLE = ResourceType(
+    module="amazon.aws.iam_role",
+    title="IAM role",
+    read=_read_roles,
+    sets=frozenset({"managed_policies"}),
+    comparable=_comparable("assume_role_policy_document"),
+    extra=_role_extra,
+    gives=("arn",),
+    attributes=lambda result, arguments: {"arn": (result.get("iam_role") or {}).get("arn")},
+    absent=lambda found: dict(_NO_PROFILES),
+    teardown=58,
+)
+
+
+# ---- inline policy ----
+
+
+def policy_key(role: str, policy: str) -> str:
+    """What a role's policy is called: like the role, of which each has one; anybody else's is told apart."""
+    return role if policy == role else f"{role}/{policy}"
+
+
+def _read_policies(clients: Any, scope: Scope) -> Iterable[Found]:
+    iam = clients("iam")
+
+    def read(role: str) -> list[Found]:
+        listed = unless_missing(lambda: list(pages(iam, "list_role_policies", "PolicyNames", RoleName=role)), _MISSING)
+        found = []
+        for policy in listed or ():
+            answer = unless_missing(iam.get_role_policy, _MISSING, RoleName=role, PolicyName=policy)
+            if answer is not None:
+                settings = {
+                    "iam_type": "role",
+                    "iam_name": role,
+                    "policy_name": policy,
+                    "policy_json": by_sid(answer["PolicyDocument"]),
+                }
+                found.append(Found(policy_key(role, policy), settings, owner=role))
+        return found
+
+    return _each(read, role_names(scope))
+
+
+POLICY = ResourceType(
+    module="amazon.aws.iam_policy",
+    title="IAM policy",
+    read=_read_policies,
+    tagged=False,
+    named_by=None,
+    comparable=_comparable("policy_json"),
+    gives=(),
+    absent=lambda found: {name: found["settings"][name] for name in ("iam_type", "iam_name", "policy_name")},
+    teardown=57,
+)
+
+
+# ---- instance profile ----
+
+
+def _read_instance_profiles(clients: Any, scope: Scope) -> Iterable[Found]:
+    iam = clients("iam")
+
+    def read(name: str) -> list[Found]:
+        answer = unless_missing(iam.get_instance_profile, _MISSING, InstanceProfileName=name)
+        if answer is None:
+            return []
+        profile = answer["InstanceProfile"]
+        tags = tag_dict(profile.get("Tags"))
+        roles = [role["RoleName"] for role in profile.get("Roles", ())]
+        settings = {"name": name, "role": roles[0] if roles else "", "tags": tags}
+        return [Found(name, settings, {"arn": profile["Arn"]}, tags)]
+
+    return _each(read, map(scope.name, HOSTS))
+
+
+INSTANCE_PROFILE = ResourceType(
+    module="amazon.aws.iam_instance_profile",
+    title="instance profile",
+    read=_read_instance_profiles,
+    gives=("arn",),
+    attributes=lambda result, arguments: {"arn": (result.get("iam_instance_profile") or {}).get("arn")},
+    teardown=56,
+)
+
+TYPES = (ROLE, POLICY, INSTANCE_PROFILE)
