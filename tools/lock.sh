@@ -1,0 +1,47 @@
+#!/bin/sh
+# Settles the versions of everything that requirements/*.in asks for and writes them down with the registry's hashes.
+#
+#     make lock                          changes only what the inputs force
+#     make lock LOCK_ARGS=--upgrade      takes the newest versions
+#
+# Indexes and local packages that this machine's user may have set up are left out on purpose: the hashes are those of
+# the public registry, the same for everybody.
+set -eu
+uv=${1:?usage: lock.sh UV}
+cd "$(dirname "$0")/../requirements"
+unset UV_INDEX UV_INDEX_URL UV_EXTRA_INDEX_URL UV_DEFAULT_INDEX UV_FIND_LINKS UV_CONSTRAINT UV_OVERRIDE || true
+
+here=$PWD
+project=$(mktemp -d) # uv takes the platforms to settle for from a pyproject.toml, and ours is about other things
+trap 'rm -rf "$project"' EXIT
+
+compile() { # PYTHON RANGE COMMENT OUTPUT INPUT...
+    python=$1 range=$2 comment=$3 out=$4
+    shift 4
+    echo "requirements/$out ..." >&2
+    cat >"$project/pyproject.toml" <<TOML
+[tool.uv]
+environments = [
+    "sys_platform == 'linux' and implementation_name == 'cpython' and $range",
+    "sys_platform == 'darwin' and implementation_name == 'cpython' and $range",
+]
+TOML
+    cp "$here"/*.in "$project"
+    # Versions in the present lock are preferred; those of a runtime set bind its development set.
+    cp "$here"/*.txt "$project" 2>/dev/null || true
+    # shellcheck disable=SC2086  # LOCK_ARGS are words
+    (cd "$project" && "$uv" pip compile --quiet --universal --python-version "$python" --generate-hashes \
+        --no-emit-index-url --no-emit-find-links --no-annotate --no-header ${LOCK_ARGS:-} --output-file "$out" "$@")
+    {
+        echo "# Made by \`make lock\`; change requirements/*.in instead. $comment"
+        # Every line's marker repeats the platforms above; a name that still occurs twice is a mistake a test finds.
+        sed 's/ ; .* \\$/ \\/' "$project/$out"
+    } >"$out.new"
+    mv "$out.new" "$out"
+}
+
+# A development set adds to its runtime set and agrees with it on every version.
+compile 3.11 "python_version < '3.12'" "For Python 3.11." python3.11.txt ansible-python3.11.in runtime.in
+compile 3.11 "python_version < '3.12'" "For Python 3.11." python3.11-dev.txt dev.in -c python3.11.txt
+compile 3.12 "python_version >= '3.12'" "For Python 3.12 and later." python3.12.txt ansible-python3.12.in runtime.in
+compile 3.12 "python_version >= '3.12'" "For Python 3.12 and later." python3.12-dev.txt dev.in -c python3.12.txt
