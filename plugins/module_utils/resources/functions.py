@@ -1,0 +1,87 @@
+# Copyright: the algo.trading authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Lambda functions, as amazon.aws manages them. Code is compared by the digest that Lambda itself reports."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ._model import Found, ResourceType, Scope, Settings, unless_missing
+
+FUNCTIONS = ("alpaca_websocket", "trading_server", "trading_server_shutdown")
+
+
+def code_sha256(zip_file: str) -> str:
+    """A package's digest in the form in which Lambda reports it."""
+    return base64.b64encode(hashlib.sha256(Path(zip_file).read_bytes()).digest()).decode()
+
+
+def _comparable(arguments: Settings) -> Settings:
+    """Arguments with the package replaced by its digest: where the package was built says nothing about it."""
+    described = {name: value for name, value in arguments.items() if name != "zip_file"}
+    if "zip_file" in arguments:
+        described["code_sha256"] = code_sha256(arguments["zip_file"])
+    if "environment_variables" in arguments:
+        described["environment_variables"] = {
+            name: str(value) for name, value in arguments["environment_variables"].items()
+        }
+    return described
+
+
+def _read_functions(clients: Any, scope: Scope) -> Iterable[Found]:
+    # By name: a listing of the account's functions would tell neither tags nor less in fewer calls.
+    for name in map(scope.name, FUNCTIONS):
+        answer = unless_missing(clients("lambda").get_function, "ResourceNotFoundException", FunctionName=name)
+        if answer is None:
+            continue
+        configuration, tags = answer["Configuration"], dict(answer.get("Tags") or {})
+        network = configuration.get("VpcConfig") or {}
+        settings = {
+            "name": name,
+            "description": configuration.get("Description", ""),
+            "runtime": configuration.get("Runtime"),
+            "handler": configuration.get("Handler"),
+            "role": configuration["Role"],
+            "timeout": configuration["Timeout"],
+            "memory_size": configuration["MemorySize"],
+            "architecture": (configuration.get("Architectures") or ["x86_64"])[0],
+            "environment_variables": (configuration.get("Environment") or {}).get("Variables") or {},
+            "dead_letter_arn": (configuration.get("DeadLetterConfig") or {}).get("TargetArn", ""),
+            "tracing_mode": (configuration.get("TracingConfig") or {}).get("Mode", "PassThrough"),
+            "vpc_subnet_ids": network.get("SubnetIds") or [],
+            "vpc_security_group_ids": network.get("SecurityGroupIds") or [],
+            "kms_key_arn": configuration.get("KMSKeyArn", ""),
+            "code_sha256": configuration["CodeSha256"],
+            "tags": tags,
+        }
+        yield Found(name, settings, {"arn": configuration["FunctionArn"]}, tags)
+
+
+FUNCTION = ResourceType(
+    module="amazon.aws.lambda",
+    title="Lambda function",
+    read=_read_functions,
+    comparable=_comparable,
+    sets=frozenset({"vpc_subnet_ids", "vpc_security_group_ids"}),
+    gives=("arn",),
+    # The module answers with the version that it published; others refer to the function.
+    attributes=lambda result, arguments: {
+        "arn": ":".join(str((result.get("configuration") or {}).get("function_arn", "")).split(":")[:7]) or None
+    },
+    # A role that was made a moment ago, or its policy, is not yet known everywhere.
+    retry=(
+        "cannot be assumed by Lambda",
+        "execution role does not have permissions",
+        "KMSAccessDenied",
+        "ResourceConflictException",
+    ),
+    teardown=16,
+)
+
+TYPES = (FUNCTION,)

@@ -1,0 +1,138 @@
+# Copyright: the algo.trading authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Log groups and metric alarms, as amazon.aws manages them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from ._model import Found, ResourceType, Scope, Settings, pages, tag_dict, unless_missing
+
+# ---- log group ----
+
+_LAMBDA_LOGS = "/aws/lambda/"
+
+
+def _owns_log_group(scope: Scope, name: str) -> bool:
+    if name.startswith(_LAMBDA_LOGS):
+        return scope.owns_name(name.removeprefix(_LAMBDA_LOGS))
+    return name.startswith(f"/{scope.project}/{scope.environment}/")
+
+
+def _read_log_groups(clients: Any, scope: Scope) -> Iterable[Found]:
+    logs = clients("logs")
+    for prefix in (f"{_LAMBDA_LOGS}{scope.project}-", f"/{scope.project}/{scope.environment}/"):
+        for group in pages(logs, "describe_log_groups", "logGroups", logGroupNamePrefix=prefix):
+            name, arn = group["logGroupName"], group["arn"].removesuffix(":*")
+            if not _owns_log_group(scope, name):
+                continue
+            answer = unless_missing(logs.list_tags_for_resource, "ResourceNotFoundException", resourceArn=arn)
+            if answer is None:
+                continue
+            tags = dict(answer.get("tags") or {})
+            settings = {
+                "log_group_name": name,
+                "retention": group.get("retentionInDays"),
+                "kms_key_id": group.get("kmsKeyId"),
+                "tags": tags,
+            }
+            yield Found(name, settings, {"arn": arn}, tags)
+
+
+LOG_GROUP = ResourceType(
+    module="amazon.aws.cloudwatchlogs_log_group",
+    title="log group",
+    read=_read_log_groups,
+    named_by="log_group_name",
+    # The module sets a key when it makes the group, never later.
+    fixed=frozenset({"kms_key_id"}),
+    # These two would throw logs away.
+    steering=frozenset({"purge_retention_policy", "overwrite"}),
+    gives=("arn",),
+    attributes=lambda result, arguments: {"arn": str(result.get("arn", "")).removesuffix(":*") or None},
+    # After the function that could write to it once more.
+    teardown=40,
+)
+
+
+# ---- alarm ----
+
+_ALARM_FIELDS = {
+    "description": "AlarmDescription",
+    "metric_name": "MetricName",
+    "namespace": "Namespace",
+    "statistic": "Statistic",
+    "comparison": "ComparisonOperator",
+    "threshold": "Threshold",
+    "period": "Period",
+    "evaluation_periods": "EvaluationPeriods",
+    "datapoints_to_alarm": "DatapointsToAlarm",
+    "unit": "Unit",
+}
+_ACTIONS = {
+    "alarm_actions": "AlarmActions",
+    "ok_actions": "OKActions",
+    "insufficient_data_actions": "InsufficientDataActions",
+}
+
+
+def _comparable_alarm(arguments: Settings) -> Settings:
+    return {
+        name: float(value) if name == "threshold" else value
+        for name, value in arguments.items()
+        # CloudWatch keeps no empty description.
+        if not (name == "description" and value == "")
+    }
+
+
+def _read_alarms(clients: Any, scope: Scope) -> Iterable[Found]:
+    cloudwatch = clients("cloudwatch")
+    for alarm in pages(cloudwatch, "describe_alarms", "MetricAlarms", AlarmNamePrefix=f"{scope.project}-"):
+        name, arn = alarm["AlarmName"], alarm["AlarmArn"]
+        if not scope.owns_name(name):
+            continue
+        answer = unless_missing(
+            cloudwatch.list_tags_for_resource, "ResourceNotFoundException", "ResourceNotFound", ResourceARN=arn
+        )
+        if answer is None:
+            continue
+        tags = tag_dict(answer.get("Tags"))
+        settings: Settings = {
+            "name": name,
+            **{option: alarm[field] for option, field in _ALARM_FIELDS.items() if alarm.get(field) is not None},
+            **{option: list(alarm.get(field) or ()) for option, field in _ACTIONS.items()},
+            "dimensions": {dimension["Name"]: dimension["Value"] for dimension in alarm.get("Dimensions") or ()},
+            "treat_missing_data": alarm.get("TreatMissingData") or "missing",
+        }
+        if tags:
+            yield Found(name, {**settings, "tags": tags}, {"arn": arn}, tags)
+        else:
+            yield Found(name, settings, {"arn": arn}, owner=_notified(scope, settings["alarm_actions"]))
+
+
+def _notified(scope: Scope, actions: list[str]) -> str:
+    """Name of the topic of ours that an alarm without tags notifies, or nothing.
+
+    Making an alarm and tagging it are two calls. One that a run made and was interrupted before it could be tagged is
+    known by its name and by whom it notifies.
+    """
+    topics = {action.rpartition(":")[2] for action in actions}
+    return next((topic for topic in topics if len(topics) == 1 and scope.owns_name(topic)), "")
+
+
+ALARM = ResourceType(
+    module="amazon.aws.cloudwatch_metric_alarm",
+    title="alarm",
+    read=_read_alarms,
+    comparable=_comparable_alarm,
+    tags_apart=True,
+    sets=frozenset(_ACTIONS),
+    gives=("arn",),
+    attributes=lambda result, arguments: {"arn": result.get("alarm_arn")},
+    teardown=14,
+)
+
+TYPES = (LOG_GROUP, ALARM)

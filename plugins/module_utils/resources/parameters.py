@@ -1,0 +1,125 @@
+# Copyright: the algo.trading authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""SSM parameters, as community.aws manages them, and SSM documents, which no other collection does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from ._model import Found, ResourceType, Scope, Settings, pages, tag_dict, unless_missing
+
+
+def _parsed(value: Any) -> Any:
+    """JSON as what it says, anything else as it is: neither order nor blanks are a difference."""
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+def _tags(ssm: Any, kind: str, name: str) -> dict[str, str] | None:
+    answer = unless_missing(ssm.list_tags_for_resource, "InvalidResourceId", ResourceType=kind, ResourceId=name)
+    return None if answer is None else tag_dict(answer.get("TagList"))
+
+
+# ---- parameter ----
+
+
+def _path(scope: Scope) -> str:
+    return f"/{scope.project}/{scope.environment}"
+
+
+def _read_parameters(clients: Any, scope: Scope) -> Iterable[Found]:
+    ssm = clients("ssm")
+    path = _path(scope)
+    values = {
+        parameter["Name"]: parameter
+        for parameter in pages(
+            ssm, "get_parameters_by_path", "Parameters", Path=path, Recursive=True, WithDecryption=False
+        )
+    }
+    if not values:
+        return
+    filters = [{"Key": "Path", "Option": "Recursive", "Values": [path]}]
+    for described in pages(ssm, "describe_parameters", "Parameters", ParameterFilters=filters):
+        name = described["Name"]
+        # The lock is no part of what it protects: a removal holds it until the end.
+        tags = _tags(ssm, "Parameter", name) if name in values and name != f"{path}/lock" else None
+        if tags is None:
+            continue
+        settings = {
+            "name": name,
+            "string_type": described["Type"],
+            "description": described.get("Description", ""),
+            "tier": described.get("Tier", "Standard"),
+            "tags": tags,
+        }
+        if described["Type"] != "SecureString":
+            settings["value"] = _parsed(values[name]["Value"])
+        yield Found(name, settings, {"arn": values[name].get("ARN"), "version": values[name].get("Version")}, tags)
+
+
+def _comparable_parameter(arguments: Settings) -> Settings:
+    described = {name: _parsed(value) if name == "value" else value for name, value in arguments.items()}
+    if described.get("string_type") == "SecureString":
+        described.pop("value", None)
+    if described.get("tier") == "Intelligent-Tiering":
+        described.pop("tier")  # AWS chooses by the value's length and tells what it chose
+    return described
+
+
+PARAMETER = ResourceType(
+    module="community.aws.ssm_parameter",
+    title="SSM parameter",
+    read=_read_parameters,
+    steering=frozenset({"overwrite_value", "decryption", "key_id"}),
+    comparable=_comparable_parameter,
+    gives=(),
+    teardown=36,
+)
+
+
+# ---- document ----
+
+
+def document_names(scope: Scope) -> list[str]:
+    return [f"{scope.name('trading_server')}-drain"]
+
+
+def _read_documents(clients: Any, scope: Scope) -> Iterable[Found]:
+    ssm = clients("ssm")
+    for name in document_names(scope):
+        answer = unless_missing(ssm.get_document, "InvalidDocument", Name=name)
+        if answer is None:
+            continue
+        tags = _tags(ssm, "Document", name)
+        if tags is None:
+            continue
+        settings = {
+            "name": name,
+            "document_type": answer["DocumentType"],
+            "content": _parsed(answer["Content"]),
+            "tags": tags,
+        }
+        yield Found(name, settings, {"name": name, "version": answer.get("DocumentVersion")}, tags)
+
+
+DOCUMENT = ResourceType(
+    module="algo.trading.ssm_document",
+    title="SSM document",
+    read=_read_documents,
+    fixed=frozenset({"document_type"}),
+    replaceable=True,
+    comparable=lambda arguments: {
+        name: _parsed(value) if name == "content" else value for name, value in arguments.items()
+    },
+    gives=("version",),
+    attributes=lambda result, arguments: {"version": (result.get("document") or {}).get("document_version")},
+    teardown=34,
+)
+
+TYPES = (PARAMETER, DOCUMENT)

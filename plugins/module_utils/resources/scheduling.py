@@ -1,0 +1,110 @@
+# Copyright: the algo.trading authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Schedules of EventBridge Scheduler and their groups. A schedule has no tags of its own: it is its group's."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from ..scheduler import request_form, schedule_view
+from ._model import Found, ResourceType, Scope, Settings, pages, tag_dict, unless_missing
+
+_MISSING = "ResourceNotFoundException"
+# What AWS gives a schedule that says nothing about retries.
+_RETRIES = {"maximum_event_age_in_seconds": 86400, "maximum_retry_attempts": 185}
+
+
+# ---- group ----
+
+
+def _groups(clients: Any, scope: Scope) -> Iterable[tuple[Settings, dict[str, str]]]:
+    scheduler = clients("scheduler")
+    for group in pages(scheduler, "list_schedule_groups", "ScheduleGroups", NamePrefix=f"{scope.project}-"):
+        if not scope.owns_name(group["Name"]) or group.get("State") == "DELETING":
+            continue
+        answer = unless_missing(scheduler.list_tags_for_resource, _MISSING, ResourceArn=group["Arn"])
+        if answer is not None:
+            yield group, tag_dict(answer.get("Tags"))
+
+
+def _read_groups(clients: Any, scope: Scope) -> Iterable[Found]:
+    for group, tags in _groups(clients, scope):
+        yield Found(group["Name"], {"name": group["Name"], "tags": tags}, {"arn": group["Arn"]}, tags)
+
+
+GROUP = ResourceType(
+    module="algo.trading.scheduler_schedule_group",
+    title="schedule group",
+    read=_read_groups,
+    gives=("arn",),
+    attributes=lambda result, arguments: {"arn": (result.get("schedule_group") or {}).get("arn")},
+    absent=lambda found: {"wait": True},
+    teardown=12,
+)
+
+
+# ---- schedule ----
+
+
+def _target(target: Settings) -> Settings:
+    """A target as wanted or found, in one shape: input as what its JSON says, retries with AWS's own defaults."""
+    shaped = {name: value for name, value in target.items() if value not in (None, "", {})}
+    if isinstance(shaped.get("input"), str):
+        with contextlib.suppress(ValueError):  # the target may take plain text
+            shaped["input"] = json.loads(shaped["input"])
+    return {**shaped, "retry_policy": {**_RETRIES, **(shaped.get("retry_policy") or {})}}
+
+
+def _comparable_schedule(arguments: Settings) -> Settings:
+    return {name: _target(value) if name == "target" else value for name, value in arguments.items()}
+
+
+def _read_schedules(clients: Any, scope: Scope) -> Iterable[Found]:
+    scheduler = clients("scheduler")
+    for group, tags in _groups(clients, scope):
+        listed = unless_missing(
+            lambda name: list(pages(scheduler, "list_schedules", "Schedules", GroupName=name)),
+            _MISSING,
+            name=group["Name"],
+        )
+        for entry in listed or ():
+            described = unless_missing(scheduler.get_schedule, _MISSING, GroupName=group["Name"], Name=entry["Name"])
+            if described is not None:
+                yield _schedule(group["Name"], described, scope.owns(tags))
+
+
+def _schedule(group: str, described: Settings, ours: bool) -> Found:
+    view = schedule_view(request_form(described))
+    settings = {
+        **{name: value for name, value in view.items() if not isinstance(value, datetime)},
+        "description": view.get("description", ""),
+        "enabled": view["state"] == "ENABLED",
+        "target": _target(view["target"]),
+    }
+    settings.pop("state", None)
+    # Other kinds of things have the same name as a group; this one's tags alone decide.
+    return Found(f"{group}/{described['Name']}", settings, {"arn": described["Arn"]}, owner=group if ours else "")
+
+
+SCHEDULE = ResourceType(
+    module="algo.trading.scheduler_schedule",
+    title="schedule",
+    read=_read_schedules,
+    tagged=False,
+    # Known by group and name together; the arguments carry both.
+    named_by=None,
+    steering=frozenset({"role_timeout"}),
+    comparable=_comparable_schedule,
+    gives=("arn",),
+    attributes=lambda result, arguments: {"arn": (result.get("schedule") or {}).get("arn")},
+    absent=lambda found: {name: found["settings"][name] for name in ("name", "group_name")},
+    teardown=10,
+)
+
+TYPES = (GROUP, SCHEDULE)
