@@ -10,7 +10,7 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.algo.trading.plugins.module_utils import subnets as _subnets
-from ansible_collections.algo.trading.plugins.module_utils.resources import teardown_order
+from ansible_collections.algo.trading.plugins.module_utils.resources import TYPES, teardown_order
 
 
 def subnet_plan(cidr: str, zones: Sequence[str]) -> list[dict[str, str]]:
@@ -41,6 +41,21 @@ def network_ids(state: dict[str, Any], name: str) -> dict[str, Any]:
     }
 
 
+def foreign(state: dict[str, Any], adopted: Sequence[str] = ()) -> list[str]:
+    """Things that have a name of ours and not our tags, each with its kind, but for those to be taken over."""
+    return [
+        f"{TYPES[module].title} {name}"
+        for module, things in state.items()
+        for name, thing in things.items()
+        if not thing["ours"] and name not in adopted
+    ]
+
+
 class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
-        return {"subnet_plan": subnet_plan, "network_ids": network_ids, "teardown_order": teardown_order}
+        return {
+            "foreign": foreign,
+            "network_ids": network_ids,
+            "subnet_plan": subnet_plan,
+            "teardown_order": teardown_order,
+        }

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from threading import Lock
 from typing import Any
+from urllib.parse import urlsplit
 
 from .resources._model import Scope, error_code, pages
 
@@ -49,8 +50,42 @@ def offered_zones(clients: Callable[[str], Any]) -> list[str]:
     )
 
 
+def is_embedded(clients: Callable[[str], Any]) -> bool:
+    """Whether this is an emulator rather than AWS itself, which boots nothing and knows few images."""
+    host = urlsplit(clients("sts").meta.endpoint_url).hostname or ""
+    return not host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws", ".on.aws"))
+
+
 def resolve_images(clients: Callable[[str], Any], images: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    """Label → machine image. What can't be resolved gets ``error``, in words; other failures are raised."""
+    """Label → machine image. What can't be resolved gets ``error``, in words; other failures are raised.
+
+    An emulator does not carry every publisher's images, and boots none: there, the newest image of the architecture
+    stands in for one that it does not know, marked ``stand_in``.
+    """
+    resolved = _resolve_images(clients, images)
+    unresolved = [label for label, image in resolved.items() if "error" in image]
+    if not unresolved or not is_embedded(clients):
+        return resolved
+    for label in unresolved:
+        architecture = "arm64" if "arm64" in images[label] else "x86_64"
+        own = [{"Name": "architecture", "Values": [architecture]}, {"Name": "name", "Values": ["al20*", "debian*"]}]
+        known = clients("ec2").describe_images(Owners=["amazon"], Filters=own)["Images"]
+        newest = max(known, key=lambda image: (image.get("CreationDate") or "", image["ImageId"]), default=None)
+        if newest is not None:
+            resolved[label] = {**_image(newest), "stand_in": images[label]}
+    return resolved
+
+
+def _image(image: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        "id": image["ImageId"],
+        "name": image.get("Name", ""),
+        "architecture": image.get("Architecture", ""),
+        "root_device_name": image.get("RootDeviceName", ""),
+    }
+
+
+def _resolve_images(clients: Callable[[str], Any], images: Mapping[str, str]) -> dict[str, dict[str, str]]:
     resolved: dict[str, dict[str, str]] = {}
     ids: dict[str, str] = {}
     for label, source in images.items():
@@ -69,12 +104,7 @@ def resolve_images(clients: Callable[[str], Any], images: Mapping[str, str]) -> 
         if image is None:
             resolved[label] = {"error": f"image {image_id} does not exist in this region or is not shared with us"}
             continue
-        resolved[label] = {
-            "id": image_id,
-            "name": image.get("Name", ""),
-            "architecture": image.get("Architecture", ""),
-            "root_device_name": image.get("RootDeviceName", ""),
-        }
+        resolved[label] = _image(image)
     return resolved
 
 

@@ -104,6 +104,11 @@ caller_arn:
   returned: always
   type: str
   sample: arn:aws:sts::123456789012:assumed-role/deploy/awx
+embedded:
+  description: Whether an emulator answered rather than AWS itself.
+  returned: always
+  type: bool
+  sample: false
 region:
   description: The region that was read.
   returned: always
@@ -117,7 +122,7 @@ zones:
   sample: [us-east-1a, us-east-1b]
 images:
   description: Label to machine image, with its I(id), I(name), I(architecture) and I(root_device_name). An image that
-    could not be resolved has an I(error) instead.
+    could not be resolved has an I(error) instead; one that an emulator does not know has I(stand_in).
   returned: always
   type: dict
   sample: {debian: {id: ami-0123456789abcdef0, name: debian-12-arm64, architecture: arm64, root_device_name: /dev/xvda}}
@@ -140,6 +145,7 @@ from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleA
 from ansible_collections.algo.trading.plugins.module_utils.account import (
     Clients,
     account_facts,
+    is_embedded,
     leftovers,
     offered_zones,
     resolve_images,
@@ -177,6 +183,7 @@ def main() -> None:
     try:
         result = {
             **account_facts(clients),
+            "embedded": is_embedded(clients),
             "region": module.region,
             "resources": read_environment(clients, scope, [TYPES[name] for name in wanted] if wanted else None),
         }

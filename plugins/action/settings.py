@@ -1,0 +1,151 @@
+# Copyright: the algo.trading authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The controller's side of ``algo.trading.settings``; its documentation stands beside it in ``plugins/modules``."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleError
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.algo.trading.plugins.module_utils.settings import contradictions, instance_types, unknown_names
+
+_ROLES = Path(__file__).parents[2] / "roles"
+_ENVIRONMENTS = ("local", "dev", "qa", "prod")
+# Settings of ours start so; other names in an inventory are checked only where they stand in our own files.
+_PREFIXES = ("algo_", "aws_")
+# Facts that the run itself hands on.
+_FACTS = frozenset({"algo_state", "algo_account", "algo_settings", "algo_network", "algo_aws_connection", "algo_fleet"})
+
+
+class ActionModule(ActionBase):
+    _supports_check_mode = True
+    TRANSFERS_FILES = False
+    _VALID_ARGS = frozenset({"roles"})
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        super().run(tmp, task_vars)
+        variables = task_vars or {}
+        _checks, task = self.validate_argument_spec({"roles": {"type": "list", "elements": "str", "required": True}})
+        roles = task["roles"]
+        options = {name: spec for role in roles for name, spec in self._options(role).items()}
+        defaults = {name: value for role in roles for name, value in self._load(_ROLES / role / "defaults/main.yml").items()}
+        files = self._files(variables.get("inventory_dir"))
+        written = {name: where for path in files for name, where in _names(path).items()}
+
+        given = {name for name in variables if name.startswith(_PREFIXES)} | written.keys()
+        findings = unknown_names(
+            [name for name in given if name not in options and name not in _FACTS and not self._computed(name, variables)],
+            options,
+        )
+        settings, failures = self._effective(options, defaults, variables)
+        findings += failures
+        findings += self._invalid(options, settings, {name.split(":")[0] for name in failures})
+        if not failures:
+            findings += contradictions(settings, self._others(variables, defaults))
+        findings = [_placed(finding, written) for finding in dict.fromkeys(findings)]
+        if findings:
+            return {
+                "failed": True,
+                "changed": False,
+                "findings": findings,
+                "msg": "The settings are not right, and nothing was asked of AWS:\n  - " + "\n  - ".join(findings),
+            }
+        types = sorted({item for names in instance_types(settings).values() for item in names})
+        return {"changed": False, "findings": [], "settings": settings, "instance_types": types}
+
+    # ---- what is declared ----
+
+    def _load(self, path: Path) -> dict[str, Any]:
+        if not path.exists():
+            return {}
+        return self._loader.load_from_file(str(path), cache="none", trusted_as_template=True) or {}
+
+    def _options(self, role: str) -> dict[str, Any]:
+        specs = self._load(_ROLES / role / "meta/argument_specs.yml").get("argument_specs", {})
+        return {name: option for spec in specs.values() for name, option in (spec.get("options") or {}).items()}
+
+    @staticmethod
+    def _files(inventory_dir: str | None) -> list[Path]:
+        folder = Path(str(inventory_dir)) / "group_vars" / "all" if inventory_dir else None
+        return sorted(folder.glob("*.yml")) if folder and folder.is_dir() else []
+
+    @staticmethod
+    def _computed(name: str, variables: dict[str, Any]) -> bool:
+        """Registered results and facts of earlier tasks carry a role's name too; they are not settings."""
+        return name.endswith("_ids") and name in variables
+
+    # ---- what is given ----
+
+    def _effective(
+        self, options: dict[str, Any], defaults: dict[str, Any], variables: dict[str, Any]
+    ) -> tuple[dict[str, Any], list[str]]:
+        templar = self._templar.copy_with_new_env(available_variables={**defaults, **variables})
+        settings: dict[str, Any] = {}
+        findings = []
+        for name in options:
+            value = variables.get(name, defaults.get(name))
+            if value is None:
+                continue
+            try:
+                settings[name] = templar.template(value)
+            except AnsibleError as error:
+                findings.append(f"{name}: can't be worked out: {error.message}")
+        return settings, findings
+
+    @staticmethod
+    def _invalid(options: dict[str, Any], settings: dict[str, Any], broken: set[str]) -> list[str]:
+        """One option at a time, so that every mistake is reported and each names its setting."""
+        findings = []
+        for name, option in options.items():
+            if name in broken:
+                continue
+            clean = {key: value for key, value in option.items() if key not in {"description", "version_added"}}
+            given = {name: settings[name]} if name in settings else {}
+            result = ArgumentSpecValidator({name: clean}).validate(given)
+            findings += [f"{name}: {_without_name(message, name)}" for message in result.error_messages]
+            if not result.error_messages and name in settings:
+                settings[name] = result.validated_parameters[name]
+        return findings
+
+    def _others(self, variables: dict[str, Any], defaults: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """The other environments of this project, read from the inventories beside this one."""
+        here = Path(str(variables.get("inventory_dir") or ""))
+        others = {}
+        for folder in sorted(here.parent.iterdir()) if here.is_dir() else ():
+            if folder.name == here.name or folder.name not in _ENVIRONMENTS:
+                continue
+            raw: dict[str, Any] = {}
+            for path in self._files(str(folder)):
+                raw |= self._load(path)
+            templar = self._templar.copy_with_new_env(available_variables={**defaults, **raw})
+            names = ("algo_model_bucket", "algo_data_bucket", "algo_artifact_bucket", "aws_network_cidr", "aws_network_vpc_id")
+            others[folder.name] = {name: templar.template(raw.get(name, defaults.get(name))) for name in names}
+        return others
+
+
+def _names(path: Path) -> dict[str, str]:
+    """Top-level names of a settings file, each with where it stands."""
+    names = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        match = re.match(r"([A-Za-z_]\w*)\s*:", line)
+        if match:
+            environment = path.parents[2].name
+            names[match[1]] = f"inventories/{environment}/group_vars/all/{path.name}:{number}"
+    return names
+
+
+def _without_name(message: str, name: str) -> str:
+    message = message.replace(f"argument '{name}' is of type", "is of type").replace("found in '" + name + "'", "")
+    return message.rstrip(". ") + "."
+
+
+def _placed(finding: str, written: dict[str, str]) -> str:
+    where = written.get(re.split(r"[:.]", finding, maxsplit=1)[0])
+    return f"{finding} ({where})" if where else finding

@@ -1,0 +1,149 @@
+# Copyright: the algo.trading authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What settings must agree on with each other. Plain values in, findings in words out; nothing asks AWS."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Network
+from typing import Any
+
+from .subnets import MAX_ZONES, subnet_plan
+
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
+_BUCKET = re.compile(r"(?!xn--|sthree-)(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_ACCOUNT = re.compile(r"\d{12}")
+_INSTANCE_TYPE = re.compile(r"[a-z][a-z0-9-]*\.(nano|micro|small|medium|large|xlarge|\d+xlarge|metal(-\d+xl)?)")
+_PROJECT = re.compile(r"[a-z][a-z0-9-]{1,30}[a-z0-9]")
+_IMAGE = re.compile(r"ami-[0-9a-f]{8,17}|/[A-Za-z0-9_./-]+")
+_BUCKETS = ("algo_model_bucket", "algo_data_bucket", "algo_artifact_bucket")
+
+Settings = Mapping[str, Any]
+
+
+def unknown_names(names: Iterable[str], known: Iterable[str]) -> list[str]:
+    """A finding for every name that no role has declared, with the one that was probably meant."""
+    known = sorted(known)
+    findings = []
+    for name in sorted(names):
+        close = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
+        meant = f"Is {close[0]} meant?" if close else "docs/settings.md lists all settings."
+        findings.append(f"{name}: there is no such setting. {meant}")
+    return findings
+
+
+def contradictions(settings: Settings, others: Mapping[str, Settings]) -> list[str]:
+    """Findings about one environment's settings by themselves and beside the other environments'.
+
+    :param settings: the environment's effective settings.
+    :param others: environment name → that environment's settings as far as they are known.
+    """
+    return [
+        *_names(settings),
+        *_account(settings),
+        *_buckets(settings, others),
+        *_network(settings, others),
+        *_instance_types(settings),
+        *_images(settings),
+    ]
+
+
+def _names(settings: Settings) -> Iterable[str]:
+    project = str(settings.get("algo_project", ""))
+    if not _PROJECT.fullmatch(project):
+        yield (
+            f"algo_project: {project!r} does not work in the names of buckets and databases. Use 3 to 32 lower-case "
+            "letters, digits and hyphens, a letter first."
+        )
+
+
+def _account(settings: Settings) -> Iterable[str]:
+    account = str(settings.get("algo_account_id", ""))
+    if not _ACCOUNT.fullmatch(account):
+        yield f"algo_account_id: {account!r} is no AWS account id. Write its 12 digits in quotes, so that zeros stay."
+    region, regions = settings.get("algo_region"), list(settings.get("algo_regions") or ())
+    if region not in regions:
+        yield (
+            f"algo_region: {region} does not belong to {settings.get('algo_environment')}, whose regions are "
+            f"{', '.join(map(str, regions)) or 'none'}. Add it to algo_regions if it is meant."
+        )
+
+
+def _buckets(settings: Settings, others: Mapping[str, Settings]) -> Iterable[str]:
+    own = {name: str(settings.get(name)) for name in _BUCKETS if settings.get(name)}
+    for name, bucket in own.items():
+        if not _BUCKET.fullmatch(bucket):
+            yield f"{name}: {bucket!r} is no bucket name. Use 3 to 63 lower-case letters, digits, hyphens and dots."
+        for environment, other in sorted(others.items()):
+            if bucket in {str(other.get(other_name)) for other_name in _BUCKETS}:
+                yield (
+                    f"{name}: {bucket} is a bucket of {environment}. {settings.get('algo_environment')} needs its own; "
+                    "environments share nothing."
+                )
+    for name, bucket in own.items():
+        twins = [other for other in own if other < name and own[other] == bucket]
+        if twins:
+            yield f"{name}: {bucket} is {twins[0]} too. Each purpose needs a bucket of its own."
+
+
+def _network(settings: Settings, others: Mapping[str, Settings]) -> Iterable[str]:
+    if settings.get("aws_network_vpc_id"):
+        if not settings.get("aws_network_private_subnet_ids"):
+            yield "aws_network_private_subnet_ids: is empty. A given VPC needs the subnets that hosts shall stand in."
+        return
+    if settings.get("aws_network_private_subnet_ids"):
+        yield "aws_network_private_subnet_ids: is set without aws_network_vpc_id. Give both, or neither."
+    cidr = settings.get("aws_network_cidr")
+    try:
+        network = IPv4Network(str(cidr))
+        zones = min(int(settings.get("aws_network_zone_count") or 1), MAX_ZONES)
+        subnet_plan(str(cidr), [f"zone-{letter}" for letter in "abcd"[:zones]])
+    except ValueError as error:
+        yield f"aws_network_cidr: {error}. Use a private range such as 10.30.0.0/16."
+        return
+    if not network.is_private:
+        yield f"aws_network_cidr: {cidr} is not a private range. Use one inside 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16."
+    for environment, other in sorted(others.items()):
+        if other.get("aws_network_vpc_id") or not other.get("aws_network_cidr"):
+            continue
+        try:
+            clash = network.overlaps(IPv4Network(str(other["aws_network_cidr"])))
+        except ValueError:
+            continue  # that environment's own run reports it
+        if clash:
+            yield (
+                f"aws_network_cidr: {cidr} overlaps {other['aws_network_cidr']} of {environment}, so the two could never "
+                "be connected. Choose a range of its own."
+            )
+
+
+def instance_types(settings: Settings) -> dict[str, list[str]]:
+    """Setting → the instance types that it names; by the names that all roles use for such settings."""
+    found: dict[str, list[str]] = {}
+    for name, value in settings.items():
+        if name.endswith("_instance_type") and value:
+            found[name] = [str(value)]
+        elif name.endswith("_instance_types") and value:
+            found[name] = [str(item) for item in value]
+    return found
+
+
+def _instance_types(settings: Settings) -> Iterable[str]:
+    for name, types in sorted(instance_types(settings).items()):
+        for instance_type in types:
+            if not _INSTANCE_TYPE.fullmatch(instance_type):
+                yield f"{name}: {instance_type!r} is no instance type. They look like t4g.small or c7g.xlarge."
+
+
+def _images(settings: Settings) -> Iterable[str]:
+    images = (settings.get("algo_release") or {}).get("images") or {}
+    for label, source in sorted(images.items()):
+        if not _IMAGE.fullmatch(str(source)):
+            yield (
+                f"algo_release.images.{label}: {source!r} is neither an image id (ami-…) nor the path of a public SSM "
+                "parameter (/aws/service/…)."
+            )

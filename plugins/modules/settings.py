@@ -1,0 +1,57 @@
+#!/usr/bin/python
+# Copyright: the algo.trading authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: settings
+version_added: 0.1.0
+short_description: Check all settings of an environment before anything is asked of AWS
+description:
+  - Checks every setting against the argument specs of the roles that use it, and the settings against each other and
+    against those of the other environments in the same project.
+  - Reports everything that is wrong at once, with the file and line, and what would be right.
+  - Knows the roles' defaults, so what it returns is what a run will use.
+options:
+  roles:
+    description: Names of the roles, in this collection, whose settings these are.
+    type: list
+    elements: str
+    required: true
+attributes:
+  check_mode:
+    description: Reads only files of the project.
+    support: full
+author:
+  - The algo.trading authors (@algo-trading)
+"""
+
+EXAMPLES = r"""
+- name: Check the settings
+  algo.trading.settings:
+    roles: [aws_environment, aws_network]
+  register: checked
+"""
+
+RETURN = r"""
+settings:
+  description: The effective settings, defaults included.
+  returned: success
+  type: dict
+  sample: {algo_environment: qa, aws_network_cidr: 10.30.0.0/16}
+instance_types:
+  description: Every instance type that a setting names, to be looked up in the region.
+  returned: success
+  type: list
+  elements: str
+  sample: [t4g.small]
+findings:
+  description: What is wrong, one line each.
+  returned: always
+  type: list
+  elements: str
+  sample: ['algo_region: eu-west-9 does not belong to qa, whose regions are us-east-1.']
+"""
