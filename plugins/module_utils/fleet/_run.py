@@ -1,0 +1,153 @@
+# Copyright: the algo.trading authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a run knows and has done so far, shared by the parts that act."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from . import errors
+from .api import Ec2Api, chunks, fatal
+from .errors import ApiError, FleetError
+from .instances import Instance
+from .launcher import Launched, Launcher, Problem
+from .pacing import Clock
+from .placement import CapacityMemory
+from .planner import Line
+from .progress import Progress
+from .settings import FleetSettings
+
+# A health check takes instance ids and returns those that are not (yet) healthy, with what is wrong.
+HealthCheck = Callable[[Sequence[Instance]], Mapping[str, str]]
+_ID = re.compile(r"\bi-[0-9a-f]{8,17}\b")
+_POLL_FIRST, _POLL_GROWTH, _POLL_MOST = 1.0, 1.5, 15.0
+
+
+@dataclass
+class Run:
+    settings: FleetSettings
+    api: Ec2Api
+    clock: Clock
+    progress: Progress
+    memory: CapacityMemory
+    launcher: Launcher
+    health: HealthCheck
+    # Everything of ours that is known, by id, as last seen or as we have just made it.
+    instances: dict[str, Instance] = field(default_factory=dict)
+    problems: dict[str, Problem] = field(default_factory=dict)
+    held: dict[str, str] = field(default_factory=dict)
+    # Claims made by this run, which a description may lag behind: id to tags.
+    claims: dict[str, dict[str, str]] = field(default_factory=dict)
+    # Instances that must reach the running state before the run is over, by id, with their model.
+    awaited: dict[str, str] = field(default_factory=dict)
+    ended: set[str] = field(default_factory=set)
+    changed: bool = False
+
+    def took(self, launched: Launched, *, claimed: bool) -> None:
+        """Note the outcome of a launch or claim, and stop if going on is pointless."""
+        for name, instance in launched.placed.items():
+            self.changed = True
+            self.instances[instance.id] = instance
+            self.awaited[instance.id] = name
+            if claimed:
+                self.claims[instance.id] = dict(instance.tags)
+        self.problems.update(launched.problems)
+        if launched.abort:
+            raise launched.abort
+
+    def fail(self, line: Line, kind: str, text: str) -> None:
+        self.problems[line.model or line.instance_id] = Problem(kind, text)
+
+    def session(self) -> str:
+        """Why nothing may be interrupted at this moment. Asked again before each batch: a run may last."""
+        if self.settings.session is None or self.settings.replace.force:
+            return ""
+        return self.settings.session.reason(self.clock.now())
+
+    def in_batches(self, lines: Sequence[Line], doing: str, action: Callable[[Sequence[str]], None]) -> list[Line]:
+        """Run an action on many instances with few requests. Returns the lines that succeeded; one that EC2 names as
+        the culprit, or that is left alone after halving, fails without taking the others with it."""
+        done: list[Line] = []
+        todo: list[Sequence[Line]] = list(chunks(lines, self.settings.action_batch))
+        while todo:
+            batch = todo.pop(0)
+            try:
+                action([line.instance_id for line in batch])
+            except ApiError as exc:
+                if fatal(exc) or exc.kind in errors.RETRYABLE:
+                    raise FleetError(exc.explain(doing)) from exc
+                named = set(_ID.findall(exc.message))
+                culprits = [line for line in batch if line.instance_id in named]
+                rest = [line for line in batch if line.instance_id not in named]
+                if len(batch) == 1:
+                    culprits, rest = list(batch), []
+                for line in culprits:
+                    # Somebody else ended it: the next look at the fleet will tell.
+                    if exc.kind != errors.NOT_FOUND:
+                        self.fail(line, exc.kind, exc.explain(f"{doing} {line.instance_id}"))
+                if culprits:
+                    todo[:0] = [rest] if rest else []
+                else:
+                    half = len(rest) // 2
+                    todo[:0] = [rest[:half], rest[half:]]
+                continue
+            done += batch
+            self.changed = True
+        return done
+
+    def set_tags(self, lines: Iterable[Line]) -> None:
+        """Write each line's tags; instances that get the same ones share a request."""
+        groups: dict[tuple[tuple[str, str], ...], list[Line]] = {}
+        for line in lines:
+            if line.tags:
+                groups.setdefault(line.tags, []).append(line)
+        self.progress.expect("tagged", sum(map(len, groups.values())))
+        for tags, members in groups.items():
+            wanted = dict(tags)
+
+            def write(ids: Sequence[str], wanted: dict[str, str] = wanted) -> None:
+                self.api.create_tags(ids, wanted)
+
+            for line in self.in_batches(members, "tag instances", write):
+                self.claims.setdefault(line.instance_id, {}).update(wanted)
+                self.instances[line.instance_id] = self.instances[line.instance_id].with_tags(wanted)
+            self.progress.done("tagged", len(members))
+
+    def look(self, ids: Sequence[str]) -> None:
+        """Refresh what is known about these instances. What EC2 does not know yet stays as it is known here."""
+        if len(ids) > 200:
+            wanted = set(ids)
+            found = [item for item in self.api.describe_fleet(self.settings.identity_tags) if item.id in wanted]
+            missing = sorted(wanted - {item.id for item in found})
+            found += self.api.describe_ids(missing)
+        else:
+            found = self.api.describe_ids(ids)
+        for instance in found:
+            self.instances[instance.id] = instance.with_tags(self.claims.get(instance.id, {}))
+
+    def wait_until(
+        self, ids: Sequence[str], reached: Callable[[Sequence[Instance]], set[str]], timeout: float
+    ) -> set[str]:
+        """Look again until all have reached it, have died, or the time is over. Returns the ids that have not."""
+        waiting = set(ids)
+        until = self.clock.monotonic() + timeout
+        pause = _POLL_FIRST
+        while waiting:
+            self.look(sorted(waiting))
+            waiting -= reached([self.instances[id_] for id_ in sorted(waiting)])
+            dead = {id_ for id_ in waiting if not self.instances[id_].live}
+            if not waiting - dead or self.clock.monotonic() >= until:
+                return waiting
+            self.clock.sleep(pause)
+            pause = min(pause * _POLL_GROWTH, _POLL_MOST)
+        return waiting
+
+    def wait_for_state(self, ids: Sequence[str], *states: str, timeout: float) -> set[str]:
+        def reached(instances: Sequence[Instance]) -> set[str]:
+            return {instance.id for instance in instances if instance.state in states}
+
+        return self.wait_until(ids, reached, timeout)

@@ -1,0 +1,81 @@
+# Copyright: the algo.trading authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What is there: EC2's description of an instance as a typed value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+LIVE_STATES = ("pending", "running", "stopping", "stopped")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Instance:
+    id: str
+    state: str = "running"
+    type: str = ""
+    image_id: str = ""
+    subnet_id: str = ""
+    zone: str = ""
+    private_ip: str = ""
+    private_dns_name: str = ""
+    launch_time: datetime = _EPOCH
+    launch_index: int = 0
+    lifecycle: str = ""
+    client_token: str = ""
+    state_reason: str = ""
+    state_message: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def from_api(cls, item: Mapping[str, Any]) -> Instance:
+        launched = item.get("LaunchTime") or _EPOCH
+        reason = item.get("StateReason") or {}
+        return cls(
+            id=item["InstanceId"],
+            state=item["State"]["Name"],
+            type=item.get("InstanceType") or "",
+            image_id=item.get("ImageId") or "",
+            subnet_id=item.get("SubnetId") or "",
+            zone=(item.get("Placement") or {}).get("AvailabilityZone") or "",
+            private_ip=item.get("PrivateIpAddress") or "",
+            private_dns_name=item.get("PrivateDnsName") or "",
+            launch_time=launched if launched.tzinfo else launched.replace(tzinfo=UTC),
+            launch_index=int(item.get("AmiLaunchIndex") or 0),
+            lifecycle=item.get("InstanceLifecycle") or "",
+            client_token=item.get("ClientToken") or "",
+            state_reason=reason.get("Code") or "",
+            state_message=reason.get("Message") or "",
+            tags={tag["Key"]: tag["Value"] for tag in item.get("Tags") or []},
+        )
+
+    @property
+    def model(self) -> str:
+        """The name of the model that claimed this instance, or nothing."""
+        return self.tags.get("Model", "")
+
+    @property
+    def live(self) -> bool:
+        return self.state in LIVE_STATES
+
+    @property
+    def age_key(self) -> tuple[datetime, str]:
+        """Sorts oldest first, the same for every operator."""
+        return (self.launch_time, self.id)
+
+    @property
+    def batch_key(self) -> tuple[str, int, datetime, str]:
+        """Sorts unclaimed instances in the order of the models that they were launched for."""
+        return (self.tags.get("LaunchBatch", ""), self.launch_index, self.launch_time, self.id)
+
+    def with_tags(self, tags: Mapping[str, str]) -> Instance:
+        return replace(self, tags={**self.tags, **tags})
+
+    def with_state(self, state: str) -> Instance:
+        return replace(self, state=state)

@@ -1,0 +1,387 @@
+# Copyright: the algo.trading authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The decision: wanted servers and described instances in, a plan out. Pure: no call, no clock, no randomness.
+
+Check mode, a real run, a saved plan and the Lambda all get their plan here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from .desired import Server
+from .errors import GuardError
+from .instances import Instance
+from .settings import FleetSettings
+
+CREATE = "create"
+ADOPT = "adopt"
+START = "start"
+STOP = "stop"
+RESTART = "restart"
+RECONFIGURE = "reconfigure"
+REPLACE = "replace"
+TERMINATE = "terminate"
+HOLD = "hold"
+LEAVE = "leave"
+# Also the order in which a plan is shown.
+ACTIONS = (TERMINATE, REPLACE, RESTART, RECONFIGURE, STOP, START, ADOPT, CREATE, HOLD, LEAVE)
+CHANGING = frozenset(ACTIONS) - {HOLD, LEAVE}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One decision with its reason."""
+
+    action: str
+    model: str
+    instance_id: str
+    reason: str
+    # Why the instance goes: "removed" counts against max_terminate_share, duplicates and strays do not.
+    cause: str = ""
+    # What the held action would have been.
+    held: str = ""
+    # The unclaimed instance that takes the place of a replaced one.
+    successor: str = ""
+    tags: tuple[tuple[str, str], ...] = ()
+    attributes: tuple[tuple[str, str], ...] = ()
+    server: Server | None = field(default=None, compare=False, repr=False)
+
+    def as_dict(self) -> dict[str, str]:
+        return {
+            "action": self.action,
+            "model": self.model,
+            "instance_id": self.instance_id,
+            "reason": self.reason,
+        }
+
+    def __str__(self) -> str:
+        on = f" {self.instance_id}" if self.instance_id else ""
+        return f"{self.action} {self.model or '(unclaimed)'}{on}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    lines: tuple[Line, ...]
+    # Claimed instances of the whole environment, selected or not: what max_terminate_share is a share of.
+    fleet_size: int = 0
+
+    @property
+    def changed(self) -> bool:
+        return any(line.action in CHANGING for line in self.lines)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        found = Counter(line.action for line in self.lines)
+        return {action: found[action] for action in ACTIONS}
+
+    def of(self, *actions: str) -> list[Line]:
+        return [line for line in self.lines if line.action in actions]
+
+    @property
+    def removals(self) -> list[Line]:
+        return [line for line in self.lines if line.cause == "removed" and line.action == TERMINATE]
+
+    def check_guard(self, settings: FleetSettings) -> None:
+        """Refuse to end more of the fleet than the operator allows at once."""
+        gone = self.removals
+        if settings.state == "absent" or not gone:
+            return
+        allowed = math.floor(self.fleet_size * settings.max_terminate_share + 1e-9)
+        if len(gone) > allowed:
+            share = math.ceil(len(gone) / self.fleet_size * 1000) / 1000
+            names = ", ".join(line.model for line in gone)
+            raise GuardError(
+                f"Refused: {len(gone)} of {self.fleet_size} servers would be terminated, because their models are no "
+                f"longer listed; max_terminate_share={settings.max_terminate_share:g} allows {allowed}. Nothing was "
+                f"changed. If the bucket, prefix and pattern are right and these models are really to go, set "
+                f"max_terminate_share to {min(share, 1.0):g} for this run. They are: {names}."
+            )
+
+
+def make_plan(settings: FleetSettings, servers: Sequence[Server], instances: Sequence[Instance], now: datetime) -> Plan:
+    """Decide what happens to every wanted model and to every instance of ours."""
+    return _Planner(settings, servers, instances, now).plan()
+
+
+class _Planner:
+    def __init__(
+        self, settings: FleetSettings, servers: Sequence[Server], instances: Sequence[Instance], now: datetime
+    ) -> None:
+        self.settings = settings
+        self.now = now
+        self.wanted = {} if settings.state == "absent" else {server.name: server for server in servers}
+        self.claimed: dict[str, list[Instance]] = defaultdict(list)
+        self.unclaimed: list[Instance] = []
+        self.fleet_size = 0
+        for instance in sorted(instances, key=lambda item: item.age_key):
+            if not instance.live:
+                continue
+            self.fleet_size += bool(instance.model)
+            if not instance.model:
+                self.unclaimed.append(instance)
+            elif self._selected_instance(instance):
+                self.claimed[instance.model].append(instance)
+        self.unclaimed.sort(key=lambda item: item.batch_key)
+        quiet = settings.session.reason(now) if settings.session else ""
+        self.session = "" if settings.replace.force else quiet
+        self.lines: list[Line] = []
+
+    def plan(self) -> Plan:
+        missing: list[Server] = []
+        for name in sorted(set(self.wanted) | set(self.claimed)):
+            server = self.wanted.get(name)
+            if server is not None and not self._selected_server(server):
+                continue
+            keeper = self._keep_one(name, server)
+            if server is None:
+                if keeper:
+                    self._remove(keeper)
+            elif keeper:
+                self._compare(server, keeper)
+            else:
+                missing.append(server)
+        self._fill(missing)
+        self._clear_unclaimed()
+        order = {action: number for number, action in enumerate(ACTIONS)}
+        self.lines.sort(key=lambda line: (order[line.action], line.model, line.instance_id))
+        return Plan(tuple(self.lines), self.fleet_size)
+
+    # One per model
+
+    def _keep_one(self, name: str, server: Server | None) -> Instance | None:
+        """Choose among several instances of one model, and end the others."""
+        held = self.claimed.get(name, [])
+        if not held:
+            return None
+        keeper = min(held, key=lambda item: self._worth(server, item))
+        for extra in held:
+            if extra is not keeper:
+                reason = f"{keeper.id} serves the same model and is kept"
+                self._end(extra, "duplicate", reason)
+        return keeper
+
+    def _worth(self, server: Server | None, instance: Instance) -> tuple[Any, ...]:
+        state = ("running", "pending", "stopped", "stopping").index(instance.state)
+        fits = server is not None and not self._changes(server, instance)
+        return (not self._protected(instance), state, not fits, *instance.age_key)
+
+    def _remove(self, instance: Instance) -> None:
+        absent = self.settings.state == "absent"
+        reason = "the fleet is to be absent" if absent else "its model is no longer listed"
+        if not absent and not self._protected(instance) and self._busy(instance):
+            self._hold(TERMINATE, instance, reason, None)
+        else:
+            self._end(instance, "removed", reason)
+
+    def _end(self, instance: Instance, cause: str, reason: str) -> None:
+        mark = self._protected(instance)
+        if mark:
+            self._add(LEAVE, instance, f"protected by its tag {mark}, although {reason}")
+        else:
+            self._add(TERMINATE, instance, reason, cause=cause)
+
+    # Is it as wanted?
+
+    def _changes(self, server: Server, instance: Instance) -> dict[str, str]:
+        """What differs, by kind, with the words for the plan."""
+        spec, tags = server.spec, instance.tags
+        changes: dict[str, str] = {}
+        version = tags.get("ModelVersion", "")
+        if server.model.version and version != server.model.version:
+            changes["version"] = f"model version {version or 'none'} -> {server.model.version}"
+        if spec.settings.image_id and instance.image_id != spec.settings.image_id:
+            changes["image"] = f"image {instance.image_id} -> {spec.settings.image_id}"
+        if spec.settings.instance_types and instance.type not in spec.settings.instance_types:
+            changes["instance_type"] = f"type {instance.type} -> {spec.settings.instance_types[0]}"
+        if spec.settings.subnet_ids and instance.subnet_id not in spec.settings.subnet_ids:
+            changes["subnet"] = f"subnet {instance.subnet_id} -> {server.home}"
+        if tags.get("ConfigDigest") != spec.config_digest:
+            changes["configuration"] = f"configuration {tags.get('ConfigDigest', 'none')} -> {spec.config_digest}"
+        if tags.get("LaunchDigest") != spec.launch_digest:
+            changes["launch"] = f"launch settings {tags.get('LaunchDigest', 'none')} -> {spec.launch_digest}"
+        return {what: text for what, text in changes.items() if self.settings.on_change[what] != "ignore"}
+
+    def _compare(self, server: Server, instance: Instance) -> None:
+        changes = self._changes(server, instance)
+        policies = {self.settings.on_change[what] for what in changes}
+        reason = "; ".join(changes.values())
+        if "replace" in policies:
+            self._replace(server, instance, reason)
+            return
+        tags = self._tag_updates(server, instance, changes)
+        attributes: dict[str, str] = {}
+        if self.settings.on_change["configuration"] == "restart" and "configuration" in changes:
+            attributes["UserData"] = server.spec.user_data
+        if "instance_type" in changes:
+            attributes["InstanceType"] = server.spec.settings.instance_types[0]
+        power = self._power(instance)
+        details: dict[str, Any] = {"tags": tuple(sorted(tags.items())), "attributes": tuple(sorted(attributes.items()))}
+        if power == START:
+            why = "stopped, and wanted running" + (f"; {reason}" if reason else "")
+            self._add(START, instance, why, server, **details)
+        elif power == STOP:
+            if self._busy(instance):
+                self._hold(STOP, instance, "running, and wanted stopped", server)
+            elif instance.lifecycle == "spot":
+                self._add(LEAVE, instance, "a one-time spot instance cannot be stopped", server)
+            else:
+                why = "running, and wanted stopped" + (f"; {reason}" if reason else "")
+                self._add(STOP, instance, why, server, **details)
+        elif "restart" in policies and instance.state not in ("stopped", "stopping"):
+            if self._busy(instance):
+                self._hold(RESTART, instance, reason, server)
+            else:
+                self._add(RESTART, instance, reason, server, **details)
+        elif tags or attributes:
+            why = reason or "tags " + ", ".join(sorted(tags))
+            if instance.state in ("stopped", "stopping"):
+                why += "; takes effect when it starts"
+            self._add(RECONFIGURE, instance, why, server, **details)
+        else:
+            self._add(LEAVE, instance, self._as_wanted(instance), server)
+
+    def _tag_updates(self, server: Server, instance: Instance, changes: Mapping[str, str]) -> dict[str, str]:
+        wanted = {**dict(server.spec.tags), **dict(server.claim_tags)}
+        signals = {"ModelVersion": "version", "ConfigDigest": "configuration", "LaunchDigest": "launch"}
+        return {
+            key: value
+            for key, value in wanted.items()
+            if instance.tags.get(key, "") != value and (key not in signals or signals[key] in changes)
+        }
+
+    def _power(self, instance: Instance) -> str:
+        down = instance.state in ("stopped", "stopping")
+        if self.settings.power == "running" and down:
+            return START
+        if self.settings.power == "stopped" and not down:
+            return STOP
+        return ""
+
+    def _as_wanted(self, instance: Instance) -> str:
+        if instance.state in ("stopped", "stopping"):
+            if self.settings.power == "keep":
+                return "stopped, and left so (power: keep)"
+            return "stopped, as wanted"
+        return "as wanted"
+
+    # Replacement
+
+    def _replace(self, server: Server, instance: Instance, reason: str) -> None:
+        mark = self._protected(instance)
+        if mark:
+            self._hold(REPLACE, instance, reason, server, why=f"protected by its tag {mark}")
+        elif self._busy(instance):
+            self._hold(REPLACE, instance, reason, server)
+        else:
+            self._add(REPLACE, instance, reason, server)
+
+    # Missing and unclaimed
+
+    def _fill(self, missing: Sequence[Server]) -> None:
+        """Give unclaimed instances to the models that lack one, then to those to be replaced; create the rest."""
+        rest: list[Server] = []
+        # First those of the model's own subnet: so the rest is the same batch that an interrupted run had in hand.
+        for same_subnet in (True, False):
+            rest = []
+            for server in missing:
+                instance = self._unclaimed_for(server, same_subnet=same_subnet)
+                if instance:
+                    self._add(
+                        ADOPT, instance, "unclaimed and fits; its launch was not finished", server, model=server.name
+                    )
+                else:
+                    rest.append(server)
+            missing = rest
+        for server in rest:
+            if self.settings.power == "stopped":
+                text = "has no server; none is created while power is stopped"
+                self.lines.append(Line(HOLD, server.name, "", text, held=CREATE, server=server))
+            else:
+                self.lines.append(Line(CREATE, server.name, "", "has no server", server=server))
+        for number, line in enumerate(self.lines):
+            if line.action == REPLACE and line.server and self.settings.replace.surge:
+                successor = self._unclaimed_for(line.server, same_subnet=False, running=True)
+                if successor:
+                    self.lines[number] = replace(line, successor=successor.id)
+
+    def _unclaimed_for(self, server: Server, *, same_subnet: bool, running: bool = False) -> Instance | None:
+        spec = server.spec
+        for instance in self.unclaimed:
+            if (
+                instance.tags.get("ConfigDigest") == spec.config_digest
+                and instance.tags.get("LaunchDigest") == spec.launch_digest
+                and instance.image_id == spec.settings.image_id
+                and instance.type in spec.settings.instance_types
+                and (
+                    instance.subnet_id == server.home if same_subnet else instance.subnet_id in spec.settings.subnet_ids
+                )
+                and (not running or instance.state in ("pending", "running"))
+                and not self._protected(instance)
+            ):
+                self.unclaimed.remove(instance)
+                return instance
+        return None
+
+    def _clear_unclaimed(self) -> None:
+        for instance in self.unclaimed:
+            age = (self.now - instance.launch_time).total_seconds()
+            if not self.settings.selection.everything:
+                self._add(LEAVE, instance, "unclaimed; cleared by a run without selection")
+            elif self.settings.state != "absent" and age < self.settings.claim_grace:
+                # Another operator may be about to claim it.
+                self._add(LEAVE, instance, f"unclaimed for less than {self.settings.claim_grace:g} s, may be in use")
+            else:
+                self._end(instance, "unclaimed", "unclaimed, and no model needs it")
+
+    # Small things
+
+    def _selected_server(self, server: Server) -> bool:
+        model = server.model
+        return self.settings.selection.matches(
+            type_=model.type, symbol=model.symbol, model=model.model, name=model.name
+        )
+
+    def _selected_instance(self, instance: Instance) -> bool:
+        tags = instance.tags
+        return self.settings.selection.matches(
+            type_=tags.get("ModelType", ""),
+            symbol=tags.get("Symbol", ""),
+            model=tags.get("ModelName", ""),
+            name=instance.model,
+        )
+
+    def _protected(self, instance: Instance) -> str:
+        for key, value in self.settings.protect_tags.items():
+            if instance.tags.get(key, "").lower() == value.lower():
+                return f"{key}={value}"
+        return ""
+
+    def _busy(self, instance: Instance) -> bool:
+        return bool(self.session) and instance.state in ("pending", "running")
+
+    def _hold(
+        self, action: str, instance: Instance, reason: str, server: Server | None, *, why: str | None = None
+    ) -> None:
+        because = why if why is not None else f"{self.session}; force it or run again later"
+        text = f"{action} is held: {because} ({reason})"
+        self._add(HOLD, instance, text, server, held=action)
+
+    def _add(
+        self,
+        action: str,
+        instance: Instance,
+        reason: str,
+        server: Server | None = None,
+        *,
+        model: str = "",
+        **more: Any,
+    ) -> None:
+        self.lines.append(Line(action, model or instance.model, instance.id, reason, server=server, **more))

@@ -1,0 +1,181 @@
+# Copyright: the algo.trading authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Rolling change: batches of servers are restarted or replaced, and the next batch waits for the last one's health."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from . import errors
+from ._run import Run
+from .api import chunks
+from .errors import ApiError, FleetError
+from .instances import Instance
+from .launcher import Problem
+from .planner import LEAVE, REPLACE, RESTART, Line, Plan
+
+
+class BadBatchError(FleetError):
+    """A batch did not become healthy. The rest was not begun."""
+
+
+def roll(run: Run, plan: Plan) -> None:
+    """Carry out the plan's restarts and replacements."""
+    lines = plan.of(RESTART, REPLACE)
+    if not lines:
+        return
+    size = _room(run, plan)
+    run.progress.expect("replaced or restarted", len(lines))
+    steps: list[tuple[Callable[[Run, Sequence[Line]], list[Line]], list[Line]]] = [
+        (_restart, plan.of(RESTART)),
+        (_replace, plan.of(REPLACE)),
+    ]
+    remaining = len(lines)
+    for step, members in steps:
+        for batch in chunks(members, size):
+            reason = run.session()
+            if reason:
+                for line in [line for _step, group in steps for line in group][-remaining:]:
+                    run.held[line.model] = f"{line.action} is held: {reason} since this run began"
+                return
+            fresh = step(run, batch)
+            remaining -= len(batch)
+            _gate(run, fresh, remaining)
+            run.progress.done("replaced or restarted", len(batch))
+
+
+def _room(run: Run, plan: Plan) -> int:
+    """How many may be away at once, those counted that are not healthy now."""
+    settings = run.settings
+    size = min(settings.replace.batch_size, settings.replace.max_unavailable)
+    standing = [
+        run.instances[line.instance_id]
+        for line in plan.of(LEAVE)
+        if line.server and line.instance_id in run.instances and run.instances[line.instance_id].state == "running"
+    ]
+    sick = run.health(standing) if standing else {}
+    free = settings.replace.max_unavailable - len(sick)
+    if free <= 0:
+        shown = ", ".join(f"{run.instances[id_].model} on {id_} ({what})" for id_, what in sorted(sick.items()))
+        raise BadBatchError(
+            f"Nothing was restarted or replaced: {len(sick)} servers are not healthy already, and max_unavailable is "
+            f"{settings.replace.max_unavailable}. Heal them or give them other settings first, or raise "
+            f"replace.max_unavailable. They are: {shown}."
+        )
+    return min(size, free)
+
+
+def _restart(run: Run, batch: Sequence[Line]) -> list[Line]:
+    """New tags and, for what cannot change while it runs, new attributes. Then a fresh start."""
+    timeout = run.settings.health.timeout
+    run.set_tags(batch)
+    batch = [line for line in batch if line.model not in run.problems]
+    deep = [line for line in batch if line.attributes]
+    done = run.in_batches([line for line in batch if not line.attributes], "restart instances", run.api.reboot)
+    if deep:
+        stopped = run.in_batches(deep, "stop instances", run.api.stop)
+        late = run.wait_for_state([line.instance_id for line in stopped], "stopped", timeout=timeout)
+        for line in stopped:
+            if line.instance_id in late:
+                run.fail(line, errors.TRANSIENT, f"{line.instance_id} did not stop in {timeout:g} s")
+            else:
+                done += start_one_way(run, [line])
+    return done
+
+
+def start_one_way(run: Run, lines: Sequence[Line]) -> list[Line]:
+    """Give stopped instances their new attributes, and start them."""
+    ready: list[Line] = []
+    for line in lines:
+        try:
+            for attribute, value in line.attributes:
+                run.api.modify(line.instance_id, attribute, value)
+        except ApiError as exc:
+            run.fail(line, exc.kind, exc.explain(f"change {line.instance_id}"))
+            continue
+        ready.append(line)
+    return run.in_batches(ready, "start instances", run.api.start)
+
+
+def _replace(run: Run, batch: Sequence[Line]) -> list[Line]:
+    """With surge, the successor already runs, unclaimed and waiting, when the old server goes. There is never more
+    than one claimed server per model: the claim follows the end of the old one."""
+    servers = {line.model: line.server for line in batch if line.server}
+    successors: dict[str, Instance] = {
+        line.model: run.instances[line.successor] for line in batch if line.successor in run.instances
+    }
+    if run.settings.replace.surge:
+        launched = run.launcher.launch(
+            [server for name, server in servers.items() if name not in successors], claim=False
+        )
+        run.took(launched, claimed=False)
+        for instance in launched.placed.values():
+            run.awaited.pop(instance.id, None)
+        successors |= launched.placed
+        late = run.wait_for_state(
+            [item.id for item in successors.values()], "running", timeout=run.settings.health.timeout
+        )
+        for name in [name for name, item in successors.items() if item.id in late]:
+            item = run.instances[successors.pop(name).id]
+            text = f"its successor {item.id} did not come up: {item.state} {item.state_reason} {item.state_message}"
+            run.problems[name] = Problem(errors.kind_of_code(item.state_reason), text.strip())
+        batch = [line for line in batch if line.model in successors]
+    gone = end_all(run, batch)
+    late = run.wait_for_state([line.instance_id for line in gone], "terminated", timeout=run.settings.health.timeout)
+    for line in [line for line in gone if line.instance_id in late and run.instances[line.instance_id].live]:
+        run.fail(line, errors.TRANSIENT, f"{line.instance_id} did not end; its successor is not claimed yet")
+    free = [line for line in gone if line.model not in run.problems]
+    if run.settings.replace.surge:
+        pairs = [(servers[line.model], successors[line.model]) for line in free]
+        claimed = run.launcher.claim_all([(server, item) for server, item in pairs if server])
+    else:
+        claimed = run.launcher.launch([servers[line.model] for line in free if servers[line.model]], claim=True)
+    run.took(claimed, claimed=True)
+    return [line for line in free if line.model in claimed.placed]
+
+
+def end_all(run: Run, lines: Sequence[Line]) -> list[Line]:
+    """Terminate, and remember it."""
+    gone = run.in_batches(lines, "terminate instances", run.api.terminate)
+    for line in gone:
+        run.ended.add(line.instance_id)
+        known = run.instances.get(line.instance_id)
+        if known:
+            run.instances[line.instance_id] = known.with_state("shutting-down")
+    return gone
+
+
+def _gate(run: Run, lines: Sequence[Line], remaining: int) -> None:
+    """Wait for the batch's health. What is not healthy in time stops the rolling change."""
+    by_model = {item.model: item.id for item in run.instances.values() if item.live and item.model}
+    ids = [by_model[line.model] for line in lines if line.model in by_model]
+    sick: dict[str, str] = {}
+
+    def healthy(instances: Sequence[Instance]) -> set[str]:
+        running = [item for item in instances if item.state == "running"]
+        found = dict(run.health(running)) if running else {}
+        sick.clear()
+        sick.update({item.id: f"is {item.state}" for item in instances if item.state != "running"} | found)
+        return {item.id for item in running if item.id not in found}
+
+    bad = run.wait_until(ids, healthy, run.settings.health.timeout)
+    failed = [line for line in lines if by_model.get(line.model) in bad]
+    for id_ in sorted(set(ids) - bad):
+        run.awaited.pop(id_, None)
+    lost = [line for line in lines if line.model in run.problems]
+    if not failed and not lost:
+        return
+    shown = "; ".join(
+        [f"{line.model} on {by_model[line.model]} ({sick.get(by_model[line.model], 'unknown')})" for line in failed]
+        + [f"{line.model} ({run.problems[line.model].text})" for line in lost]
+    )
+    for line in failed:
+        run.fail(line, errors.UNKNOWN, f"not healthy after {run.settings.health.timeout:g} s")
+    was = failed[0].reason if failed else lost[0].reason
+    raise BadBatchError(
+        f"Stopped after a bad batch, {remaining} servers were not begun. Not healthy: {shown}. "
+        f"To go on: heal them, then run again; the run continues with the rest. "
+        f"To go back: set what changed ({was}) to its earlier value and run again; only these servers are touched."
+    )
