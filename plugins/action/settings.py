@@ -49,7 +49,9 @@ class ActionModule(ActionBase):
         findings += self._invalid(options, settings, {name.split(":")[0] for name in failures})
         if not failures:
             findings += contradictions(settings, self._others(variables, defaults))
-        findings = [_placed(finding, written) for finding in dict.fromkeys(findings)]
+        stale = {name for path in files for name, value in self._load(path).items() if _overridden(value, settings.get(name))}
+        places = {name: where for name, where in written.items() if name not in stale}
+        findings = [_placed(finding, places) for finding in dict.fromkeys(findings)]
         if findings:
             return {
                 "failed": True,
@@ -96,6 +98,8 @@ class ActionModule(ActionBase):
             try:
                 settings[name] = templar.template(value)
             except AnsibleError as error:
+                if name not in variables:
+                    continue  # a default that follows from what the run itself finds out
                 findings.append(f"{name}: can't be worked out: {error.message}")
         return settings, findings
 
@@ -141,8 +145,14 @@ def _names(path: Path) -> dict[str, str]:
     return names
 
 
+def _overridden(written: Any, effective: Any) -> bool:
+    """Whether a plain value in a file is not the one in force, because the command line gave another."""
+    return not (isinstance(written, str) and "{{" in written) and str(written) != str(effective)
+
+
 def _without_name(message: str, name: str) -> str:
     message = message.replace(f"argument '{name}' is of type", "is of type").replace("found in '" + name + "'", "")
+    message = message.replace(f"value of {name} must", "must")
     return message.rstrip(". ") + "."
 
 

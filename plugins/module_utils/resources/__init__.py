@@ -11,12 +11,24 @@ is to be done. So check mode and a real run share every decision, and a run that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from . import identity, network
-from ._decide import decide, describe
+from . import (
+    compute,
+    database,
+    functions,
+    identity,
+    messaging,
+    monitoring,
+    network,
+    parameters,
+    scheduling,
+    secrets,
+    storage,
+)
+from ._decide import decide, describe, settle
 from ._model import COMPONENTS, MANAGED_BY, UNKNOWN, Decision, Found, ResourceType, Scope
 
 __all__ = [
@@ -31,10 +43,24 @@ __all__ = [
     "decide",
     "describe",
     "read_environment",
+    "settle",
     "teardown_order",
 ]
 
-TYPES: dict[str, ResourceType] = {kind.module: kind for kind in (*network.TYPES, *identity.TYPES)}
+_AREAS = (
+    network,
+    identity,
+    storage,
+    secrets,
+    database,
+    compute,
+    functions,
+    messaging,
+    monitoring,
+    parameters,
+    scheduling,
+)
+TYPES: dict[str, ResourceType] = {kind.module: kind for area in _AREAS for kind in area.TYPES}
 
 _THREADS = 8
 
@@ -53,26 +79,39 @@ def read_environment(
     kinds = tuple(kinds if kinds is not None else TYPES.values())
     with ThreadPoolExecutor(max_workers=_THREADS) as pool:
         readings = list(pool.map(lambda kind: list(kind.read(clients, scope)), kinds))
-    owned = {found.key for reading in readings for found in reading if found.tags is not None and scope.owns(found.tags)}
+    owners = {
+        found.key: found.tags
+        for reading in readings
+        for found in reading
+        if found.tags is not None and scope.owns(found.tags)
+    }
     return {
-        kind.module: {
-            found.key: found.as_dict(scope.owns(found.tags) if found.tags is not None else found.owner in owned)
-            for found in reading
-        }
+        kind.module: {found.key: _as_dict(found, scope, owners) for found in reading}
         for kind, reading in zip(kinds, readings, strict=True)
     }
 
 
-def teardown_order(state: State) -> list[dict[str, Any]]:
+def _as_dict(found: Found, scope: Scope, owners: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    """What cannot carry tags is ours, and the component's, as the thing that it is a part of is."""
+    tags = found.tags if found.tags is not None else owners.get(found.owner or "", {})
+    return {**found.as_dict(scope.owns(tags)), "component": tags.get("Component")}
+
+
+def _within(name: str, kept: str) -> bool:
+    return name == kept or name.startswith(f"{kept}/")
+
+
+def teardown_order(state: State, keep: Sequence[str] = ()) -> list[dict[str, Any]]:
     """What of a reading is ours, in the order in which it can be removed.
 
+    :param keep: keys to leave out; what is a part of such a thing (``bucket/rule``) is left out with it.
     :return: ``{module, name, component, title, references}``; a thing that others name comes after them.
     """
     ours = [
         (TYPES[module], name, thing)
         for module, things in state.items()
         for name, thing in things.items()
-        if thing["ours"]
+        if thing["ours"] and not thing.get("going") and not any(_within(name, kept) for kept in keep)
     ]
 
     def references(identifier: Any, kind: ResourceType) -> int:
