@@ -1,0 +1,121 @@
+# Copyright: the algo.trading authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Asking hosts to drain over SSM, many with one command, and waiting for each one's own confirmation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.algo.trading.plugins.module_utils.errors import error_code
+from ansible_collections.algo.trading.plugins.module_utils.fleet.pacing import Clock
+
+from .hosts import in_batches
+from .settings import DrainPoll, ShutdownSettings
+
+# SSM gives up on a host that has not picked the command up by then; 30 is the least it takes.
+_DELIVERY_TIMEOUT = 60
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 10.0
+# One host that SSM can't reach makes it refuse the whole command.
+_SPOILS_COMMAND = frozenset({"InvalidInstanceId", "InvalidInstanceInformationFilterValue", "AccessDeniedException"})
+_UNDER_WAY = frozenset({"Pending", "InProgress", "Delayed", "Cancelling"})
+_NOT_YET_KNOWN = frozenset({"InvocationDoesNotExist"})
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How one host's drain stands."""
+
+    under_way: bool
+    confirmed: bool
+    detail: str
+
+
+@dataclass
+class Drained:
+    """How the drains of many hosts ended: confirmed, failed with the reason, or not known when time was up."""
+
+    confirmed: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    unfinished: set[str] = field(default_factory=set)
+
+
+def drain(ssm: Any, settings: ShutdownSettings, ids: Sequence[str], clock: Clock, deadline: float) -> Drained:
+    """Ask each of these hosts once. What is unfinished at `deadline` (on the clock) may well succeed later."""
+    result = Drained()
+    commands: dict[str, list[str]] = {}
+
+    def send(batch: list[str]) -> None:
+        response = ssm.send_command(
+            InstanceIds=batch,
+            DocumentName=settings.drain_document,
+            Comment=f"Shutdown of {settings.project} {settings.environment}",
+            TimeoutSeconds=_DELIVERY_TIMEOUT,
+            # SSM's defaults would drain in groups and give up on the rest after the first failure.
+            MaxConcurrency="100%",
+            MaxErrors="100%",
+        )
+        commands[response["Command"]["CommandId"]] = batch
+
+    sent = in_batches(ids, send, _SPOILS_COMMAND)
+    result.failed = {id_: f"SSM did not take the command: {why}" for id_, why in sent.failed.items()}
+    given = clock.monotonic() + settings.drain_timeout
+    waiting = {command: set(batch) for command, batch in commands.items()}
+    trouble = ""
+    pause = _FIRST_PAUSE
+    while True:
+        for command, batch in list(waiting.items()):
+            try:
+                for id_, answer in _ask(ssm, settings.drain_poll, command, sorted(batch)):
+                    if not answer.under_way:
+                        (result.confirmed if answer.confirmed else result.failed)[id_] = answer.detail
+                        batch.discard(id_)
+            except Exception as error:  # the answer is still there to be had in the next round
+                trouble = f"; SSM could not be asked: {error}"
+            if not batch:
+                del waiting[command]
+        now = clock.monotonic()
+        if not waiting or now >= min(given, deadline):
+            break
+        clock.sleep(min(pause, max(min(given, deadline) - now, 0.1)))
+        pause = min(pause * 1.5, _LONGEST_PAUSE)
+    left = {id_ for batch in waiting.values() for id_ in batch}
+    if clock.monotonic() >= given:
+        result.failed.update(dict.fromkeys(left, f"no answer within {settings.drain_timeout:g} s{trouble}"))
+    else:
+        result.unfinished = left
+    return result
+
+
+def _ask(ssm: Any, poll: DrainPoll, command: str, ids: Sequence[str]) -> Iterator[tuple[str, Answer]]:
+    if poll is DrainPoll.COMMAND:
+        wanted = set(ids)
+        pages = ssm.get_paginator("list_command_invocations").paginate(CommandId=command, Details=True)
+        for invocation in (item for page in pages for item in page["CommandInvocations"]):
+            if invocation["InstanceId"] in wanted:
+                plugins = invocation.get("CommandPlugins") or [{}]
+                yield invocation["InstanceId"], _answer(invocation, str(plugins[-1].get("Output", "")))
+        return
+    for id_ in ids:
+        try:
+            invocation = ssm.get_command_invocation(CommandId=command, InstanceId=id_)
+        except Exception as error:
+            if error_code(error) in _NOT_YET_KNOWN:  # SSM knows of it a moment after the command
+                continue
+            raise
+        output = invocation.get("StandardErrorContent") or invocation.get("StandardOutputContent") or ""
+        yield id_, _answer(invocation, str(output))
+
+
+def _answer(invocation: dict[str, Any], output: str) -> Answer:
+    status = str(invocation.get("Status", ""))
+    last = output.strip().splitlines()[-1][:200] if output.strip() else ""
+    if status in _UNDER_WAY:
+        return Answer(True, False, status)
+    if status == "Success":
+        return Answer(False, True, last or "confirmed")
+    detail = str(invocation.get("StatusDetails") or status)
+    return Answer(False, False, f"{detail}: {last}" if last else detail)

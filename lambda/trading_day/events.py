@@ -1,0 +1,76 @@
+# Copyright: the algo.trading authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a function is asked to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from ansible_collections.algo.trading.plugins.module_utils.errors import InvalidInput
+
+from .settings import Settings
+
+START, STOP = "start", "stop"
+_KEYS = ("action", "dry_run", "environment", "scheduled_time")
+# A clock that runs ahead by this much is no reason to stay idle.
+_SKEW = timedelta(minutes=5)
+
+
+@dataclass(frozen=True)
+class Request:
+    """A checked event."""
+
+    action: str
+    dry_run: bool = False
+    scheduled: datetime | None = None
+
+    def why_not(self, now: datetime, max_age: float) -> str | None:
+        """The reason not to act on it any more, or not yet."""
+        if self.scheduled is None:
+            return None
+        age = now - self.scheduled
+        if age > timedelta(seconds=max_age):
+            return f"the event was due at {self.scheduled.isoformat()}, {age.total_seconds():.0f} s ago"
+        if age < -_SKEW:
+            return f"the event is only due at {self.scheduled.isoformat()}"
+        return None
+
+
+def parse(event: Any, settings: Settings, actions: Sequence[str], default: str | None = None) -> Request:
+    """Read an event, refusing whatever is not meant for this function."""
+    if not isinstance(event, Mapping):
+        raise _refused(f"it must be an object, not {type(event).__name__}")
+    unknown = sorted(set(map(str, event)) - set(_KEYS))
+    if unknown:
+        raise _refused(f"unknown: {', '.join(unknown)}; known are {', '.join(_KEYS)}")
+    environment = event.get("environment", settings.environment)
+    if environment != settings.environment:
+        raise _refused(f"it is meant for the environment {environment!r}, this is {settings.environment!r}")
+    action = event.get("action", default)
+    if action not in actions:
+        raise _refused(f"action must be {' or '.join(actions)}, not {action!r}")
+    dry_run = event.get("dry_run", False)
+    if not isinstance(dry_run, bool):
+        raise _refused(f"dry_run must be true or false, not {dry_run!r}")
+    return Request(str(action), dry_run, _time(event.get("scheduled_time")))
+
+
+def _time(value: Any) -> datetime | None:
+    if value is None:
+        return None
+    try:
+        time = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        raise _refused(f"scheduled_time must be a time in ISO 8601, not {value!r}") from None
+    if time.tzinfo is None:
+        raise _refused(f"scheduled_time needs an offset from UTC: {value!r}")
+    return time
+
+
+def _refused(why: str) -> InvalidInput:
+    return InvalidInput(f"The event is refused: {why}", remedy="lambda/README.md shows the events")

@@ -1,0 +1,100 @@
+# Copyright: the algo.trading authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The doors: environment, event and clients come in here, and nowhere deeper."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any
+
+import boto3
+from ansible_collections.algo.trading.plugins.module_utils.fleet.pacing import SystemClock
+from botocore.config import Config
+
+from . import events, fleet, ingestion, shutdown
+from .report import Log, alert
+from .settings import FleetFunctionSettings, Settings, ShutdownSettings
+
+# Time that is kept for the report, of what Lambda gives.
+_RESERVE = 30.0
+
+
+@cache
+def _client(service: str, attempts: int = 8) -> Any:
+    """A client per service for the life of the process; adaptive pacing is left to those who can do better."""
+    config = Config(connect_timeout=5, read_timeout=30, retries={"mode": "standard", "total_max_attempts": attempts})
+    # The service's name is not one of the literals that the type information lists.
+    make: Any = boto3.client
+    return make(service, config=config)
+
+
+def _deadline(context: Any, clock: SystemClock) -> float:
+    """When to be done, on the clock's monotonic scale. By hand, without a context: in a quarter of an hour."""
+    remaining = context.get_remaining_time_in_millis() / 1000 if context is not None else 900.0
+    return clock.monotonic() + max(remaining - _RESERVE, remaining / 2)
+
+
+def _log(settings: Settings, context: Any) -> Log:
+    return Log(settings, sys.stdout, str(getattr(context, "aws_request_id", "")))
+
+
+def _told(settings: Settings, log: Log, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Do the work. If it fails, people hear of it before Lambda does, which tries again."""
+    try:
+        return work()
+    except (fleet.FleetFailed, ingestion.IngestionFailed, shutdown.ShutdownUnfinished) as error:
+        log.error("Failed", error=str(error))  # the alert with the details is out already
+        raise
+    except Exception as error:
+        log.error("Failed", error=str(error), kind=type(error).__name__, trace=traceback.format_exc())
+        try:
+            alert(partial(_client, "sns"), settings, log, f"{settings.function} failed", [str(error)])
+        except Exception as silent:  # the first error is the one to report
+            log.error("Alert failed", error=str(silent))
+        raise
+
+
+def alpaca_websocket(event: Any, context: Any) -> dict[str, Any]:
+    """Start or stop the ingestion host."""
+    settings = Settings.from_env("alpaca_websocket", os.environ)
+    log = _log(settings, context)
+
+    def work() -> dict[str, Any]:
+        request = events.parse(event, settings, (events.START, events.STOP))
+        return ingestion.run(settings, request, _client("ec2"), partial(_client, "sns"), SystemClock(), log)
+
+    return _told(settings, log, work)
+
+
+def trading_server(event: Any, context: Any) -> dict[str, Any]:
+    """Make the fleet match the models."""
+    clock = SystemClock()
+    settings = FleetFunctionSettings.from_env("trading_server", os.environ)
+    log = _log(settings, context)
+
+    def work() -> dict[str, Any]:
+        request = events.parse(event, settings, (events.START,), events.START)
+        aws = fleet.Aws(_client("ec2", attempts=1), _client("s3"), _client("ssm"), partial(_client, "sns"))
+        return fleet.run(settings, request, aws, clock, log, _deadline(context, clock))
+
+    return _told(settings, log, work)
+
+
+def trading_server_shutdown(event: Any, context: Any) -> dict[str, Any]:
+    """Drain and stop the trading servers."""
+    clock = SystemClock()
+    settings = ShutdownSettings.from_env("trading_server_shutdown", os.environ)
+    log = _log(settings, context)
+
+    def work() -> dict[str, Any]:
+        request = events.parse(event, settings, (events.STOP,), events.STOP)
+        aws = shutdown.Aws(_client("ec2"), _client("ssm"), partial(_client, "sns"))
+        return shutdown.run(settings, request, aws, clock, log, _deadline(context, clock))
+
+    return _told(settings, log, work)

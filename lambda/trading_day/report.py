@@ -1,0 +1,86 @@
+# Copyright: the algo.trading authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a function says: lines of JSON for people and machines, metrics within them, and alerts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, TextIO
+
+from ansible_collections.algo.trading.plugins.module_utils.errors import from_aws
+
+from .settings import Settings
+
+NAMESPACE = "AlgoTrading"
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+_SUBJECT_LIMIT = 100
+# SNS takes 256 KiB; nobody reads more than this in a mail.
+_ALERT_LINES = 100
+
+
+class Log:
+    """Writes one JSON object per line."""
+
+    def __init__(self, settings: Settings, stream: TextIO, request_id: str = "") -> None:
+        self._least = _LEVELS.index(settings.log_level)
+        self._stream = stream
+        self._always = {
+            "function": settings.function,
+            "project": settings.project,
+            "environment": settings.environment,
+            "request_id": request_id,
+        }
+
+    def info(self, message: str, **fields: Any) -> None:
+        self._write("INFO", message, fields)
+
+    def warning(self, message: str, **fields: Any) -> None:
+        self._write("WARNING", message, fields)
+
+    def error(self, message: str, **fields: Any) -> None:
+        self._write("ERROR", message, fields)
+
+    def metrics(self, timestamp: float, values: Mapping[str, float]) -> None:
+        """Counts that CloudWatch picks out of the log by itself (embedded metric format)."""
+        dimensions = {
+            "Project": self._always["project"],
+            "Environment": self._always["environment"],
+            "Function": self._always["function"],
+        }
+        directive = {
+            "Namespace": NAMESPACE,
+            "Dimensions": [list(dimensions)],
+            "Metrics": [{"Name": name, "Unit": "Count"} for name in values],
+        }
+        self._line(
+            {"_aws": {"Timestamp": int(timestamp * 1000), "CloudWatchMetrics": [directive]}, **dimensions, **values}
+        )
+
+    def _write(self, level: str, message: str, fields: Mapping[str, Any]) -> None:
+        if _LEVELS.index(level) >= self._least:
+            self._line({"level": level, "message": message, **self._always, **fields})
+
+    def _line(self, content: Mapping[str, Any]) -> None:
+        self._stream.write(json.dumps(content, default=str) + "\n")
+        self._stream.flush()
+
+
+def alert(sns: Callable[[], Any], settings: Settings, log: Log, what: str, lines: list[str]) -> None:
+    """Tell people. A topic that can't be reached is an error, but after everything else is done."""
+    log.warning(what, alert=True, details=len(lines))
+    if not settings.alert_topic_arn:
+        return
+    subject = f"{settings.project} {settings.environment}: {what}"
+    shown = lines[:_ALERT_LINES]
+    more = [f"… and {len(lines) - len(shown)} more, see the log of {settings.function}"] if lines[_ALERT_LINES:] else []
+    try:
+        sns().publish(
+            TopicArn=settings.alert_topic_arn,
+            Subject=subject.encode("ascii", "replace").decode()[:_SUBJECT_LIMIT],
+            Message="\n".join([subject, "", *shown, *more]),
+        )
+    except Exception as error:
+        raise from_aws(f"alert {settings.alert_topic_arn} about: {what}", error) from error

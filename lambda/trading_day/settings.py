@@ -1,0 +1,170 @@
+# Copyright: the algo.trading authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a function is told by its environment, as one frozen, typed value.
+
+All functions: PROJECT, ENVIRONMENT (required), LOG_LEVEL, MAX_EVENT_AGE, ALERT_TOPIC_ARN.
+trading_server: MODEL_BUCKET (required).
+trading_server_shutdown: ALERT_TOPIC_ARN (required), DRAIN_DOCUMENT, DRAIN_TIMEOUT, DRAIN_ATTEMPTS, DRAIN_POLL,
+ON_DRAIN_FAILURE.
+
+Their meaning and defaults stand in ../README.md.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ansible_collections.algo.trading.plugins.module_utils.errors import InvalidInput
+
+_NAME = re.compile(r"^[a-z][a-z0-9-]{0,31}$")
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+
+
+class OnDrainFailure(StrEnum):
+    """What becomes of a host that does not confirm its drain."""
+
+    KEEP = "keep"
+    STOP = "stop"
+
+
+class DrainPoll(StrEnum):
+    """How drains are watched: one question per command, or one per host."""
+
+    COMMAND = "command"
+    HOST = "host"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all functions are told."""
+
+    function: str
+    project: str
+    environment: str
+    log_level: str = "INFO"
+    max_event_age: float = 3600.0
+    alert_topic_arn: str = ""
+
+    def tags(self, component: str) -> dict[str, str]:
+        """The tags that make an instance ours. Nothing without all of them is ever touched."""
+        return {
+            "Project": self.project,
+            "Environment": self.environment,
+            "Component": component,
+            "ManagedBy": "algo.trading",
+        }
+
+    def parameter(self, name: str) -> str:
+        return f"/{self.project}/{self.environment}/{name}"
+
+    @classmethod
+    def from_env(cls, function: str, env: Mapping[str, str]) -> Settings:
+        reader = _Reader(env)
+        settings = _common(function, reader)
+        reader.done()
+        return settings
+
+
+@dataclass(frozen=True)
+class FleetFunctionSettings(Settings):
+    """What `trading_server` is told besides."""
+
+    model_bucket: str = ""
+
+    @classmethod
+    def from_env(cls, function: str, env: Mapping[str, str]) -> FleetFunctionSettings:
+        reader = _Reader(env)
+        settings = cls(**vars(_common(function, reader)), model_bucket=reader.text("MODEL_BUCKET"))
+        reader.done()
+        return settings
+
+
+@dataclass(frozen=True)
+class ShutdownSettings(Settings):
+    """What `trading_server_shutdown` is told besides."""
+
+    drain_document: str = ""
+    drain_timeout: float = 300.0
+    drain_attempts: int = 2
+    drain_poll: DrainPoll = DrainPoll.COMMAND
+    on_drain_failure: OnDrainFailure = OnDrainFailure.KEEP
+
+    @classmethod
+    def from_env(cls, function: str, env: Mapping[str, str]) -> ShutdownSettings:
+        reader = _Reader(env)
+        common = _common(function, reader)
+        if not common.alert_topic_arn:
+            reader.problems.append("ALERT_TOPIC_ARN is required: somebody has to be told about a host left running")
+        default = f"{common.project}-trading-server-{common.environment}-drain"
+        settings = cls(
+            **vars(common),
+            drain_document=reader.text("DRAIN_DOCUMENT", default),
+            drain_timeout=reader.number("DRAIN_TIMEOUT", 300, least=1),
+            drain_attempts=int(reader.number("DRAIN_ATTEMPTS", 2, least=1)),
+            drain_poll=DrainPoll(reader.choice("DRAIN_POLL", "command", tuple(DrainPoll))),
+            on_drain_failure=OnDrainFailure(reader.choice("ON_DRAIN_FAILURE", "keep", tuple(OnDrainFailure))),
+        )
+        reader.done()
+        return settings
+
+
+class _Reader:
+    """Reads an environment and collects every mistake in it."""
+
+    def __init__(self, env: Mapping[str, str]) -> None:
+        self._env = env
+        self.problems: list[str] = []
+
+    def text(self, name: str, default: str | None = None) -> str:
+        value = self._env.get(name, "").strip()
+        if value:
+            return value
+        if default is None:
+            self.problems.append(f"{name} is required")
+        return default or ""
+
+    def name(self, name: str) -> str:
+        value = self.text(name)
+        if value and not _NAME.match(value):
+            self.problems.append(f"{name} must be lower-case letters, digits and hyphens, not {value!r}")
+        return value
+
+    def number(self, name: str, default: float, *, least: float) -> float:
+        text = self.text(name, str(default))
+        try:
+            value = float(text)
+        except ValueError:
+            value = least - 1
+        if value < least:
+            self.problems.append(f"{name} must be a number of at least {least:g}, not {text!r}")
+        return value
+
+    def choice(self, name: str, default: str, choices: tuple[str, ...]) -> str:
+        value = self.text(name, default)
+        if value not in choices:
+            self.problems.append(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+            return default
+        return value
+
+    def done(self) -> None:
+        if self.problems:
+            raise InvalidInput(
+                f"The function's environment is not usable: {'; '.join(self.problems)}",
+                remedy="Correct its environment variables, as lambda/README.md explains them",
+            )
+
+
+def _common(function: str, reader: _Reader) -> Settings:
+    return Settings(
+        function=function,
+        project=reader.name("PROJECT"),
+        environment=reader.name("ENVIRONMENT"),
+        log_level=reader.choice("LOG_LEVEL", "INFO", _LEVELS),
+        max_event_age=reader.number("MAX_EVENT_AGE", 3600, least=1),
+        alert_topic_arn=reader.text("ALERT_TOPIC_ARN", ""),
+    )

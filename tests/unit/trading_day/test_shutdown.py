@@ -1,0 +1,264 @@
+# Copyright: the algo.trading authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The evening's shutdown: every host is drained, confirmed and stopped, or named with the reason why not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from trading_day import events, report, settings, shutdown
+
+if TYPE_CHECKING:
+    from conftest import World
+
+TOPIC = "arn:aws:sns:us-east-1:123456789012:algo-trading-trading-server-shutdown-qa"
+ENV = {"PROJECT": "algo-trading", "ENVIRONMENT": "qa", "ALERT_TOPIC_ARN": TOPIC}
+
+
+def shut_down(world: World, event: dict[str, Any] | None = None, limit: float = 900, **env: str) -> dict[str, Any]:
+    configured = settings.ShutdownSettings.from_env("trading_server_shutdown", {**ENV, **env})
+    request = events.parse(event or {}, configured, (events.STOP,), events.STOP)
+    aws = shutdown.Aws(world, world, lambda: world)
+    log = report.Log(configured, world.log)
+    return shutdown.run(configured, request, aws, world.clock, log, world.clock.monotonic() + limit)
+
+
+def outcomes(result: dict[str, Any]) -> dict[str, str]:
+    return {host["instance_id"]: host["outcome"] for host in result["hosts"]}
+
+
+def metrics(world: World) -> dict[str, Any]:
+    return next(line for line in reversed(world.lines()) if "_aws" in line)
+
+
+@pytest.mark.parametrize("poll", ["command", "host"])
+def test_all_hosts_are_drained_then_stopped(world: World, poll: str) -> None:
+    world.add(3)
+    result = shut_down(world, DRAIN_POLL=poll)
+    assert result["ok"]
+    assert set(outcomes(result).values()) == {"stopped"}
+    assert all(host["reason"] == "drained: persisted" and host["model"] for host in result["hosts"])
+    assert world.states() == {"stopping": 3}
+    assert world.alerts == []
+    assert metrics(world)["HostsStopped"] == metrics(world)["HostsDrained"] == 3
+
+
+def test_ssms_defaults_that_bite_are_set(world: World) -> None:
+    world.add(1)
+    shut_down(world)
+    assert world.sent[0]["DocumentName"] == "algo-trading-trading-server-qa-drain"
+    assert world.sent[0]["MaxErrors"] == world.sent[0]["MaxConcurrency"] == "100%"
+    assert world.sent[0]["TimeoutSeconds"] == 60
+    assert "Parameters" not in world.sent[0]
+
+
+def test_a_thousand_hosts_cost_a_command_per_fifty(world: World) -> None:
+    world.add(1000)
+    assert shut_down(world)["reason"] == "1000 stopped"
+    assert world.calls["SendCommand"] == world.calls["StopInstances"] == 20
+    assert world.calls["ListCommandInvocations"] <= 20 * 5
+    assert world.calls["DescribeInstances"] == 2
+    assert world.clock.seconds < 60
+
+
+def test_nothing_runs_and_nothing_is_called(world: World) -> None:
+    world.add(1, state="stopped")
+    assert shut_down(world)["reason"] == "no trading server runs"
+    assert set(world.calls) == {"DescribeInstances"}
+
+
+def test_a_dry_run_only_looks(world: World) -> None:
+    world.add(2)
+    result = shut_down(world, {"dry_run": True})
+    assert set(outcomes(result).values()) == {"planned"}
+    assert set(world.calls) == {"DescribeInstances"}
+
+
+@pytest.mark.parametrize("key", ["Project", "Environment", "Component", "ManagedBy"])
+def test_an_instance_that_lacks_one_of_our_tags_is_not_touched_even_if_ec2_returns_it(world: World, key: str) -> None:
+    (foreign,) = world.add(1)
+    foreign.tags[key] = "other"
+    world.add(1)
+    world.blind_filter = True
+    result = shut_down(world)
+    assert result["foreign"] == [foreign.id]
+    assert (foreign.state, foreign.drains) == ("running", 0)
+    assert foreign.id in world.alerts[0]["Message"]
+
+
+def test_a_host_that_fails_once_is_asked_again(world: World) -> None:
+    world.add(1, fails_first=1)
+    result = shut_down(world)
+    assert outcomes(result).popitem()[1] == "stopped"
+    assert result["hosts"][0]["attempts"] == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"ends": "Failed"}, "Failed: persisted"),
+        ({"takes": None}, "no answer within 300 s"),
+        ({"reachable": False}, "SSM did not take the command"),
+    ],
+)
+def test_a_host_that_does_not_confirm_keeps_running_and_is_reported(
+    world: World, given: dict[str, Any], reason: str
+) -> None:
+    world.add(3)
+    (bad,) = world.add(1, **given)
+    result = shut_down(world)
+    assert not result["ok"]
+    assert outcomes(result)[bad.id] == "left_running"
+    assert bad.state == "running"
+    assert world.states()["stopping"] == 3
+    told = world.alerts[0]
+    assert told["TopicArn"] == TOPIC
+    assert "1 left_running, 3 stopped" in told["Subject"]
+    assert f"{bad.id}): left_running, {reason}" in told["Message"]
+    assert metrics(world)["HostsLeftRunning"] == 1
+
+
+@pytest.mark.parametrize("given", [{"ends": "Failed"}, {"takes": None}, {"reachable": False}])
+def test_by_policy_a_host_that_does_not_confirm_is_stopped_and_reported(world: World, given: dict[str, Any]) -> None:
+    (bad,) = world.add(1, **given)
+    result = shut_down(world, ON_DRAIN_FAILURE="stop")
+    assert outcomes(result)[bad.id] == "stopped_undrained"
+    assert bad.state == "stopping"
+    assert len(world.alerts) == 1
+
+
+def test_one_unreachable_host_does_not_cost_its_batch(world: World) -> None:
+    world.add(49)
+    (bad,) = world.add(1, reachable=False)
+    result = shut_down(world, DRAIN_ATTEMPTS="1")
+    assert [id_ for id_, outcome in outcomes(result).items() if outcome != "stopped"] == [bad.id]
+    assert world.calls["SendCommand"] < 15
+
+
+def test_one_host_that_can_not_be_stopped_does_not_cost_its_batch(world: World) -> None:
+    world.add(49)
+    (bad,) = world.add(1, stoppable=False)
+    result = shut_down(world)
+    assert outcomes(result)[bad.id] == "stop_failed"
+    assert "could not be stopped" in world.alerts[0]["Message"]
+    assert world.states() == {"stopping": 49, "running": 1}
+
+
+def test_a_host_that_dies_in_its_drain_is_no_alarm(world: World) -> None:
+    world.add(1)
+    (dying,) = world.add(1, takes=50)
+
+    def die(operation: str) -> None:
+        if world.clock.seconds > 20:
+            dying.state = "terminated"
+
+    world.before_call = die
+    result = shut_down(world)
+    assert outcomes(result)[dying.id] == "gone"
+    assert result["ok"]
+
+
+def test_a_host_started_meanwhile_is_left_to_the_next_invocation(world: World) -> None:
+    world.add(1)
+    late: list[Any] = []
+    world.before_call = lambda op: late.extend(world.add(1)) if op == "StopInstances" and not late else None
+    with pytest.raises(shutdown.ShutdownUnfinished, match="1 appeared"):
+        shut_down(world)
+    assert shut_down(world)["reason"] == "1 stopped"
+    assert world.states() == {"stopping": 2}
+
+
+def test_time_running_out_loses_no_host(world: World) -> None:
+    quick, slow = world.add(5), world.add(5, takes=400)
+    with pytest.raises(shutdown.ShutdownUnfinished, match="5 stopped, 5 unfinished"):
+        shut_down(world, limit=100, DRAIN_TIMEOUT="600", ON_DRAIN_FAILURE="stop")
+    assert all(machine.state == "stopping" for machine in quick)
+    # Never by policy: they were not given their time.
+    assert all(machine.state == "running" for machine in slow)
+    assert shut_down(world, DRAIN_TIMEOUT="600")["reason"] == "5 stopped"
+    assert world.states() == {"stopping": 10}
+
+
+def test_time_running_out_before_a_second_attempt_is_not_a_verdict(world: World) -> None:
+    (bad,) = world.add(1, ends="Failed")
+    world.add(1, takes=400)
+    with pytest.raises(shutdown.ShutdownUnfinished, match="2 unfinished"):
+        shut_down(world, limit=50, DRAIN_TIMEOUT="600", ON_DRAIN_FAILURE="stop")
+    assert bad.state == "running"
+
+
+def test_two_at_once_come_to_the_same_end(world: World) -> None:
+    world.add(60)
+    nested: list[dict[str, Any]] = []
+
+    def second(operation: str) -> None:
+        if operation == "ListCommandInvocations" and not nested:
+            nested.append({})
+            nested[0] = shut_down(world)
+
+    world.before_call = second
+    first = shut_down(world)
+    assert set(outcomes(first).values()) | set(outcomes(nested[0]).values()) <= {"stopped", "gone"}
+    assert world.states() == {"stopping": 60}
+
+
+def test_ssm_that_can_not_be_asked_for_a_while_is_waited_for(world: World) -> None:
+    world.add(2)
+
+    def away(operation: str) -> None:
+        if operation == "ListCommandInvocations" and world.clock.seconds < 30:
+            raise ConnectionError("no route")
+
+    world.before_call = away
+    assert shut_down(world)["ok"]
+
+
+def test_ssm_that_is_away_for_good_leaves_hosts_running_and_says_so(world: World) -> None:
+    world.add(2)
+
+    def away(operation: str) -> None:
+        if operation == "SendCommand":
+            raise ConnectionError("no route")
+
+    world.before_call = away
+    assert set(outcomes(shut_down(world)).values()) == {"left_running"}
+    assert "no route" in world.alerts[0]["Message"]
+
+
+def test_an_alert_that_can_not_be_sent_is_an_error_after_the_work(world: World) -> None:
+    world.add(1)
+    world.add(1, ends="Failed")
+
+    def silent(operation: str) -> None:
+        if operation == "Publish":
+            raise ConnectionError("no route")
+
+    world.before_call = silent
+    with pytest.raises(Exception, match="alert"):
+        shut_down(world)
+    assert world.states()["stopping"] == 1
+
+
+def test_a_late_event_stops_nobody(world: World) -> None:
+    world.add(1)
+    result = shut_down(world, {"scheduled_time": "2030-01-02T13:00:00+00:00"})
+    assert not result["ok"]
+    assert "29700 s ago" in result["reason"]
+    assert world.states() == {"running": 1}
+    assert len(world.alerts) == 1
+
+
+def test_every_host_is_in_the_log_by_name_with_its_reason(world: World) -> None:
+    world.add(1)
+    (bad,) = world.add(1, ends="Failed")
+    shut_down(world)
+    said = {line["instance_id"]: line for line in world.lines() if "outcome" in line}
+    assert set(said) == set(world.machines)
+    assert (said[bad.id]["level"], said[bad.id]["outcome"], said[bad.id]["environment"]) == (
+        "WARNING",
+        "left_running",
+        "qa",
+    )
