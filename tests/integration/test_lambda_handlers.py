@@ -1,0 +1,287 @@
+"""The built zip runs in a fresh process, unpacked as Lambda unpacks it, against the embedded AWS."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from ansible_collections.algo.trading.plugins.module_utils.lambda_package import Package, Source, build, write
+
+if TYPE_CHECKING:
+    from conftest import Aws
+
+ROOT = Path(__file__).parents[2]
+MANIFEST = yaml.safe_load((ROOT / "lambda" / "manifest.yml").read_text())
+BUCKET = "algo-model-deploy"
+# As the runtime does: import the handler from the unpacked zip, call it with event and context. Of the packages that
+# the interpreter has besides, only boto3 and what it needs may be used: the runtime has no more.
+BOOT = """
+import importlib, json, sys, time
+module, _, name = sys.argv[1].rpartition(".")
+class Context:
+    aws_request_id = "request-1"
+    def get_remaining_time_in_millis(self):
+        return 60_000
+handler = getattr(importlib.import_module(module), name)
+files = {name.split(".")[0]: getattr(module, "__file__", None) or "" for name, module in sys.modules.items()}
+foreign = {name for name, file in files.items() if "site-packages" in file}
+foreign -= {"boto3", "botocore", "s3transfer", "urllib3", "jmespath", "dateutil", "six", "certifi", "awscrt"}
+foreign = {name for name in foreign if not name.startswith(("_", "distutils"))}
+assert not foreign, foreign
+out = sys.stdout
+result = handler(json.loads(sys.argv[2]), Context())
+print(json.dumps({"result": result}))
+"""
+
+
+@dataclass
+class Answer:
+    rc: int
+    stderr: str
+    lines: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def result(self) -> dict[str, Any]:
+        assert self.rc == 0, self.stderr
+        found: dict[str, Any] = self.lines[-1]["result"]
+        return found
+
+    def metrics(self) -> dict[str, Any]:
+        return next(line for line in self.lines if "_aws" in line)
+
+
+class Functions:
+    """The deployed functions of one environment."""
+
+    def __init__(self, aws: Aws, task: Path) -> None:
+        self._aws = aws
+        self._task = task
+
+    def invoke(self, name: str, event: Any = None, environment: str = "qa", **env: str) -> Answer:
+        account = "123456789012"
+        given = {
+            "PROJECT": "algo-trading",
+            "ENVIRONMENT": environment,
+            "ALERT_TOPIC_ARN": f"arn:aws:sns:us-east-1:{account}:algo-trading-trading-server-shutdown-{environment}",
+            "MODEL_BUCKET": BUCKET,
+            "DRAIN_POLL": "host",
+        }
+        process = subprocess.run(
+            [sys.executable, "-P", "-c", BOOT, MANIFEST["lambda_handlers"][name], json.dumps(event or {})],
+            env={**self._aws.env, "PYTHONPATH": str(self._task), **given, **env},
+            cwd=self._task,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        return Answer(process.returncode, process.stderr, [json.loads(line) for line in process.stdout.splitlines()])
+
+
+@pytest.fixture(scope="module")
+def package() -> Package:
+    return build(
+        [
+            Source(entry["archive_path"], ROOT / entry["path"], exclude=tuple(entry.get("exclude", ())))
+            for entry in MANIFEST["lambda_sources"]
+        ]
+    )
+
+
+@pytest.fixture
+def functions(fresh_aws: Aws, package: Package, tmp_path: Path) -> Functions:
+    task = tmp_path / "var" / "task"
+    write(package, tmp_path / "trading_day.zip")
+    with zipfile.ZipFile(tmp_path / "trading_day.zip") as archive:
+        archive.extractall(task)
+    for environment in ("qa", "prod"):
+        fresh_aws.client("sns").create_topic(Name=f"algo-trading-trading-server-shutdown-{environment}")
+    fresh_aws.forget_calls()
+    return Functions(fresh_aws, task)
+
+
+def launch(aws: Aws, component: str, environment: str, number: int = 1, **tags: str) -> list[str]:
+    own = {
+        "Project": "algo-trading",
+        "Environment": environment,
+        "Component": component,
+        "ManagedBy": "algo.trading",
+        "Name": f"algo-trading-{component.replace('_', '-')}-{environment}",
+        **tags,
+    }
+    specification = {"ResourceType": "instance", "Tags": [{"Key": key, "Value": value} for key, value in own.items()]}
+    made = aws.client("ec2").run_instances(
+        ImageId="ami-12c6146b", MinCount=number, MaxCount=number, TagSpecifications=[specification]
+    )
+    return [instance["InstanceId"] for instance in made["Instances"]]
+
+
+def states(aws: Aws) -> dict[str, str]:
+    pages = aws.client("ec2").describe_instances()["Reservations"]
+    return {i["InstanceId"]: i["State"]["Name"] for r in pages for i in r["Instances"]}
+
+
+def test_the_package_holds_what_the_handlers_need_and_no_more(package: Package) -> None:
+    assert {name.split("/")[0] for name in package.files} == {"trading_day", "ansible_collections"}
+    assert all(name.endswith(".py") for name in package.files)
+    assert "ansible_collections/algo/trading/plugins/module_utils/fleet/engine.py" in package.files
+    assert len(package.data) < 500_000
+
+
+def test_shutdown_drains_and_stops_its_own_environment_only(fresh_aws: Aws, functions: Functions) -> None:
+    ours = launch(fresh_aws, "trading_server", "qa", 60, Model="momentum/AAPL/sma-outer_0_inner_1")
+    others = launch(fresh_aws, "trading_server", "prod", 2) + launch(fresh_aws, "alpaca_websocket", "qa")
+    others += launch(fresh_aws, "trading_server", "qa", ManagedBy="somebody")
+    fresh_aws.forget_calls()
+
+    planned = functions.invoke("trading_server_shutdown", {"dry_run": True}).result
+    assert {host["instance_id"] for host in planned["hosts"]} == set(ours)
+    assert fresh_aws.calls(write=True) == []
+
+    answer = functions.invoke("trading_server_shutdown", {"action": "stop", "environment": "qa"})
+    assert answer.result["ok"]
+    assert {host["instance_id"]: host["outcome"] for host in answer.result["hosts"]} == dict.fromkeys(ours, "stopped")
+    assert answer.result["hosts"][0]["model"] == "momentum/AAPL/sma-outer_0_inner_1"
+    found = states(fresh_aws)
+    assert {found[id_] for id_ in ours} <= {"stopping", "stopped"}
+    assert {found[id_] for id_ in others} == {"running"}
+    assert fresh_aws.count(write=True) == {"ssm:SendCommand": 2, "ec2:StopInstances": 2}
+    assert answer.metrics()["HostsStopped"] == 60
+
+    again = functions.invoke("trading_server_shutdown").result
+    assert again["reason"] == "no trading server runs"
+
+
+def test_a_shutdown_that_can_not_reach_aws_ends_as_an_error(functions: Functions) -> None:
+    answer = functions.invoke("trading_server_shutdown", AWS_ENDPOINT_URL="http://127.0.0.1:9", AWS_MAX_ATTEMPTS="1")
+    assert answer.rc != 0
+    assert "Could not list the instances of the environment" in answer.stderr
+
+
+def test_events_of_others_and_settings_that_are_missing_are_refused(fresh_aws: Aws, functions: Functions) -> None:
+    wrong = functions.invoke("trading_server_shutdown", {"environment": "prod"})
+    assert "meant for the environment 'prod'" in wrong.stderr
+    missing = functions.invoke("trading_server", MODEL_BUCKET="")
+    assert "MODEL_BUCKET is required" in missing.stderr
+    # The refusal is told to people, nothing else is done.
+    assert fresh_aws.count(write=True) == {"sns:Publish": 1}
+
+
+def test_ingestion_starts_and_stops_its_own_host_only(fresh_aws: Aws, functions: Functions) -> None:
+    (own,), (other,) = launch(fresh_aws, "alpaca_websocket", "qa"), launch(fresh_aws, "alpaca_websocket", "prod")
+    assert functions.invoke("alpaca_websocket", {"action": "stop"}).result["ok"]
+    assert (states(fresh_aws)[own], states(fresh_aws)[other]) == ("stopped", "running")
+    assert functions.invoke("alpaca_websocket", {"action": "start"}).result["hosts"][0]["action"] == "start"
+    assert (states(fresh_aws)[own], states(fresh_aws)[other]) == ("running", "running")
+
+
+class Fleet:
+    """A bucket with models and the fleet's settings, as the playbooks leave them."""
+
+    def __init__(self, aws: Aws) -> None:
+        ec2 = aws.client("ec2")
+        aws.client("s3").create_bucket(Bucket=BUCKET)
+        self._aws = aws
+        self.publish("AAPL", "MSFT")
+        subnet = ec2.describe_subnets()["Subnets"][0]
+        group = ec2.describe_security_groups()["SecurityGroups"][0]
+        self.settings = {
+            "project": "algo-trading",
+            "environment": "qa",
+            "image_id": "ami-12c6146b",
+            "instance_types": ["t3.micro"],
+            "subnet_ids": [subnet["SubnetId"]],
+            "security_group_ids": [group["GroupId"]],
+        }
+        self.store(self.settings)
+
+    def publish(self, *symbols: str) -> None:
+        for symbol in symbols:
+            for name in ("model.joblib", "manifest.json"):
+                key = f"models/momentum/{symbol}/sma-outer_0_inner_1/{name}"
+                self._aws.client("s3").put_object(Bucket=BUCKET, Key=key, Body=b"{}")
+
+    def store(self, settings: dict[str, Any]) -> None:
+        self.parameter("trading_server/fleet", json.dumps(settings))
+
+    def parameter(self, name: str, value: str) -> None:
+        ssm = self._aws.client("ssm")
+        ssm.put_parameter(Name=f"/algo-trading/qa/{name}", Value=value, Type="String", Overwrite=True)
+
+
+def test_the_fleet_follows_the_models_and_obeys_the_halt(fresh_aws: Aws, functions: Functions) -> None:
+    fleet = Fleet(fresh_aws)
+    fresh_aws.forget_calls()
+    planned = functions.invoke("trading_server", {"dry_run": True}).result
+    assert [line["action"] for line in planned["plan"]] == ["create", "create"]
+    assert all(line["reason"] for line in planned["plan"])
+
+    fleet.parameter("halt", "2030-01-02 by the desk")
+    fresh_aws.forget_calls()
+    halted = functions.invoke("trading_server").result
+    assert "trading is halted" in halted["reason"]
+    assert fresh_aws.calls(write=True) == []
+
+    fleet.parameter("halt", "false")
+    made = functions.invoke("trading_server")
+    assert made.result["changed"]
+    assert made.metrics()["ServersWanted"] == 2
+    assert sorted(states(fresh_aws).values()) == ["running", "running"]
+
+    fresh_aws.forget_calls()
+    again = functions.invoke("trading_server").result
+    assert (again["changed"], again["reason"]) == (False, "every server is as wanted")
+    assert fresh_aws.calls(write=True) == []
+
+    # The evening stops them, the morning starts them, with the model that came over night.
+    assert functions.invoke("trading_server_shutdown").result["reason"] == "2 stopped"
+    fleet.publish("NVDA")
+    morning = functions.invoke("trading_server").result
+    assert sorted(line["action"] for line in morning["plan"]) == ["create", "start", "start"]
+    assert sorted(states(fresh_aws).values()) == ["running"] * 3
+
+
+def test_an_empty_listing_ends_no_fleet(fresh_aws: Aws, functions: Functions) -> None:
+    Fleet(fresh_aws)
+    functions.invoke("trading_server")
+    s3 = fresh_aws.client("s3")
+    for item in s3.list_objects_v2(Bucket=BUCKET)["Contents"]:
+        s3.delete_object(Bucket=BUCKET, Key=item["Key"])
+    fresh_aws.forget_calls()
+    refused = functions.invoke("trading_server")
+    assert refused.rc != 0
+    assert set(states(fresh_aws).values()) == {"running"}
+    assert fresh_aws.count(write=True) == {"sns:Publish": 1}
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (None, "does not exist"),
+        ("no json", "is not usable"),
+        ('{"project": "algo-trading", "environment": "prod", "image_id": "ami-1"}', "is about algo-trading prod"),
+    ],
+)
+def test_settings_that_are_missing_broken_or_anothers_start_nothing(
+    fresh_aws: Aws, functions: Functions, value: str | None, says: str
+) -> None:
+    fleet = Fleet(fresh_aws)
+    if value is None:
+        fresh_aws.client("ssm").delete_parameter(Name="/algo-trading/qa/trading_server/fleet")
+    else:
+        fleet.parameter("trading_server/fleet", value)
+    answer = functions.invoke("trading_server")
+    assert answer.rc != 0
+    assert says in answer.stderr
+    assert states(fresh_aws) == {}
+
+
+def test_importing_the_handlers_takes_no_part_of_ansible(functions: Functions) -> None:
+    # BOOT itself asserts it; a dry run on an empty account is the cheapest way to run it.
+    assert functions.invoke("trading_server_shutdown", {"dry_run": True}).result["hosts"] == []
