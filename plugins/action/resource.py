@@ -21,11 +21,11 @@ from ansible_collections.algo.trading.plugins.module_utils.resources import (
     ResourceType,
     Scope,
     decide,
+    settle,
 )
 
 display = Display()
 
-_RETRIES = 12
 _RETRY_SECONDS = 5
 
 
@@ -33,11 +33,14 @@ class ActionModule(ActionBase):
     _supports_check_mode = True
     _supports_diff = True
     TRANSFERS_FILES = False
-    _VALID_ARGS = frozenset({"module", "name", "settings", "state", "component", "once"})
+    _VALID_ARGS = frozenset({"module", "name", "settings", "state", "component", "once", "alternatives"})
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         super().run(tmp, task_vars)
-        variables = task_vars or {}
+        variables = dict(task_vars or {})
+        for name in ("algo_project", "algo_environment", "algo_tags", "algo_adopt", "algo_aws_connection"):
+            if name in variables:
+                variables[name] = self._templar.template(variables[name])
         _checks, task = self.validate_argument_spec(
             argument_spec={
                 "module": {"type": "str", "required": True, "choices": sorted(TYPES)},
@@ -46,6 +49,7 @@ class ActionModule(ActionBase):
                 "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
                 "component": {"type": "str"},
                 "once": {"type": "dict", "default": {}},
+                "alternatives": {"type": "list", "elements": "dict", "default": []},
             }
         )
         if "algo_state" not in variables:
@@ -57,8 +61,10 @@ class ActionModule(ActionBase):
         component = task["component"] or self._component()
         scope = Scope(variables["algo_project"], variables["algo_environment"])
         found = variables["algo_state"].get(kind.module, {}).get(task["name"])
-        wanted = self._wanted(kind, task, scope, component, variables) if task["state"] == "present" else None
-        decision = decide(kind, wanted, found)
+        wanted = None
+        if task["state"] == "present":
+            wanted = settle(kind, self._wanted(kind, task, scope, component, variables), found, task["alternatives"])
+        decision = decide(kind, wanted, found, adopt=task["name"] in (variables.get("algo_adopt") or ()))
 
         answer = self._answer(kind, task["name"], component, decision)
         if decision.action == "refuse":
@@ -139,34 +145,75 @@ class ActionModule(ActionBase):
     ) -> dict[str, Any]:
         if decision.action in {"delete", "replace"} and found is not None:
             named = {kind.named_by: task["name"]} if kind.named_by else {}
-            self._call(kind, {**named, **kind.absent(found), "state": "absent"}, variables)
+            self._call(kind, kind.module, {**named, **kind.absent(found), "state": "absent"}, variables)
             found = None
         if wanted is None:
             return {}
         first = task["once"] if found is None else {}
-        arguments = {**wanted, **first, **kind.extra(wanted, found), "state": "present"}
-        if UNKNOWN in json.dumps(arguments, default=str):
-            raise AnsibleActionFail(
-                f"{kind.title} {task['name']} depends on something that was planned but not made. Run the whole site.yml."
-            )
-        result = self._call(kind, arguments, variables)
+        if found is None and task["alternatives"]:
+            arguments, result = self._make_first(kind, task, wanted, first, variables)
+        else:
+            arguments, result = self._make(kind, task, {**wanted, **first, **kind.extra(wanted, found)}, variables)
         made = {name: value for name, value in kind.attributes(result, arguments).items() if value is not None}
+        if kind.tags_apart:
+            tagging = {"arns": [made["arn"]], "tags": wanted["tags"], "purge_tags": True, "state": "present"}
+            self._call(kind, "algo.trading.resource_tags", tagging, variables)
         return {**(found["attributes"] if found else {}), **made}
 
-    def _call(self, kind: ResourceType, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
-        """Run the module that makes the change, waiting out what AWS has not yet spread to all of its parts."""
+    def _make_first(
+        self,
+        kind: ResourceType,
+        task: dict[str, Any],
+        wanted: dict[str, Any],
+        first: dict[str, Any],
+        variables: dict[str, Any],
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Make the thing in the first of the task's alternatives that AWS can give."""
+        tried = []
+        for alternative in task["alternatives"]:
+            arguments = {**wanted, **alternative, **first}
+            try:
+                return self._make(kind, task, {**arguments, **kind.extra(arguments, None)}, variables)
+            except AnsibleActionFail as error:
+                code = next((part for part in kind.exhausted if part in str(error)), None)
+                if code is None:
+                    raise
+                tried.append(f"{', '.join(f'{name} {value}' for name, value in alternative.items())}: {code}")
+                display.display(f"… {kind.title} {task['name']}: {tried[-1]}")
+        raise AnsibleActionFail(
+            f"{kind.title} {task['name']} is to be had in none of the ways that the settings allow: "
+            f"{'; '.join(tried)}. Nothing was made. Allow more of them, or try again later."
+        )
+
+    def _make(
+        self, kind: ResourceType, task: dict[str, Any], arguments: dict[str, Any], variables: dict[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        if UNKNOWN in json.dumps(arguments, default=str):
+            raise AnsibleActionFail(
+                f"{kind.title} {task['name']} depends on something that was planned but not made. "
+                "Run the whole site.yml."
+            )
+        given = {name: value for name, value in arguments.items() if name != "tags" or not kind.tags_apart}
+        return arguments, self._call(kind, kind.module, {**given, "state": "present"}, variables)
+
+    def _call(
+        self, kind: ResourceType, module: str, arguments: dict[str, Any], variables: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Run a module that makes the change, waiting out what AWS has not yet spread to all of its parts."""
         connection = dict(variables.get("algo_aws_connection") or {})
         if not kind.takes_region:
-            connection.pop("region", None)
-        for attempt in range(1, _RETRIES + 1):
+            # Such a module finds the connection's region where every AWS tool does.
+            region = connection.pop("region", "")
+            self._task.environment = [*(self._task.environment or []), {"AWS_REGION": region, "AWS_DEFAULT_REGION": region}]
+        for attempt in range(1, kind.retries + 1):
             result = self._execute_module(
-                module_name=kind.module, module_args={**connection, **arguments}, task_vars=variables
+                module_name=module, module_args={**connection, **arguments}, task_vars=variables
             )
             if not result.get("failed"):
                 return result
             message = str(result.get("msg") or result.get("module_stderr") or result)
-            if attempt == _RETRIES or not any(part in message for part in kind.retry):
-                raise AnsibleActionFail(f"{kind.title}: {message}", result={"module": kind.module})
-            display.display(f"… {kind.title}: not accepted yet, trying again ({attempt} of {_RETRIES})")
+            if attempt == kind.retries or not any(part in message for part in kind.retry):
+                raise AnsibleActionFail(f"{kind.title}: {message}", result={"module": module})
+            display.display(f"… {kind.title}: not accepted yet, trying again ({attempt} of {kind.retries})")
             time.sleep(_RETRY_SECONDS)
         raise AssertionError("unreachable")

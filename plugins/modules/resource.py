@@ -46,6 +46,14 @@ options:
       - Arguments that are passed when the resource is made and are never compared, such as a first password.
     type: dict
     default: {}
+  alternatives:
+    description:
+      - Settings of which one set is enough, best first, such as instance types and subnets. They are tried in this order
+        where AWS has none to give.
+      - A resource that was made from any of them is as wanted.
+    type: list
+    elements: dict
+    default: []
 attributes:
   check_mode:
     description: Decides exactly as a real run does, and calls nothing that writes.

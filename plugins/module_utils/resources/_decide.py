@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ._model import Decision, ResourceType, Settings
@@ -17,28 +17,67 @@ _STEERING = frozenset({"state", "wait", "wait_timeout", "purge_tags", "force", "
 _LONG = 120
 
 
-def decide(kind: ResourceType, wanted: Settings | None, found: Mapping[str, Any] | None) -> Decision:
-    """Compare what is wanted (the module's arguments, tags included; None for absent) with what was found."""
+def settle(
+    kind: ResourceType,
+    wanted: Settings,
+    found: Mapping[str, Any] | None,
+    alternatives: Sequence[Settings] = (),
+) -> Settings:
+    """What is wanted, completed by what is there already: by the alternative that a thing was made from, and by values
+    that AWS moves on by itself. For a thing to be made, by the first alternative."""
+    if found is None or not found["ours"]:
+        return {**wanted, **(alternatives[0] if alternatives else {})}
+    for alternative in alternatives:
+        described = describe(kind, {**wanted, **alternative})
+        names = [name for name in alternative if name in described]
+        if not _differences(kind, {name: described[name] for name in names}, found["settings"]):
+            return kind.settle({**wanted, **alternative}, found)
+    return kind.settle({**wanted, **(alternatives[0] if alternatives else {})}, found)
+
+
+def decide(
+    kind: ResourceType, wanted: Settings | None, found: Mapping[str, Any] | None, adopt: bool = False
+) -> Decision:
+    """Compare what is wanted (the module's arguments, tags included; None for absent) with what was found.
+
+    ``adopt`` lets a thing that is not ours be taken over; it is never a reason to remove one.
+    """
     if wanted is None:
-        return _decide_absent(found)
+        return _decide_absent(kind, found)
     after = describe(kind, wanted)
     if found is None:
         return Decision("create", ("does not exist",), after=after)
-    if not found["ours"]:
+    if not found["ours"] and not adopt:
         return Decision("refuse", (_foreign(found),))
+    going = found.get("going")
+    if going and not kind.restorable:
+        return Decision("refuse", (f"it is {going}; wait until it is gone",))
     actual = found["settings"]
-    different = {name for name in after if _canonical(kind, name, after[name]) != _canonical(kind, name, actual.get(name))}
-    if not different:
+    different = _differences(kind, after, actual)
+    if not different and not going:
         return Decision("leave", ("is as wanted",))
     before = {name: actual.get(name) for name in different}
     after = {name: after[name] for name in different}
     reasons = tuple(_reason(kind, name, before[name], after[name]) for name in sorted(different))
+    if going:
+        reasons = (f"is {going}, and is restored", *reasons)
+    if not found["ours"]:
+        reasons = ("is taken over, as algo_adopt says", *reasons)
     fixed = sorted(different & kind.fixed)
     if not fixed:
         return Decision("update", reasons, before, after)
+    if kind.replaceable and kind.guard and actual.get(kind.guard):
+        if after.get(kind.guard) is False:
+            off = _reason(kind, kind.guard, True, False)
+            rest = f"{', '.join(fixed)} can follow in another run, when nothing guards it any more"
+            return Decision("update", (off, rest), {kind.guard: True}, {kind.guard: False})
+        guarded = f"it would have to be replaced, which {kind.guard} forbids"
+        return Decision("refuse", (*reasons, guarded), before, after)
     if kind.replaceable:
         return Decision("replace", reasons, before, after)
-    return Decision("refuse", (*reasons, f"AWS cannot change {', '.join(fixed)} of an existing {kind.title}"), before, after)
+    return Decision(
+        "refuse", (*reasons, f"AWS cannot change {', '.join(fixed)} of an existing {kind.title}"), before, after
+    )
 
 
 def describe(kind: ResourceType, wanted: Settings) -> Settings:
@@ -48,16 +87,26 @@ def describe(kind: ResourceType, wanted: Settings) -> Settings:
     return kind.comparable(described)
 
 
-def _decide_absent(found: Mapping[str, Any] | None) -> Decision:
+def _differences(kind: ResourceType, after: Settings, actual: Mapping[str, Any]) -> set[str]:
+    return {name for name in after if _canonical(kind, name, after[name]) != _canonical(kind, name, actual.get(name))}
+
+
+def _decide_absent(kind: ResourceType, found: Mapping[str, Any] | None) -> Decision:
     if found is None:
         return Decision("leave", ("is not there",))
     if not found["ours"]:
         return Decision("leave", ("is not ours",))
+    if found.get("going"):
+        return Decision("leave", (f"is {found['going']} already",))
+    if kind.guard and found["settings"].get(kind.guard):
+        return Decision("refuse", (f"{kind.guard} forbids its removal; switch that off first",))
     return Decision("delete", ("is no longer wanted",), before=found["settings"])
 
 
 def _foreign(found: Mapping[str, Any]) -> str:
     tags = found.get("tags") or {}
+    if found.get("note"):
+        return f"exists, but {found['note']}"
     seen = ", ".join(f"{name}={value}" for name, value in sorted(tags.items())) or "none"
     return f"exists, but does not carry this environment's tags (it has: {seen})"
 

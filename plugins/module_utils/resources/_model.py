@@ -82,14 +82,21 @@ class Found:
     tags: dict[str, str] | None = None
     owner: str | None = None
     """Key of the taggable thing that this one is a part of (a rule of a bucket): it is ours when that one is."""
+    unfinished: bool = False
+    """Made under our name in our account by a run that was cut off before it could tag it, and still empty: ours."""
+    going: str = ""
+    """Why it will not be there for long, such as ``being deleted``."""
+    note: str = ""
+    """What an operator should know when it is refused."""
 
     def as_dict(self, ours: bool) -> Settings:
         return {
-            "ours": ours,
-            "component": (self.tags or {}).get("Component"),
+            "ours": ours or self.unfinished,
             "settings": self.settings,
             "attributes": self.attributes,
             "tags": self.tags,
+            **({"going": self.going} if self.going else {}),
+            **({"note": self.note} if self.note else {}),
         }
 
 
@@ -105,6 +112,10 @@ def _no_extra(arguments: Settings, found: Mapping[str, Any] | None) -> Settings:
     return {}
 
 
+def _as_wanted(wanted: Settings, found: Mapping[str, Any]) -> Settings:
+    return wanted
+
+
 Reader = Callable[[Any, Scope], Iterable[Found]]
 
 
@@ -116,6 +127,8 @@ class ResourceType:
     :param title: what an operator calls the thing.
     :param read: ``(clients, scope)`` to the things found; ``clients(service)`` gives a boto3 client.
     :param tagged: whether the module takes tags; the engine then adds the environment's.
+    :param tags_apart: whether the module, though the thing has tags, takes none: the engine then puts them on by the
+        ARN among ``attributes``.
     :param fixed: arguments that AWS cannot change on an existing thing.
     :param replaceable: whether a changed fixed argument may remove the thing and make it anew.
     :param steering: arguments that tell the module how to work and do not describe the thing.
@@ -129,12 +142,19 @@ class ResourceType:
     :param teardown: removal order, lowest first.
     :param sets: list arguments whose order has no meaning.
     :param takes_region: whether the module's ``region`` is the connection's.
+    :param settle: ``(wanted, found)`` to what is wanted of this very thing, where AWS itself moves a value on (a minor
+        version, grown storage).
+    :param guard: the setting that keeps the thing from being removed; neither replacing nor removing gets past it.
+    :param restorable: whether a thing that is going can be had back by running the module.
+    :param exhausted: parts of AWS's messages that say "not this one": the next of a task's alternatives is tried.
+    :param retries: how often what ``retry`` tells of is tried, five seconds apart.
     """
 
     module: str
     title: str
     read: Reader
     tagged: bool = True
+    tags_apart: bool = False
     fixed: frozenset[str] = frozenset()
     replaceable: bool = False
     steering: frozenset[str] = frozenset()
@@ -148,6 +168,11 @@ class ResourceType:
     teardown: int = 50
     sets: frozenset[str] = frozenset()
     takes_region: bool = True
+    settle: Callable[[Settings, Mapping[str, Any]], Settings] = _as_wanted
+    guard: str | None = None
+    restorable: bool = False
+    exhausted: tuple[str, ...] = ()
+    retries: int = 12
 
 
 @dataclass(frozen=True)

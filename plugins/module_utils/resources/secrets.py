@@ -1,0 +1,54 @@
+# Copyright: the algo.trading authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Secrets in Secrets Manager, as community.aws manages them: that they are there, never what they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from ._model import Found, ResourceType, Scope, Settings, tag_dict, unless_missing
+
+HOLDERS = ("alpaca_websocket", "mlflow_server")
+_RECOVERY_DAYS = 7
+
+
+def _read_secrets(clients: Any, scope: Scope) -> Iterable[Found]:
+    # By name: listing lags minutes behind, and a foreign secret of our name has to be seen.
+    client = clients("secretsmanager")
+    for name in map(scope.name, HOLDERS):
+        secret = unless_missing(client.describe_secret, "ResourceNotFoundException", SecretId=name)
+        if secret is None:
+            continue
+        tags = tag_dict(secret.get("Tags"))
+        settings: Settings = {"name": name, "kms_key_id": secret.get("KmsKeyId"), "tags": tags}
+        attributes = {
+            "arn": secret["ARN"],
+            # Nobody has put another value in since it was made.
+            "untouched": len(secret.get("VersionIdsToStages") or ()) <= 1,
+        }
+        going = "scheduled for deletion" if secret.get("DeletedDate") else ""
+        yield Found(name, settings, attributes, tags, going=going)
+
+
+SECRET = ResourceType(
+    module="community.aws.secretsmanager_secret",
+    title="secret",
+    read=_read_secrets,
+    # The module can change these only together with the value, which is not ours to know after the first day.
+    fixed=frozenset({"kms_key_id"}),
+    steering=frozenset({"description", "recovery_window", "overwrite"}),
+    extra=lambda arguments, found: {"overwrite": False} if found else {},
+    gives=("arn",),
+    attributes=lambda result, arguments: {
+        # Named differently by the module after making a secret and after changing one.
+        "arn": next((value for name, value in (result.get("secret") or {}).items() if name.lower() == "arn"), None),
+    },
+    absent=lambda found: {"recovery_window": _RECOVERY_DAYS},
+    restorable=True,
+    teardown=40,
+)
+
+TYPES = (SECRET,)

@@ -1,0 +1,220 @@
+# Copyright: the algo.trading authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""S3 buckets and their life-cycle rules, as amazon.aws and community.aws manage them.
+
+Bucket names are global and cannot be searched by tag: an environment's buckets are read by their exact names.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from ._model import Found, ResourceType, Scope, Settings, error_code, snake, tag_dict, unless_missing
+from .identity import by_sid
+
+_THREADS = 4
+_MISSING = frozenset({"404", "NoSuchBucket", "NotFound"})
+_REFUSED = frozenset({"403", "AccessDenied", "Forbidden"})
+_BLOCKS = ("block_public_acls", "ignore_public_acls", "block_public_policy", "restrict_public_buckets")
+
+
+def _each(read: Callable[[str], list[Found]], names: Iterable[str]) -> Iterator[Found]:
+    """Read buckets side by side: each costs half a dozen calls, because S3 has none that tells all of it."""
+    with ThreadPoolExecutor(max_workers=_THREADS) as pool:
+        for found in pool.map(read, names):
+            yield from found
+
+
+# ---- bucket ----
+
+
+def comparable_policy(policy: Any) -> Any:
+    """A bucket policy in one shape: by statement id, lists of one as their element, other lists sorted."""
+    if isinstance(policy, str):
+        policy = json.loads(policy) if policy.strip() else {}
+    return _plain(by_sid(policy))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return _plain(value[0]) if len(value) == 1 else sorted((_plain(item) for item in value), key=str)
+    return value
+
+
+def _read_bucket(clients: Any, scope: Scope, bucket: str) -> list[Found]:
+    s3 = clients("s3")
+    try:
+        s3.head_bucket(Bucket=bucket)
+    except Exception as error:
+        if error_code(error) in _MISSING:
+            return []
+        if error_code(error) in _REFUSED:
+            # The name is taken. By whom, S3 does not say.
+            note = "it belongs to another account, or these credentials may not read it (s3:ListBucket)"
+            return [Found(bucket, tags={}, note=note)]
+        raise
+    attributes = {"arn": f"arn:{_partition(scope)}:s3:::{bucket}"}
+    answer = unless_missing(s3.get_bucket_tagging, "NoSuchTagSet", Bucket=bucket) or {}
+    tags = tag_dict(answer.get("TagSet"))
+    unfinished = not tags and _is_unfinished(clients, bucket)
+    if not unfinished and not scope.owns(tags):
+        return [Found(bucket, {"tags": tags}, attributes, tags)]
+    settings = {"name": bucket, "tags": tags, **_bucket_settings(s3, bucket)}
+    return [Found(bucket, settings, attributes, tags, unfinished=unfinished)]
+
+
+def _is_unfinished(clients: Any, bucket: str) -> bool:
+    """Whether a bucket without tags is one that a run of ours made and was then cut off: in our account, and empty.
+
+    S3 takes no tags with CreateBucket, so there is a moment in which a bucket cannot say whose it is.
+    """
+    try:
+        account = clients("sts").get_caller_identity()["Account"]
+        answer = clients("s3").list_object_versions(Bucket=bucket, MaxKeys=1, ExpectedBucketOwner=account)
+    except Exception as error:
+        if error_code(error) in _REFUSED:
+            return False
+        raise
+    return not answer.get("Versions") and not answer.get("DeleteMarkers")
+
+
+def _bucket_settings(s3: Any, bucket: str) -> Settings:
+    rules = unless_missing(
+        s3.get_bucket_encryption, "ServerSideEncryptionConfigurationNotFoundError", Bucket=bucket
+    ) or {"ServerSideEncryptionConfiguration": {"Rules": [{}]}}
+    rule = rules["ServerSideEncryptionConfiguration"]["Rules"][0]
+    encryption = rule.get("ApplyServerSideEncryptionByDefault", {})
+    block = unless_missing(s3.get_public_access_block, "NoSuchPublicAccessBlockConfiguration", Bucket=bucket) or {}
+    blocked = {snake(name): value for name, value in block.get("PublicAccessBlockConfiguration", {}).items()}
+    policy = unless_missing(s3.get_bucket_policy, "NoSuchBucketPolicy", Bucket=bucket)
+    ownership = unless_missing(s3.get_bucket_ownership_controls, "OwnershipControlsNotFoundError", Bucket=bucket)
+    return {
+        "versioning": s3.get_bucket_versioning(Bucket=bucket).get("Status") == "Enabled",
+        "encryption": encryption.get("SSEAlgorithm", "none"),
+        "encryption_key_id": encryption.get("KMSMasterKeyID"),
+        "bucket_key_enabled": rule.get("BucketKeyEnabled", False),
+        "public_access": {name: blocked.get(name, False) for name in _BLOCKS},
+        "policy": comparable_policy(policy["Policy"]) if policy else {},
+        "object_ownership": ownership["OwnershipControls"]["Rules"][0]["ObjectOwnership"] if ownership else None,
+    }
+
+
+def _partition(scope: Scope) -> str:
+    prefixes = {"cn-": "aws-cn", "us-gov-": "aws-us-gov"}
+    return next((name for prefix, name in prefixes.items() if scope.region.startswith(prefix)), "aws")
+
+
+def _comparable_bucket(arguments: Settings) -> Settings:
+    compared = dict(arguments)
+    if "policy" in compared:
+        compared["policy"] = comparable_policy(compared["policy"])
+    if "public_access" in compared:
+        compared["public_access"] = {name: bool(compared["public_access"].get(name)) for name in _BLOCKS}
+    return compared
+
+
+def _bucket_attributes(result: Settings, arguments: Settings) -> Settings:
+    # The name is all that others need; the ARN follows from it and is in the next reading.
+    return {"name": arguments["name"]}
+
+
+BUCKET = ResourceType(
+    module="amazon.aws.s3_bucket",
+    title="S3 bucket",
+    read=lambda clients, scope: _each(lambda bucket: _read_bucket(clients, scope, bucket), scope.buckets),
+    comparable=_comparable_bucket,
+    gives=(),
+    attributes=_bucket_attributes,
+    # A versioned bucket is never empty. Whether its contents may go is asked long before this.
+    absent=lambda found: {"force": True},
+    retry=("OperationAborted", "BucketNotEmpty"),
+    teardown=50,
+)
+
+
+# ---- life-cycle rule ----
+
+# What a rule can say. A rule is compared as a whole: what the settings leave out must not be there either.
+_RULE = (
+    "abort_incomplete_multipart_upload_days",
+    "expiration_days",
+    "expire_object_delete_marker",
+    "noncurrent_version_expiration_days",
+    "noncurrent_version_keep_newer",
+    "transitions",
+    "noncurrent_version_transitions",
+)
+
+
+def rule_key(bucket: str, rule_id: str) -> str:
+    return f"{bucket}/{rule_id}"
+
+
+def _read_rules(clients: Any, bucket: str) -> list[Found]:
+    try:
+        answer = unless_missing(
+            clients("s3").get_bucket_lifecycle_configuration, "NoSuchLifecycleConfiguration", *_MISSING, Bucket=bucket
+        )
+    except Exception as error:
+        if error_code(error) in _REFUSED:
+            return []  # the bucket's own reading says so
+        raise
+    return [_rule(bucket, rule) for rule in (answer or {}).get("Rules", ())]
+
+
+def _rule(bucket: str, rule: Mapping[str, Any]) -> Found:
+    expiration = rule.get("Expiration", {})
+    noncurrent = rule.get("NoncurrentVersionExpiration", {})
+    settings = {
+        "name": bucket,
+        "rule_id": rule.get("ID", ""),
+        "status": rule["Status"].lower(),
+        "prefix": rule.get("Filter", {}).get("Prefix", rule.get("Prefix", "")),
+        "abort_incomplete_multipart_upload_days": rule.get("AbortIncompleteMultipartUpload", {}).get(
+            "DaysAfterInitiation"
+        ),
+        "expiration_days": expiration.get("Days"),
+        "expire_object_delete_marker": expiration.get("ExpiredObjectDeleteMarker"),
+        "noncurrent_version_expiration_days": noncurrent.get("NoncurrentDays"),
+        "noncurrent_version_keep_newer": noncurrent.get("NewerNoncurrentVersions"),
+        "transitions": _transitions(rule.get("Transitions"), "Days"),
+        "noncurrent_version_transitions": _transitions(rule.get("NoncurrentVersionTransitions"), "NoncurrentDays"),
+    }
+    return Found(rule_key(bucket, settings["rule_id"]), settings, {"bucket": bucket}, owner=bucket)
+
+
+def _transitions(transitions: Iterable[Mapping[str, Any]] | None, days: str) -> list[Settings]:
+    return [
+        {"transition_days": entry.get(days), "storage_class": entry.get("StorageClass", "").lower()}
+        for entry in transitions or ()
+    ]
+
+
+def _comparable_rule(arguments: Settings) -> Settings:
+    lists = ("transitions", "noncurrent_version_transitions")
+    described = {name: arguments.get(name) or ([] if name in lists else None) for name in _RULE}
+    return {"prefix": "", "status": "enabled", **arguments, **described}
+
+
+LIFECYCLE_RULE = ResourceType(
+    module="community.aws.s3_lifecycle",
+    title="life-cycle rule",
+    read=lambda clients, scope: _each(lambda bucket: _read_rules(clients, bucket), scope.buckets),
+    tagged=False,
+    named_by=None,
+    comparable=_comparable_rule,
+    sets=frozenset({"transitions", "noncurrent_version_transitions"}),
+    gives=(),
+    absent=lambda found: {name: found["settings"][name] for name in ("name", "rule_id")},
+    retry=("OperationAborted",),
+    teardown=49,
+)
+
+TYPES = (BUCKET, LIFECYCLE_RULE)
