@@ -52,6 +52,24 @@ def _settings(state: Path) -> None:
         os.environ.pop(name, None)
 
 
+def _heed_conditions() -> None:
+    """moto takes a bucket policy's statement with a condition for one that always holds.
+
+    "Deny all that comes without TLS" would then lock everybody out of a bucket's objects. Statements with conditions are
+    kept and shown as they are, and are not enforced.
+    """
+    from moto.iam.access_control import IAMPolicy
+    from moto.s3.models import FakeBucket
+
+    def get_permission(self: FakeBucket, action: str, resource: str) -> Any:
+        policy = json.loads(self.policy or b'{"Statement": []}')
+        statements = policy["Statement"] if isinstance(policy["Statement"], list) else [policy["Statement"]]
+        plain = [statement for statement in statements if "Condition" not in statement]
+        return IAMPolicy(json.dumps({**policy, "Statement": plain})).is_action_permitted(action, resource)
+
+    FakeBucket.get_permission = get_permission
+
+
 class Recorder:
     """WSGI middleware: notes each API call, and lets moto see one request at a time."""
 
@@ -180,6 +198,8 @@ def main(argv: list[str] | None = None) -> int:
 
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
     from werkzeug.serving import make_server
+
+    _heed_conditions()
 
     class Handler(MotoRequestHandler):
         # Werkzeug writes head and body apart; with Nagle's algorithm each answer would cost 40 ms.
