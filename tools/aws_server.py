@@ -55,8 +55,8 @@ def _settings(state: Path) -> None:
 def _heed_conditions() -> None:
     """moto takes a bucket policy's statement with a condition for one that always holds.
 
-    "Deny all that comes without TLS" would then lock everybody out of a bucket's objects. Statements with conditions are
-    kept and shown as they are, and are not enforced.
+    "Deny all that comes without TLS" would then lock everybody out of a bucket's objects. Statements with conditions
+    are kept and shown as they are, and are not enforced.
     """
     from moto.iam.access_control import IAMPolicy
     from moto.s3.models import FakeBucket
