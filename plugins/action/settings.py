@@ -21,7 +21,7 @@ _ENVIRONMENTS = ("local", "dev", "qa", "prod")
 # Settings of ours start so; other names in an inventory are checked only where they stand in our own files.
 _PREFIXES = ("algo_", "aws_")
 # Facts that the run itself hands on.
-_FACTS = frozenset({"algo_state", "algo_account", "algo_settings", "algo_network", "algo_aws_connection", "algo_fleet"})
+_FACTS = frozenset({"algo_awaited", "algo_state", "algo_account", "algo_settings", "algo_network", "algo_aws_connection", "algo_fleet"})
 
 
 class ActionModule(ActionBase):
