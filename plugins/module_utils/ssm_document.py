@@ -19,8 +19,6 @@ from ansible_collections.amazon.aws.plugins.module_utils.tagging import (
     boto3_tag_list_to_ansible_dict,
 )
 
-DEFAULT_VERSION = "$DEFAULT"
-
 
 class AnsibleDocumentError(AnsibleAWSError):
     """What the functions here raise; the module turns it into fail_json."""
@@ -78,9 +76,9 @@ def _get_or_none(client: Any, method: str, doing: str, **arguments: Any) -> dict
     return response
 
 
-def get_document(client: Any, name: str, version: str = DEFAULT_VERSION) -> dict[str, Any] | None:
-    """A document in one of its versions with its tags as a dict, None where it does not exist."""
-    document = _get_or_none(client, "get_document", f"read document {name}", Name=name, DocumentVersion=version)
+def get_document(client: Any, name: str) -> dict[str, Any] | None:
+    """A document in its default version with its tags as a dict, None where it does not exist."""
+    document = _get_or_none(client, "get_document", f"read document {name}", Name=name)
     if document is None:
         return None
     listed = _get_or_none(
@@ -138,18 +136,13 @@ def update_content(client: Any, name: str, content: Any) -> None:
 
 
 def _version_with(client: Any, name: str, content: Any) -> str:
-    # Equal texts make a duplicate for SSM, but it does not say of which version.
-    arguments: dict[str, Any] = {"Name": name}
-    while True:
-        listed = _call(client, "list_document_versions", f"list versions of document {name}", **arguments)
-        for entry in listed["DocumentVersions"]:
-            version = str(entry["DocumentVersion"])
-            found = get_document(client, name, version)
-            if found is not None and meaning(found["Content"]) == meaning(content):
-                return version
-        if not listed.get("NextToken"):
-            raise AnsibleDocumentError(message=f"SSM says that document {name} has this content, but no version does")
-        arguments["NextToken"] = listed["NextToken"]
+    # SSM does not say of which version the content is a duplicate. Versions are numbered; deleted ones are skipped.
+    described = _call(client, "describe_document", f"describe document {name}", Name=name)["Document"]
+    for version in range(int(described["LatestVersion"]), 0, -1):
+        found = _get_or_none(client, "get_document", f"read document {name}", Name=name, DocumentVersion=str(version))
+        if found is not None and meaning(found["Content"]) == meaning(content):
+            return str(version)
+    raise AnsibleDocumentError(message=f"SSM says that document {name} has this content, but none of its versions does")
 
 
 def tag_document(client: Any, name: str, set_tags: dict[str, str], remove_keys: list[str]) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from ..lambda_event_invoke import view
 from ._model import Found, ResourceType, Scope, Settings, unless_missing
 
 FUNCTIONS = ("alpaca_websocket", "trading_server", "trading_server_shutdown")
@@ -84,4 +85,26 @@ FUNCTION = ResourceType(
     teardown=16,
 )
 
-TYPES = (FUNCTION,)
+
+# ---- asynchronous invocation ----
+
+
+def _read_invocations(clients: Any, scope: Scope) -> Iterable[Found]:
+    for name in map(scope.name, FUNCTIONS):
+        get = clients("lambda").get_function_event_invoke_config
+        answer = unless_missing(get, "ResourceNotFoundException", FunctionName=name)
+        if answer is not None:
+            yield Found(name, {"name": name, **view(answer)}, owner=name)
+
+
+INVOCATION = ResourceType(
+    module="algo.trading.lambda_event_invoke_config",
+    title="asynchronous invocation",
+    read=_read_invocations,
+    tagged=False,
+    gives=(),
+    retry=("execution role does not have permissions", "execution role doesn't have permissions", "ResourceConflict"),
+    teardown=15,
+)
+
+TYPES = (FUNCTION, INVOCATION)

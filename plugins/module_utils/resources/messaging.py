@@ -28,6 +28,11 @@ _NUMBERS = {
     "receive_message_wait_time_seconds": "ReceiveMessageWaitTimeSeconds",
     "kms_data_key_reuse_period_seconds": "KmsDataKeyReusePeriodSeconds",
 }
+_MESSAGES = (
+    "ApproximateNumberOfMessages",
+    "ApproximateNumberOfMessagesDelayed",
+    "ApproximateNumberOfMessagesNotVisible",
+)
 _NO_QUEUE = ("AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist")
 
 
@@ -52,7 +57,9 @@ def _read_queues(clients: Any, scope: Scope) -> Iterable[Found]:
             "kms_master_key_id": attributes.get("KmsMasterKeyId"),
             "tags": tags,
         }
-        yield Found(name, settings, {"arn": attributes["QueueArn"], "url": url}, tags)
+        # Making a queue and tagging it are two calls; one that was never tagged nor used is an interrupted run's.
+        used = any(int(attributes.get(field, 0)) for field in _MESSAGES)
+        yield Found(name, settings, {"arn": attributes["QueueArn"], "url": url}, tags, unfinished=not tags and not used)
 
 
 QUEUE = ResourceType(

@@ -106,21 +106,12 @@ def _read_alarms(clients: Any, scope: Scope) -> Iterable[Found]:
             **{option: list(alarm.get(field) or ()) for option, field in _ACTIONS.items()},
             "dimensions": {dimension["Name"]: dimension["Value"] for dimension in alarm.get("Dimensions") or ()},
             "treat_missing_data": alarm.get("TreatMissingData") or "missing",
+            "tags": tags,
         }
-        if tags:
-            yield Found(name, {**settings, "tags": tags}, {"arn": arn}, tags)
-        else:
-            yield Found(name, settings, {"arn": arn}, owner=_notified(scope, settings["alarm_actions"]))
-
-
-def _notified(scope: Scope, actions: list[str]) -> str:
-    """Name of the topic of ours that an alarm without tags notifies, or nothing.
-
-    Making an alarm and tagging it are two calls. One that a run made and was interrupted before it could be tagged is
-    known by its name and by whom it notifies.
-    """
-    topics = {action.rpartition(":")[2] for action in actions}
-    return next((topic for topic in topics if len(topics) == 1 and scope.owns_name(topic)), "")
+        # Making an alarm and tagging it are two calls; one without tags that tells only us is an interrupted run's.
+        told = [action.rpartition(":")[2] for action in settings["alarm_actions"]]
+        unfinished = not tags and bool(told) and all(map(scope.owns_name, told))
+        yield Found(name, settings, {"arn": arn}, tags, unfinished=unfinished)
 
 
 ALARM = ResourceType(
