@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -200,6 +201,31 @@ def test_no_credentials_is_said_with_the_bucket(published: Aws, look: Look) -> N
     (failed,), _ = look(f"'{BUCKET}'", env={"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None})
     assert f"Could not list the bucket {BUCKET}: Unable to locate credentials" in failed
     assert "Log in again" in failed
+
+
+def test_denied_access_is_said_with_the_permission_that_is_missing(published: Aws, look: Look) -> None:
+    iam = published.client("iam")
+    iam.create_user(UserName="nobody")
+    key = iam.create_access_key(UserName="nobody")["AccessKey"]
+    enforce_permissions(published, True)
+    try:
+        (denied, unknown), _ = look(
+            f"'{BUCKET}', access_key='{key['AccessKeyId']}', secret_key='{key['SecretAccessKey']}'", f"'{BUCKET}'"
+        )
+    finally:
+        enforce_permissions(published, False)
+    assert f"Could not list the bucket {BUCKET}" in denied
+    assert f"Allow s3:ListBucket on arn:aws:s3:::{BUCKET}" in denied
+    assert f"Could not list the bucket {BUCKET}" in unknown
+    assert "Log in again" in unknown
+
+
+def enforce_permissions(aws: Aws, on: bool) -> None:
+    body = b"0" if on else b"inf"
+    headers = {"Content-Type": "text/plain"}  # or the server takes the body for a form
+    request = urllib.request.Request(f"{aws.endpoint}/moto-api/reset-auth", data=body, headers=headers, method="POST")
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60):
+        pass
 
 
 def test_a_role_is_assumed_before_the_bucket_is_listed(published: Aws, look: Look) -> None:
