@@ -52,7 +52,7 @@ def run(
     failed: dict[str, str] = {}
     if not request.dry_run:
         for verb, act in (("start", hosts.start), ("stop", hosts.stop)):
-            failed |= act(ec2, [id_ for id_, (_, does, _) in plan.items() if does == verb]).failed
+            failed |= act(ec2, [id_ for id_, (_host, does, _why) in plan.items() if does == verb]).failed
     rows = [
         {"instance_id": host.id, "name": host.name, "action": does, "reason": failed.get(host.id, why)}
         for host, does, why in plan.values()

@@ -367,7 +367,7 @@ def main() -> None:
             "start_date": {"type": "str"},
             "end_date": {"type": "str"},
             "action_after_completion": {"type": "str", "choices": ["NONE", "DELETE"]},
-            "kms_key_arn": {"type": "str"},
+            "kms_key_arn": {"type": "str", "no_log": False},
             "role_timeout": {"type": "int", "default": 60},
         },
         supports_check_mode=True,
