@@ -18,7 +18,7 @@ from ansible_collections.algo.trading.plugins.modules.environment_lock import Lo
 from ansible_collections.amazon.aws.plugins.module_utils.retries import AWSRetry, RetryingBotoClientWrapper
 
 if TYPE_CHECKING:
-    from conftest import Aws, Tasks
+    from ansible_collections.algo.trading.tests.integration.conftest import Aws, Tasks
 
 NAME = "/algo-trading/qa/lock"
 OPTIONS = {"name": NAME, "purpose": "site.yml", "expires_in": 3600, "lock_id": None}

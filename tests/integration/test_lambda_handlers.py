@@ -15,7 +15,7 @@ import yaml
 from ansible_collections.algo.trading.plugins.module_utils.lambda_package import Package, Source, build, write
 
 if TYPE_CHECKING:
-    from conftest import Aws
+    from ansible_collections.algo.trading.tests.integration.conftest import Aws
 
 ROOT = Path(__file__).parents[2]
 MANIFEST = yaml.safe_load((ROOT / "lambda" / "manifest.yml").read_text())

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from conftest import Aws, Tasks
+    from ansible_collections.algo.trading.tests.integration.conftest import Aws, Tasks
 
 ROLE = {
     "RoleName": "package",

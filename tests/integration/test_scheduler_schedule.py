@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from conftest import Aws, Tasks
+    from ansible_collections.algo.trading.tests.integration.conftest import Aws, Tasks
 
 ACCOUNT = "123456789012"
 GROUP = "algo-trading-trading-server-shutdown-qa"

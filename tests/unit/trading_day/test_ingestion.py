@@ -14,7 +14,7 @@ from trading_day.hosts import Host
 from trading_day.settings import Settings
 
 if TYPE_CHECKING:
-    from conftest import World
+    from ansible_collections.algo.trading.tests.unit.trading_day.conftest import World
 
 SETTINGS = Settings.from_env(
     "alpaca_websocket", {"PROJECT": "algo-trading", "ENVIRONMENT": "qa", "ALERT_TOPIC_ARN": "arn:topic"}

@@ -12,7 +12,7 @@ import pytest
 from trading_day import events, report, settings, shutdown
 
 if TYPE_CHECKING:
-    from conftest import World
+    from ansible_collections.algo.trading.tests.unit.trading_day.conftest import World
 
 TOPIC = "arn:aws:sns:us-east-1:123456789012:algo-trading-trading-server-shutdown-qa"
 ENV = {"PROJECT": "algo-trading", "ENVIRONMENT": "qa", "ALERT_TOPIC_ARN": TOPIC}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 from ansible_collections.algo.trading.plugins.module_utils import process
@@ -17,7 +18,7 @@ from ansible_collections.algo.trading.plugins.module_utils.process import Proces
 PLAYBOOK = ("/venv/bin/python3", "/venv/bin/ansible-playbook", "site.yml")
 
 
-def look(*table: Process) -> process.Callable[[int], Process | None]:
+def look(*table: Process) -> Callable[[int], Process | None]:
     return {entry.pid: entry for entry in table}.get
 
 
