@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import io
 import json
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from ansible_collections.algo.trading.plugins.module_utils.fleet.settings import FleetSettings
 from ansible_collections.algo.trading.tests.integration.components import ACCOUNT, Roles, lines, reasons
 
 if TYPE_CHECKING:
@@ -104,9 +109,8 @@ def test_the_shutdown_is_planned_made_repeated_changed_and_removed(roles: Roles)
         assert reason in reasons(planned)
     assert aws.calls(write=True) == []
     assert lines(roles("aws_trading_server_shutdown", **changes)) == lines(planned)
-    assert lines(roles("aws_trading_server_shutdown", **changes)) == []
-    back = roles("aws_trading_server_shutdown")
-    assert lines(back) == lines(planned)
+    # Back to a content that the document has had before, which SSM does not take a second time.
+    assert lines(roles("aws_trading_server_shutdown")) == lines(planned)
     assert lines(roles("aws_trading_server_shutdown")) == []
 
     removed = roles(tasks=teardown())
@@ -114,6 +118,112 @@ def test_the_shutdown_is_planned_made_repeated_changed_and_removed(roles: Roles)
     assert {action for action, _kind, _name in lines(removed)} == {"delete"}
     assert lines(roles(tasks=teardown())) == []
     assert everything_named(aws) == []
+
+
+def test_the_fleet_gets_its_settings_from_one_source(roles: Roles) -> None:
+    aws = roles.aws
+    planned = roles("aws_trading_server", check=True)
+    assert aws.calls(write=True) == []
+    assert "No models in algo-model-deploy yet" in planned.plan["summary"]["notes"]["models"]
+    made = roles("aws_trading_server")
+    assert lines(made) == lines(planned)
+    assert {name for action, kind, name in lines(made) if kind == "SSM parameter" and action == "create"} == {
+        "/algo-trading/qa/halt",
+        "/algo-trading/qa/trading_server/fleet",
+    }
+
+    ssm, s3 = aws.client("ssm"), aws.client("s3")
+    fleet = json.loads(ssm.get_parameter(Name="/algo-trading/qa/trading_server/fleet")["Parameter"]["Value"])
+    assert fleet["subnet_ids"] == roles.network["private_subnet_ids"]
+    assert fleet["configuration"]["feed"] == "alpaca-websocket.qa.algo-trading.internal:8443"
+    FleetSettings.from_dict(fleet)  # as the function will
+
+    ssm.put_parameter(Name="/algo-trading/qa/halt", Value="true", Type="String", Overwrite=True)
+    for key in (
+        "models/momentum/GOOG/sma-outer_0_inner_1/model.json",
+        "models/mean/AAPL/rsi-outer_0_inner_0/model.json",
+    ):
+        s3.put_object(Bucket="algo-model-deploy", Key=key, Body=b"{}")
+    grown = roles("aws_trading_server")
+    assert sorted(name for _action, _kind, name in lines(grown)) == [
+        "mean/AAPL/rsi-outer_0_inner_0",
+        "momentum/GOOG/sma-outer_0_inner_1",
+    ]
+    assert len(grown.plan["summary"]["models"]) == 2
+    aws.forget_calls()
+    assert lines(roles("aws_trading_server")) == []
+    assert aws.calls(write=True) == []
+    assert ssm.get_parameter(Name="/algo-trading/qa/halt")["Parameter"]["Value"] == "true"
+
+
+def test_without_schedules_the_function_stays_and_the_schedules_go(roles: Roles) -> None:
+    aws = roles.aws
+    roles(tasks=[ALPACA_SCHEDULE])
+    scheduler = aws.client("scheduler")
+    assert {entry["Name"] for entry in scheduler.list_schedules(GroupName=ALPACA)["Schedules"]} == {"start", "stop"}
+    # Somebody's own schedule in our group would act in our name.
+    target = {"Arn": f"{LAMBDA}:{ALPACA}", "RoleArn": f"arn:aws:iam::{ACCOUNT}:role/{ALPACA}-scheduler"}
+    window: Any = {"Mode": "OFF"}
+    scheduler.create_schedule(
+        GroupName=ALPACA, Name="extra", ScheduleExpression="rate(1 hour)", Target=target, FlexibleTimeWindow=window
+    )
+    assert lines(roles(tasks=[ALPACA_SCHEDULE])) == [("delete", "schedule", f"{ALPACA}/extra")]
+
+    silent = {"algo_schedules": False}
+    planned = roles(tasks=[ALPACA_SCHEDULE], check=True, **silent)
+    removed = roles(tasks=[ALPACA_SCHEDULE], **silent)
+    assert lines(planned) == lines(removed)
+    assert sorted(lines(removed)) == [
+        ("delete", "schedule", f"{ALPACA}/start"),
+        ("delete", "schedule", f"{ALPACA}/stop"),
+        ("delete", "schedule group", ALPACA),
+    ]
+    assert lines(roles(tasks=[ALPACA_SCHEDULE], **silent)) == []
+    assert [function["FunctionName"] for function in aws.client("lambda").list_functions()["Functions"]] == [ALPACA]
+
+
+def test_what_is_not_ours_is_refused_and_left_alone(roles: Roles) -> None:
+    aws = roles.aws
+    aws.client("sns").create_topic(Name=SHUTDOWN, Tags=[{"Key": "Owner", "Value": "someone"}])
+    aws.forget_calls()
+    refused = roles("aws_trading_server_shutdown", fails=True)
+    assert refused.rc != 0
+    assert "does not carry this environment's tags (it has: Owner=someone)" in refused.output
+    assert aws.calls(write=True) == []
+
+
+def test_what_an_interrupted_run_left_untagged_is_finished(roles: Roles) -> None:
+    aws = roles.aws
+    aws.client("sqs").create_queue(QueueName=SHUTDOWN)
+    aws.client("cloudwatch").put_metric_alarm(
+        AlarmName=f"{SHUTDOWN}-dead-letters",
+        EvaluationPeriods=1,
+        ComparisonOperator="GreaterThanThreshold",
+        AlarmActions=[f"arn:aws:sns:us-east-1:{ACCOUNT}:{SHUTDOWN}"],
+    )
+    # AWS cannot give an existing queue a key through the module: set as a run would have.
+    aws.client("sqs").set_queue_attributes(
+        QueueUrl=aws.client("sqs").get_queue_url(QueueName=SHUTDOWN)["QueueUrl"],
+        Attributes={"KmsMasterKeyId": "alias/aws/sqs"},
+    )
+    made = actions(roles("aws_trading_server_shutdown"))
+    assert made[f"SQS queue {SHUTDOWN}"] == "update"
+    assert made[f"alarm {SHUTDOWN}-dead-letters"] == "update"
+
+
+def test_only_new_code_is_deployed(roles: Roles, tmp_path: Path) -> None:
+    roles(tasks=[ALPACA_SCHEDULE])
+    package = tmp_path / "build" / "lambda" / "trading_day.zip"
+    built = package.read_bytes()
+    with zipfile.ZipFile(io.BytesIO(built)) as archive:
+        assert "trading_day/handlers.py" in archive.namelist()
+    package.unlink()  # built anew, elsewhere: the same bytes
+    elsewhere = tmp_path / "elsewhere"
+    again = roles(tasks=[ALPACA_SCHEDULE], algo_build_dir=str(elsewhere))
+    assert lines(again) == []
+    assert (elsewhere / "lambda" / "trading_day.zip").read_bytes() == built
+    function = roles.aws.client("lambda").get_function(FunctionName=ALPACA)
+    assert function["Configuration"]["CodeSha256"] == base64.b64encode(hashlib.sha256(built).digest()).decode()
 
 
 def everything_is_as_it_should_be(aws: Aws) -> None:
@@ -178,16 +288,14 @@ def teardown() -> list[dict[str, Any]]:
 def everything_named(aws: Aws) -> list[str]:
     """What is left of what these roles make."""
     ssm = aws.client("ssm")
+    own: Any = [{"Key": "Owner", "Values": ["Self"]}]
     return [
         *(function["FunctionName"] for function in aws.client("lambda").list_functions()["Functions"]),
         *(group["logGroupName"] for group in aws.client("logs").describe_log_groups()["logGroups"]),
         *(alarm["AlarmName"] for alarm in aws.client("cloudwatch").describe_alarms()["MetricAlarms"]),
         *aws.client("sqs").list_queues().get("QueueUrls", []),
         *(topic["TopicArn"] for topic in aws.client("sns").list_topics()["Topics"]),
-        *(
-            document["Name"]
-            for document in ssm.list_documents(Filters=[{"Key": "Owner", "Values": ["Self"]}])["DocumentIdentifiers"]
-        ),
+        *(document["Name"] for document in ssm.list_documents(Filters=own)["DocumentIdentifiers"]),
         *(parameter["Name"] for parameter in ssm.describe_parameters()["Parameters"]),
         *(schedule["Name"] for schedule in aws.client("scheduler").list_schedules()["Schedules"]),
     ]
