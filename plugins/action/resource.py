@@ -29,6 +29,12 @@ display = Display()
 _RETRY_SECONDS = 5
 
 
+def _message(result: dict[str, Any]) -> str:
+    """What a module said when it failed; one that crashed has its words in what ansible-core caught."""
+    event = getattr(result.get("exception"), "event", None)
+    return str(result.get("msg") or getattr(event, "msg", None) or result.get("module_stderr") or result)
+
+
 class ActionModule(ActionBase):
     _supports_check_mode = True
     _supports_diff = True
@@ -211,7 +217,7 @@ class ActionModule(ActionBase):
             )
             if not result.get("failed"):
                 return result
-            message = str(result.get("msg") or result.get("module_stderr") or result)
+            message = _message(result)
             if attempt == kind.retries or not any(part in message for part in kind.retry):
                 raise AnsibleActionFail(f"{kind.title}: {message}", result={"module": module})
             display.display(f"… {kind.title}: not accepted yet, trying again ({attempt} of {kind.retries})")
