@@ -1,0 +1,98 @@
+#!/bin/sh
+# The local environment, from nothing to finished, on an AWS that runs in this clone and needs no account.
+#
+#     local.sh demo       train and publish the example models, then site.yml
+#     local.sh plan       what site.yml would do, without doing it
+#     local.sh publish    train and publish only
+#     local.sh up         the embedded AWS only
+#     local.sh play …     ansible-playbook -i inventories/local …
+#     local.sh destroy    take the local environment down, keep the embedded AWS
+#     local.sh down       end the embedded AWS and delete .local
+#
+# Run by make, which has made .venv before. Each step finds out by itself what is left to do, so that a run that was
+# interrupted anywhere is finished by the next one.
+set -eu
+cd "$(dirname "$0")/.."
+. tools/env.sh
+
+models=$PWD/.local/models
+bucket=algo-model-deploy-local
+
+say() { printf '\n==> %s\n' "$*"; }
+
+up() {
+    "$venv/bin/python" tools/embedded_aws.py start
+    eval "$("$venv/bin/python" tools/embedded_aws.py env)"
+    export AWS_EC2_METADATA_DISABLED=true
+}
+
+modeling() { (cd examples/algo-modeling-v2 && "$venv/bin/python" -m algo_modeling "$@"); }
+
+publish() {
+    say "Training the example models on real price history (seconds)"
+    modeling train --output "$models"
+    say "Publishing them to s3://$bucket of the embedded AWS"
+    modeling publish --output "$models" --bucket "$bucket" --create-bucket --endpoint-url "$AWS_ENDPOINT_URL" \
+        --region us-east-1 --bucket-tag Project=algo-trading --bucket-tag Environment=local
+}
+
+play() { ansible-playbook -i inventories/local "$@"; }
+
+next() {
+    cat <<'END'
+
+Worth trying next:
+
+    make plan                                        what another run would change: nothing
+    make plan ARGS='-e trading_server_instance_type=t4g.micro'
+                                                     what one changed setting would change
+    make destroy                                     take it all down again, in order, after a question
+
+`make down` ends the embedded AWS and leaves nothing behind.
+END
+}
+
+command=${1:-demo}
+[ $# -eq 0 ] || shift
+case $command in
+    demo)
+        began=$(date +%s)
+        say "Starting the embedded AWS"
+        up
+        publish
+        say "Provisioning: ansible-playbook -i inventories/local site.yml (a minute or two; each step reports)"
+        play site.yml "$@"
+        printf '\nThe local environment stands, %s s after the start.\n' "$(($(date +%s) - began))"
+        next
+        ;;
+    plan)
+        up
+        play site.yml --check --diff "$@"
+        ;;
+    publish)
+        up
+        publish
+        ;;
+    up) up ;;
+    play)
+        up
+        play "$@"
+        ;;
+    destroy)
+        up
+        play playbooks/destroy.yml "$@"
+        ;;
+    down)
+        if [ -x "$venv/bin/python" ]; then
+            "$venv/bin/python" tools/embedded_aws.py stop
+        else
+            "$(tools/find_python.sh)" tools/embedded_aws.py stop
+        fi
+        rm -rf .local
+        echo "Nothing is left but the tools: .venv and .cache (make clean deletes those too)."
+        ;;
+    *)
+        sed -n '2,/^set/s/^# \{0,1\}//p' "$0" >&2
+        exit 2
+        ;;
+esac
