@@ -1,0 +1,414 @@
+"""A stand-in for EC2's front door, before moto: request limits, client tokens, delays, and faults on demand.
+
+moto knows what an instance is. It does not refuse too many requests, ignores client tokens and never fails. The
+stand-in adds these, on a clock of its own that moves as fast as the work behind it allows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import http.client
+import re
+import threading
+import time
+import urllib.parse
+import xml.etree.ElementTree as ElementTree
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+# What AWS publishes, written down a second time on purpose: the test must not believe the code under test.
+LIMITS: dict[str, tuple[float, float]] = {
+    "RunInstances": (5, 2),
+    "StartInstances": (5, 2),
+    "TerminateInstances": (100, 5),
+    "CreateTags": (100, 10),
+    "DeleteTags": (100, 10),
+}
+RESOURCE_LIMITS: dict[str, tuple[float, float]] = {
+    "RunInstances": (1000, 2),
+    "StartInstances": (1000, 2),
+    "StopInstances": (1000, 20),
+    "TerminateInstances": (1000, 20),
+}
+_DESCRIBE, _OTHER = (100.0, 20.0), (50.0, 5.0)
+_START = datetime(2025, 6, 3, 6, 0, tzinfo=UTC)
+_INSTANCE_ID = re.compile(r"<instanceId>(i-[0-9a-f]+)</instanceId>")
+_NAMESPACE = "http://ec2.amazonaws.com/doc/2016-11-15/"
+ElementTree.register_namespace("", _NAMESPACE)
+
+
+class VirtualClock:
+    """Time that stands still while somebody works, and jumps to the next alarm when everybody sleeps."""
+
+    def __init__(self, quiet: float = 0.002) -> None:
+        self._now = 0.0
+        self._alarms: list[float] = []
+        self._working = 0
+        self._moves = 0
+        self._quiet = quiet
+        self._changed = threading.Condition()
+        self._closed = False
+        threading.Thread(target=self._advance, daemon=True).start()
+
+    def monotonic(self) -> float:
+        with self._changed:
+            return self._now
+
+    def now(self) -> datetime:
+        # Instances carry moto's launch times, so this clock starts where moto's stands.
+        return datetime.now(UTC) + timedelta(seconds=self.monotonic())
+
+    def sleep(self, seconds: float) -> None:
+        with self._changed:
+            wake = self._now + max(0.0, seconds)
+            heapq.heappush(self._alarms, wake)
+            self._moves += 1
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._now >= wake or self._closed)
+            self._moves += 1
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Time stands still inside."""
+        self._count(+1)
+        try:
+            yield
+        finally:
+            self._count(-1)
+
+    @contextmanager
+    def idle(self) -> Iterator[None]:
+        """Within `working`: waiting for the clock is no work."""
+        self._count(-1)
+        try:
+            yield
+        finally:
+            self._count(+1)
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _count(self, change: int) -> None:
+        with self._changed:
+            self._working += change
+            self._moves += 1
+            self._changed.notify_all()
+
+    def _advance(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed or (self._alarms and not self._working))
+                if self._closed:
+                    return
+                moves = self._moves
+            # Somebody may be between two steps. Only if nothing moves for a moment, all of them sleep.
+            time.sleep(self._quiet)
+            with self._changed:
+                if self._moves == moves and not self._working and self._alarms:
+                    self._now = max(self._now, heapq.heappop(self._alarms))
+                    self._moves += 1
+                    self._changed.notify_all()
+
+
+class Bucket:
+    """A token bucket as AWS describes it: no debt, a request that finds too little is refused."""
+
+    def __init__(self, capacity: float, refill: float) -> None:
+        self.capacity, self.refill = capacity, refill
+        self.tokens, self.at = capacity, 0.0
+
+    def take(self, amount: float, now: float) -> bool:
+        self.tokens = min(self.capacity, self.tokens + (now - self.at) * self.refill)
+        self.at = now
+        # Rounding must not refuse what arithmetic allows.
+        if self.tokens + 1e-6 < amount:
+            return False
+        self.tokens -= amount
+        return True
+
+
+@dataclass
+class Request:
+    operation: str
+    form: dict[str, str]
+    # Counted over all operations, and within this one, from 1.
+    number: int = 0
+    number_of_operation: int = 0
+
+    @property
+    def instances(self) -> list[str]:
+        return [value for key, value in self.form.items() if re.match(r"^(InstanceId|ResourceId)\.\d+$", key)]
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    body: bytes
+
+
+# A fault looks at a request and may say what becomes of it:
+CUT = "cut"  # the connection ends before the request is carried out
+LOSE = "lose"  # the request is carried out, its answer never arrives
+KILL_BEFORE = "kill before"  # this request and all later ones never arrive: the client is dead
+KILL_AFTER = "kill after"  # the same, but this last one is carried out
+Fault = Callable[[Request], "str | Answer | None"]
+
+
+def refusal(code: str, message: str = "refused by the stand-in", status: int = 400) -> Answer:
+    body = (
+        f"<Response><Errors><Error><Code>{code}</Code><Message>{message}</Message></Error></Errors>"
+        "<RequestID>stand-in</RequestID></Response>"
+    )
+    return Answer(status, body.encode())
+
+
+def at_call(number: int, fault: str | Answer, operation: str = "") -> Fault:
+    """The fault happens once: at the n-th request, of one operation if named."""
+
+    def decide(request: Request) -> str | Answer | None:
+        found = request.number_of_operation if operation else request.number
+        return fault if found == number and operation in ("", request.operation) else None
+
+    return decide
+
+
+@dataclass
+class StandIn:
+    """Start with `with StandIn(...).serve():`, then send a client to `endpoint`."""
+
+    moto: str
+    clock: VirtualClock
+    enforce: bool = False
+    latency: float = 0.0
+    # Seconds for which a new instance is neither described nor known to CreateTags.
+    lag: float = 0.0
+    fault: Fault | None = None
+    endpoint: str = ""
+    calls: Counter[str] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
+    history: list[str] = field(default_factory=list)
+    dead: bool = False
+
+    def __post_init__(self) -> None:
+        self._lock = threading.Lock()
+        self._buckets: dict[str, Bucket] = {}
+        self._tokens: dict[str, tuple[str, Answer]] = {}
+        self._token_locks: dict[str, threading.Lock] = {}
+        self._ended: set[str] = set()
+        self._born: dict[str, float] = {}
+        self._connections = threading.local()
+
+    @contextmanager
+    def serve(self) -> Iterator[StandIn]:
+        owner = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                answer = owner.handle(self.path, dict(self.headers), body)
+                if answer is None:
+                    # No answer at all: what a broken connection looks like from the other side.
+                    self.close_connection = True
+                    return
+                head = f"HTTP/1.1 {answer.status} X\r\nContent-Type: text/xml\r\nContent-Length: {len(answer.body)}\r\n\r\n"
+                self.wfile.write(head.encode() + answer.body)
+
+            def log_message(self, format: str, *args: Any) -> None:
+                return
+
+        class Server(ThreadingHTTPServer):
+            request_queue_size = 128
+            daemon_threads = True
+
+            def handle_error(self, request: Any, client_address: Any) -> None:
+                return
+
+        server = Server(("127.0.0.1", 0), Handler)
+        self.endpoint = f"http://127.0.0.1:{server.server_address[1]}"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread.start()
+        try:
+            yield self
+        finally:
+            server.shutdown()
+            server.server_close()
+
+    def revive(self) -> None:
+        """A new client process: no fault, nothing counted. The account stays as it is."""
+        self.dead, self.fault = False, None
+        self.calls.clear()
+        self.refused.clear()
+        self.history.clear()
+
+    def forget_tokens(self) -> None:
+        self._tokens.clear()
+        self._ended.clear()
+        self._born.clear()
+
+    def client(self, **config: Any) -> Any:
+        """A client whose calls stop the clock while they last."""
+        import boto3
+        from botocore.config import Config
+
+        session: Any = boto3.session.Session()
+        client = session.client(
+            "ec2",
+            region_name="us-east-1",
+            endpoint_url=self.endpoint,
+            aws_access_key_id="testing",
+            aws_secret_access_key="testing",
+            config=Config(
+                proxies={}, retries={"total_max_attempts": 1}, max_pool_connections=40, parameter_validation=False, **config
+            ),
+        )
+        return _Watched(client, self.clock)
+
+    # The other client of the account
+
+    def other_client(self, operation: str, amount: float = 1.0) -> None:
+        """Somebody else takes tokens of the account."""
+        with self._lock:
+            self._bucket(operation).take(amount, self.clock.monotonic())
+
+    # One request
+
+    def handle(self, path: str, headers: dict[str, str], body: bytes) -> Answer | None:
+        form = dict(urllib.parse.parse_qsl(body.decode(), keep_blank_values=True))
+        operation = form.get("Action", "")
+        with self._lock:
+            self.calls[operation] += 1
+            self.history.append(operation)
+            request = Request(operation, form, sum(self.calls.values()), self.calls[operation])
+            if self.dead:
+                return None
+            fate = self.fault(request) if self.fault else None
+            if fate in (KILL_BEFORE, KILL_AFTER):
+                self.dead = True
+        if self.latency:
+            with self.clock.idle():
+                self.clock.sleep(self.latency / 2)
+        if fate in (CUT, KILL_BEFORE):
+            return None
+        answer = fate if isinstance(fate, Answer) else self._limited(request) or self._perform(request, path, headers, body)
+        if answer.status >= 400:
+            with self._lock:
+                found = re.search(rb"<Code>(.*?)</Code>", answer.body)
+                self.refused[found.group(1).decode() if found else "?"] += 1
+        if self.latency:
+            with self.clock.idle():
+                self.clock.sleep(self.latency / 2)
+        return None if fate in (LOSE, KILL_AFTER) else answer
+
+    def _limited(self, request: Request) -> Answer | None:
+        if not self.enforce:
+            return None
+        with self._lock:
+            now = self.clock.monotonic()
+            if not self._bucket(request.operation).take(1, now):
+                return refusal("RequestLimitExceeded", "Request limit exceeded.", 503)
+            if request.operation in RESOURCE_LIMITS:
+                amount = int(request.form.get("MaxCount") or len(request.instances))
+                if not self._bucket(request.operation, resources=True).take(amount, now):
+                    return refusal("RequestLimitExceeded", "Request limit exceeded for resources.", 503)
+        return None
+
+    def _bucket(self, operation: str, *, resources: bool = False) -> Bucket:
+        key = f"{operation} resources" if resources else operation
+        if key not in self._buckets:
+            default = _DESCRIBE if operation.startswith("Describe") else _OTHER
+            limit = RESOURCE_LIMITS[operation] if resources else LIMITS.get(operation, default)
+            self._buckets[key] = Bucket(*limit)
+        return self._buckets[key]
+
+    def _perform(self, request: Request, path: str, headers: dict[str, str], body: bytes) -> Answer:
+        if request.operation == "RunInstances":
+            return self._run_instances(request, path, headers, body)
+        if request.operation == "CreateTags" and any(self._unknown(id_) for id_ in request.instances):
+            return refusal("InvalidInstanceID.NotFound", "The instance ID does not exist")
+        answer = self._forward(path, headers, body)
+        if request.operation == "TerminateInstances" and answer.status < 300:
+            with self._lock:
+                self._ended |= set(_INSTANCE_ID.findall(answer.body.decode()))
+        if request.operation == "DescribeInstances" and self.lag:
+            return Answer(answer.status, self._without_newborn(answer.body))
+        return answer
+
+    def _run_instances(self, request: Request, path: str, headers: dict[str, str], body: bytes) -> Answer:
+        token = request.form.get("ClientToken", "")
+        rest = sorted((key, value) for key, value in request.form.items() if key != "ClientToken")
+        print_ = hashlib.sha256(repr(rest).encode()).hexdigest()
+        with self._lock:
+            turn = self._token_locks.setdefault(token, threading.Lock())
+        with turn:
+            if token in self._tokens:
+                seen, answer = self._tokens[token]
+                if seen != print_:
+                    return refusal("IdempotentParameterMismatch", "Arguments on this idempotent request differ")
+                if self._ended & set(_INSTANCE_ID.findall(answer.body.decode())):
+                    return refusal("IdempotentInstanceTerminated", "The instance of this token is terminated")
+                return answer
+            answer = self._forward(path, headers, body)
+            if answer.status < 300:
+                with self._lock:
+                    if token:
+                        self._tokens[token] = (print_, answer)
+                    for id_ in _INSTANCE_ID.findall(answer.body.decode()):
+                        self._born[id_] = self.clock.monotonic()
+            return answer
+
+    def _unknown(self, id_: str) -> bool:
+        return id_ in self._born and self.clock.monotonic() < self._born[id_] + self.lag
+
+    def _without_newborn(self, body: bytes) -> bytes:
+        tree = ElementTree.fromstring(body)
+        for instances in tree.iter(f"{{{_NAMESPACE}}}instancesSet"):
+            for item in list(instances):
+                if self._unknown(item.findtext(f"{{{_NAMESPACE}}}instanceId") or ""):
+                    instances.remove(item)
+        return ElementTree.tostring(tree)
+
+    def _forward(self, path: str, headers: dict[str, str], body: bytes) -> Answer:
+        kept = {key: value for key, value in headers.items() if key.lower() not in ("connection", "expect")}
+        for attempt in (1, 2):
+            connection = getattr(self._connections, "value", None)
+            if connection is None:
+                address = urllib.parse.urlsplit(self.moto)
+                connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=60)
+                self._connections.value = connection
+            try:
+                connection.request("POST", path, body, kept)
+                response = connection.getresponse()
+                return Answer(response.status, response.read())
+            except (http.client.HTTPException, OSError):
+                connection.close()
+                self._connections.value = None
+                if attempt == 2:
+                    raise
+        raise AssertionError("not reached")
+
+
+class _Watched:
+    """A boto3 client that tells the clock when it is at work."""
+
+    def __init__(self, client: Any, clock: VirtualClock) -> None:
+        self._client, self._clock = client, clock
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+
+        def call(**parameters: Any) -> Any:
+            with self._clock.working():
+                return method(**parameters)
+
+        return call
