@@ -1,0 +1,131 @@
+"""Runs single roles against the embedded AWS, in a network that is made beforehand: the roles' own work and no more."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from conftest import Aws, Playbook, Run
+
+ACCOUNT = "123456789012"
+HOSTS = ("alpaca-websocket", "mlflow-server", "gpu-instance")
+
+
+class Roles:
+    """`roles("aws_mlflow_server")` reads the account and runs the role as site.yml would, in the environment qa."""
+
+    def __init__(self, aws: Aws, playbook: Playbook, tmp: Path) -> None:
+        self.aws, self._playbook, self._tmp = aws, playbook, tmp
+        self.network = self._make_network()
+        images = aws.client("ec2").describe_images(Owners=["amazon"])["Images"]
+        arm, intel = images[0]["ImageId"], images[1]["ImageId"]
+        self.variables: dict[str, Any] = {
+            "algo_project": "algo-trading",
+            "algo_environment": "qa",
+            "algo_region": aws.region,
+            "algo_account_id": ACCOUNT,
+            "algo_timezone": "America/New_York",
+            "algo_tags": {"Team": "quants"},
+            "algo_protect": False,
+            "algo_schedules": True,
+            "algo_alert_emails": [],
+            "algo_model_bucket": "algo-model-deploy",
+            "algo_data_bucket": f"algo-trading-alpaca-websocket-qa-{ACCOUNT}",
+            "algo_artifact_bucket": f"algo-trading-mlflow-server-qa-{ACCOUNT}",
+            "algo_aws_connection": {"region": aws.region, "endpoint_url": aws.endpoint},
+            "algo_network": self.network,
+            "images": {"host": arm, "gpu": intel},
+        }
+
+    def _make_network(self) -> dict[str, Any]:
+        ec2, iam, route53 = (self.aws.client(service) for service in ("ec2", "iam", "route53"))
+        vpc = ec2.create_vpc(CidrBlock="10.1.0.0/16")["Vpc"]["VpcId"]
+        subnets = [
+            ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.1.{number}.0/24", AvailabilityZone=f"{self.aws.region}{zone}")
+            for number, zone in enumerate("ab")
+        ]
+        names = [f"algo-trading-{host}-qa" for host in HOSTS]
+        for name in names:
+            iam.create_instance_profile(InstanceProfileName=name)
+        groups = {
+            name: ec2.create_security_group(GroupName=name, Description=name, VpcId=vpc)["GroupId"]
+            for name in (*names, "algo-trading-mlflow-server-qa-database")
+        }
+        zone = route53.create_hosted_zone(
+            Name="qa.algo-trading.internal",
+            CallerReference="test",
+            VPC={"VPCRegion": self.aws.region, "VPCId": vpc},
+        )["HostedZone"]["Id"].rpartition("/")[2]
+        ours = {"Project": "algo-trading", "Environment": "qa", "Component": "network", "ManagedBy": "algo.trading"}
+        route53.change_tags_for_resource(
+            ResourceType="hostedzone",
+            ResourceId=zone,
+            AddTags=[{"Key": name, "Value": value} for name, value in ours.items()],
+        )
+        return {
+            "vpc_id": vpc,
+            "vpc_cidr": "10.1.0.0/16",
+            "private_subnet_ids": [subnet["Subnet"]["SubnetId"] for subnet in subnets],
+            "public_subnet_ids": [],
+            "security_group_ids": groups,
+            "zone_id": zone,
+        }
+
+    def __call__(
+        self,
+        *roles: str,
+        check: bool = False,
+        flags: tuple[str, ...] = ("--diff",),
+        tasks: list[dict[str, Any]] | None = None,
+        fails: bool = False,
+        endpoint: str = "",
+        env: dict[str, str | None] | None = None,
+        **variables: Any,
+    ) -> Run:
+        play = {
+            "hosts": "localhost",
+            "gather_facts": False,
+            "vars": {**self.variables, **variables},
+            "module_defaults": {"group/algo.trading.aws": "{{ algo_aws_connection }}"},
+            "tasks": [*_READ, *({"ansible.builtin.include_role": {"name": f"algo.trading.{role}"}} for role in roles)]
+            + (tasks or []),
+        }
+        if endpoint:
+            play["vars"]["algo_aws_connection"] = {"region": self.aws.region, "endpoint_url": endpoint}
+        path = self._tmp / "roles.yml"
+        path.write_text(json.dumps([play]))
+        args = ("-i", "localhost,", "-c", "local", *flags, *(["--check"] if check else []), path)
+        return self._playbook(*args, endpoint=False, check=None if fails else True, env=env)
+
+
+_READ: list[dict[str, Any]] = [
+    {
+        "name": "Read the account",
+        "algo.trading.environment_info": {
+            "project": "{{ algo_project }}",
+            "environment": "{{ algo_environment }}",
+            "buckets": "{{ [algo_model_bucket, algo_data_bucket, algo_artifact_bucket] }}",
+            "images": "{{ images }}",
+        },
+        "register": "read",
+    },
+    {
+        "name": "Keep the reading",
+        "ansible.builtin.set_fact": {"algo_state": "{{ read.resources }}", "algo_account": "{{ read }}"},
+    },
+]
+
+
+def lines(run: Run) -> list[tuple[str, str, str]]:
+    """What a run did or would do: action, type, name."""
+    return [(line["action"], line["type"], line["name"]) for line in _changes(run)]
+
+
+def reasons(run: Run) -> str:
+    return "\n".join(reason for line in _changes(run) for reason in line["reasons"])
+
+
+def _changes(run: Run) -> list[dict[str, Any]]:
+    return [line for line in run.plan["plan"] if line["action"] != "leave"]
