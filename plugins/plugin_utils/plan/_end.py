@@ -1,0 +1,78 @@
+# Copyright: the algo.trading authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The last page of a run: summary, plan, failures, and in the end the one line that says how it went."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ._progress import duration
+from ._report import Report
+from ._summary import commands_text, summary_text
+from ._text import Text, count_text, failure_text, plan_text
+
+_AGAIN = 12
+
+
+def end_text(
+    report: Report, order: Sequence[str], width: int, group_above: int, *, slowest: bool = False
+) -> list[Text]:
+    """Everything that is shown after Ansible's own recap, the most important last."""
+    texts = summary_text(report.summary, order, width, group_above)
+    if report.check:
+        planned = plan_text(report.planned, order, width, group_above)
+        texts += [*planned, []] if planned else []
+    failures = [failure for failure in report.failures if failure.counts]
+    if failures:
+        texts.append([("title", "What failed")])
+        for failure in failures:
+            texts += failure_text(failure, width, limit=_AGAIN)
+        texts.append([])
+    if slowest and report.slowest:
+        texts.append([("title", "Slowest steps")])
+        texts += [[("plain", f"  {duration(s):>12}  {host}: {task}")] for s, host, task in report.slowest] + [[]]
+    texts += [[(style, text)] for style, text in verdict(report)]
+    commands = commands_text(report.summary)
+    if commands and not report.failed:
+        texts += [[], *commands]
+    return [*texts, []]
+
+
+def verdict(report: Report) -> list[tuple[str, str]]:
+    """What was done or would be, in a line or two."""
+    return _check_verdict(report) if report.check else _run_verdict(report)
+
+
+def _check_verdict(report: Report) -> list[tuple[str, str]]:
+    lines = [("title", f"Plan: {count_text(report.counts, todo=True)}.")]
+    if report.failed:
+        lines.append(("error", "The plan is not complete, because something failed. Mend it and plan again."))
+    elif not any(line.changes for line in report.planned):
+        lines.append(("ok", f"Nothing to change{_as_wanted(report)}."))
+    really = len(report.changes)
+    if really:
+        lines.append(("warning", f"Nothing else was changed, but {really} by tasks that run in check mode too."))
+    else:
+        lines.append(("plain", f"Nothing was changed: this was --check. It took {duration(report.seconds)}."))
+    return lines
+
+
+def _run_verdict(report: Report) -> list[tuple[str, str]]:
+    took = f"It took {duration(report.seconds)}."
+    told = count_text(report.counts, todo=False)
+    if report.failed:
+        return [
+            ("error", f"Failed. Done until then: {told}."),
+            ("plain", f"{took} When the cause is mended, the same command goes on from here."),
+        ]
+    if not report.recap:
+        return [("warning", "No host matched: nothing was done.")]
+    if not report.changes and not any(numbers["changed"] for numbers in report.recap.values()):
+        return [("ok", f"Nothing to change{_as_wanted(report)} (changed=0)."), ("plain", took)]
+    return [("ok", f"Done: {told}."), ("plain", took)]
+
+
+def _as_wanted(report: Report) -> str:
+    return ": the environment is as its settings say" if report.counts["leave"] else ""

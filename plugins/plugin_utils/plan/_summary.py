@@ -1,0 +1,129 @@
+# Copyright: the algo.trading authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The closing summary: what runs where, from what the roles handed over with ``ansible.builtin.set_stats``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ._text import Text, cells, clean, pad
+
+_GAP = "  "
+_BAD = frozenset({"failed", "unhealthy", "unreachable", "impaired", "unknown"})
+_MODEL_COLUMNS = ("instance", "instance_type", "address", "state", "version")
+
+
+def summary_text(summary: Mapping[str, Any], order: Sequence[str], width: int, group_above: int) -> list[Text]:
+    """Everything but the commands to try next, which come last of all. Unknown keys are left to the JSON file."""
+    texts: list[Text] = []
+    head = [clean(summary[key]) for key in ("project", "environment", "region") if summary.get(key)]
+    if summary.get("account"):
+        head.append(f"account {clean(summary['account'])}")
+    if summary.get("endpoint"):
+        head.append(clean(summary["endpoint"]))
+    if head:
+        texts += [[("title", " · ".join(head))], []]
+    texts += _components(_mapping(summary.get("components")), order, width)
+    texts += _models(_mapping(summary.get("models")), width, group_above)
+    sessions = [_session(session) for session in _items(summary.get("next_sessions"))]
+    if sessions:
+        texts += [[("title", "Next sessions")], *([("plain", f"  {session}")] for session in sessions), []]
+    for key, style, mark in (("notes", "plain", "·"), ("warnings", "warning", "!")):
+        found = [clean(text) for text in _items(summary.get(key))]
+        texts += [[(style, f"{mark} {text}")] for text in found]
+        texts += [[]] if found else []
+    return texts
+
+
+def commands_text(summary: Mapping[str, Any]) -> list[Text]:
+    """The commands worth trying next, aligned, with what each is good for."""
+    items = [item if isinstance(item, Mapping) else {"command": item} for item in _items(summary.get("next_commands"))]
+    rows = [(clean(item.get("command", "")), clean(item.get("what", ""))) for item in items]
+    if not rows:
+        return []
+    width = max(cells(command) for command, _what in rows)
+    lines: list[Text] = [[("plain", f"  {pad(command, width)}"), ("dim", f"{_GAP}{what}")] for command, what in rows]
+    return [[("title", "Worth trying next")], *lines]
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _items(value: Any) -> list[Any]:
+    """What set_stats merged: a dict's values (keys keep several writers apart), a list, or one text."""
+    if isinstance(value, Mapping):
+        return [item for item in value.values() if item]
+    return [item for item in value if item] if isinstance(value, list | tuple) else [value] if value else []
+
+
+def _components(components: Mapping[str, Any], order: Sequence[str], width: int) -> list[Text]:
+    first = {name: number for number, name in enumerate(order)}
+    rows: list[list[str]] = []
+    for component in sorted(components, key=lambda name: (first.get(name, len(first)), name)):
+        shown = component
+        for what, value in _mapping(components[component]).items():
+            thing = value if isinstance(value, Mapping) else {"where": value}
+            rows.append([shown, what, *(thing.get(key) or "" for key in ("where", "state", "note"))])
+            shown = ""
+    return _table(["component", "what", "where", "state", ""], rows, width)
+
+
+def _models(models: Mapping[str, Any], width: int, group_above: int) -> list[Text]:
+    if not models:
+        return []
+    rows = {name: _mapping(value) for name, value in models.items()}
+    states = Counter(str(row.get("state") or "unknown") for row in rows.values())
+    told = ", ".join(f"{number} {clean(state)}" for state, number in states.most_common())
+    texts: list[Text] = [[("title", f"{len(rows)} trading server{'s' if len(rows) != 1 else ''}: {told}")]]
+    if len(rows) > group_above:
+        usual = states.most_common(1)[0][0]
+        by_type = Counter(name.split("/")[0] for name in rows)
+        told = ", ".join(f"{clean(kind)} {number}" for kind, number in sorted(by_type.items()))
+        texts.append([("plain", f"  {told}")])
+        odd = {name: row for name, row in rows.items() if str(row.get("state") or "unknown") != usual}
+        left = max(len(odd) - group_above, 0)
+        rows = dict(sorted(odd.items())[:group_above])
+        if left:
+            texts.append([("warning", f"  {left} more that are not {clean(usual)}: see the JSON file")])
+    known = [column for column in _MODEL_COLUMNS if any(row.get(column) for row in rows.values())]
+    table = [[name, *(row.get(column) or "" for column in known)] for name, row in sorted(rows.items())]
+    heads = ["model", *(column.replace("_", " ") for column in known)]
+    return [*texts, *_table(heads, table, width)] if table else [*texts, []]
+
+
+def _session(session: Any) -> str:
+    if not isinstance(session, Mapping):
+        return clean(session)
+    return _GAP.join(clean(value) for value in session.values() if value not in (None, ""))
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[Any]], width: int) -> list[Text]:
+    """Columns as wide as their contents. Where they do not fit, a row takes two lines; nothing is cut."""
+    table = [[clean(value) for value in row] for row in rows]
+    if not table:
+        return []
+    keep = [index for index in range(len(heads)) if any(row[index] for row in table)]
+    widths = {index: max(cells(heads[index]), *(cells(row[index]) for row in table)) for index in keep}
+    fits = 2 + sum(widths.values()) + len(_GAP) * (len(keep) - 1) <= width
+    heading = _GAP.join(pad(heads[index], widths[index]) for index in keep).rstrip()
+    texts: list[Text] = [[("dim", f"  {heading}")]] if fits else []
+    for row in table:
+        if fits:
+            line = f"  {_GAP.join(pad(row[index], widths[index]) for index in keep)}".rstrip()
+            texts.append([(_style(row), line)])
+            continue
+        # A row's first cell is empty where it is the one above's.
+        head = [row[index] for index in keep[:1] if row[index]]
+        texts += [[("plain", f"  {name}")] for name in head]
+        texts.append([(_style(row), f"    {' · '.join(row[index] for index in keep[1:] if row[index])}")])
+    return [*texts, []]
+
+
+def _style(row: Sequence[str]) -> str:
+    """Failed things stand out; nothing else is coloured, so that they do."""
+    return "warning" if any(cell in _BAD for cell in row) else "plain"
