@@ -12,8 +12,9 @@ module: model_fleet
 version_added: 0.1.0
 short_description: Keep one EC2 instance per model
 description:
-  - Takes the models that P(algo.trading.s3_models#lookup) lists and makes the fleet match them in one process. Instances
-    are created, adopted, started, stopped, restarted, reconfigured, replaced, terminated, or left as they are.
+  - Takes the models that P(algo.trading.s3_models#lookup) lists and makes the fleet match them in one process.
+    Instances are created, adopted, started, stopped, restarted, reconfigured, replaced, terminated, or left as they
+    are.
   - Every decision is a line of RV(plan) with its reason. Check mode makes the same plan and stops there; in diff mode
     the plan is the difference. In check mode nothing but C(DescribeInstances) is called, so the image, network,
     security groups and instance profile need not exist yet.
@@ -25,8 +26,8 @@ description:
     configuration that the launch group shares is in its user data, which cloud-init writes to
     C(/etc/algo-trading/fleet.json).
   - Requests are paced by AWS's published limits, shared by all threads. See O(rate_limits).
-  - Only instances that carry all of the tags C(Project), C(Environment), C(Component) and C(ManagedBy=algo.trading) with
-    the values of this fleet are ever looked at.
+  - Only instances that carry all of the tags C(Project), C(Environment), C(Component) and C(ManagedBy=algo.trading)
+    with the values of this fleet are ever looked at.
 author:
   - The algo.trading authors (@algo-trading)
 options:
@@ -44,8 +45,8 @@ options:
     default: trading_server
   models:
     description:
-      - One dictionary per model, as P(algo.trading.s3_models#lookup) returns it. C(name), C(type), C(symbol) and C(model)
-        are required; C(outer), C(inner), C(uri) and C(version) are used; other keys are ignored.
+      - One dictionary per model, as P(algo.trading.s3_models#lookup) returns it. C(name), C(type), C(symbol) and
+        C(model) are required; C(outer), C(inner), C(uri) and C(version) are used; other keys are ignored.
       - C(name) identifies a model within the environment. C(version) may be empty, then it is never compared.
       - Ignored when O(state=absent).
     type: list
@@ -331,8 +332,8 @@ options:
     default: {Stateful: 'true', Protected: 'true'}
   max_terminate_share:
     description:
-      - Share of the fleet, 0 to 1, that may be terminated in one run because models are no longer listed. If it would be
-        more, nothing at all is done and the message names them. Guards against an empty or shrunken listing, a wrong
+      - Share of the fleet, 0 to 1, that may be terminated in one run because models are no longer listed. If it would
+        be more, nothing at all is done and the message names them. Guards against an empty or shrunken listing, a wrong
         bucket, a changed pattern.
     type: float
     default: 0.2
@@ -365,8 +366,8 @@ options:
     default: 600
   claim_grace:
     description:
-      - An unclaimed instance that no model needs is terminated after so many seconds, because until then another operator
-        may be about to claim it.
+      - An unclaimed instance that no model needs is terminated after so many seconds, because until then another
+        operator may be about to claim it.
     type: int
     default: 300
   save_plan:
@@ -376,7 +377,8 @@ options:
     type: path
   apply_plan:
     description:
-      - A file that O(save_plan) has written. The run is refused, and shows the difference, unless its own plan is the same.
+      - A file that O(save_plan) has written. The run is refused, and shows the difference, unless its own plan is the
+        same.
     type: path
   capacity_memory:
     description:
@@ -387,7 +389,8 @@ options:
     description: File to which lines of progress are appended. The action plugin sets and shows it.
     type: path
   show_table:
-    description: Whether the action plugin shows a table at the end, of V(all) servers, of the V(changed) ones, or V(none).
+    description:
+      - Whether a table is shown at the end, of V(all) servers, of the V(changed) ones, or V(none).
     type: str
     choices: [all, changed, none]
     default: changed
@@ -476,8 +479,8 @@ plan:
   contains:
     action:
       description:
-        - One of V(terminate), V(replace), V(restart), V(reconfigure), V(stop), V(start), V(adopt), V(create), V(hold) and
-          V(leave).
+        - One of V(terminate), V(replace), V(restart), V(reconfigure), V(stop), V(start), V(adopt), V(create), V(hold)
+          and V(leave).
       type: str
       sample: create
     model:
@@ -660,11 +663,6 @@ paced_seconds:
 
 from typing import Any
 
-try:
-    from botocore.config import Config
-except ImportError:
-    pass  # AnsibleAWSModule reports it
-
 from ansible_collections.algo.trading.plugins.module_utils.fleet.engine import FleetResult, reconcile
 from ansible_collections.algo.trading.plugins.module_utils.fleet.errors import FleetError
 from ansible_collections.algo.trading.plugins.module_utils.fleet.pacing import SystemClock
@@ -820,12 +818,12 @@ def main() -> None:
         settings = FleetSettings.from_dict(given)
         saved = SavedPlan.load(settings, params["apply_plan"]) if params["apply_plan"] else None
         # Retries are ours: botocore's would hide refusals from the pacing, and repeat in lockstep.
-        config = Config(
-            retries={"total_max_attempts": 1},
-            max_pool_connections=settings.workers + 8,
-            connect_timeout=10,
-            read_timeout=60,
-        )
+        config = {
+            "retries": {"total_max_attempts": 1},
+            "max_pool_connections": settings.workers + 8,
+            "connect_timeout": 10,
+            "read_timeout": 60,
+        }
         result = reconcile(
             settings,
             params["models"],

@@ -221,7 +221,8 @@ class StandIn:
                     # No answer at all: what a broken connection looks like from the other side.
                     self.close_connection = True
                     return
-                head = f"HTTP/1.1 {answer.status} X\r\nContent-Type: text/xml\r\nContent-Length: {len(answer.body)}\r\n\r\n"
+                size = len(answer.body)
+                head = f"HTTP/1.1 {answer.status} X\r\nContent-Type: text/xml\r\nContent-Length: {size}\r\n\r\n"
                 self.wfile.write(head.encode() + answer.body)
 
             def log_message(self, format: str, *args: Any) -> None:
@@ -269,7 +270,11 @@ class StandIn:
             aws_access_key_id="testing",
             aws_secret_access_key="testing",
             config=Config(
-                proxies={}, retries={"total_max_attempts": 1}, max_pool_connections=40, parameter_validation=False, **config
+                proxies={},
+                retries={"total_max_attempts": 1},
+                max_pool_connections=40,
+                parameter_validation=False,
+                **config,
             ),
         )
         return _Watched(client, self.clock)
@@ -300,7 +305,9 @@ class StandIn:
                 self.clock.sleep(self.latency / 2)
         if fate in (CUT, KILL_BEFORE):
             return None
-        answer = fate if isinstance(fate, Answer) else self._limited(request) or self._perform(request, path, headers, body)
+        answer = (
+            fate if isinstance(fate, Answer) else self._limited(request) or self._perform(request, path, headers, body)
+        )
         if answer.status >= 400:
             with self._lock:
                 found = re.search(rb"<Code>(.*?)</Code>", answer.body)
