@@ -12,7 +12,7 @@ from threading import Lock
 from typing import Any
 from urllib.parse import urlsplit
 
-from .resources._model import Scope, error_code, pages
+from .resources._model import Scope, error_code, pages, unless_missing
 
 
 class Clients:
@@ -140,10 +140,39 @@ def unknown_instance_types(clients: Callable[[str], Any], names: Iterable[str]) 
     return [name for name in wanted if name not in offered]
 
 
-def leftovers(clients: Callable[[str], Any], scope: Scope) -> list[str]:
-    """ARNs of everything that carries the environment's tags, as the Resource Groups Tagging API sees it."""
+def leftovers(clients: Callable[[str], Any], scope: Scope) -> dict[str, list[str]]:
+    """What carries the environment's tags, as the Resource Groups Tagging API sees it.
+
+    That view lags behind, and keeps what is on its way out: terminated instances, deleted gateways.
+
+    :return: ARNs: ``left``, what is still there; ``kept``, what a removal leaves on purpose, as long as it can be had
+        back (final snapshots, secrets in their recovery window).
+    """
     filters = [{"Key": name, "Values": [value]} for name, value in scope.tags("any").items() if name != "Component"]
     client = clients("resourcegroupstaggingapi")
-    return sorted(
-        mapping["ResourceARN"] for mapping in pages(client, "get_resources", "ResourceTagMappingList", TagFilters=filters)
-    )
+    arns = {found["ResourceARN"] for found in pages(client, "get_resources", "ResourceTagMappingList", TagFilters=filters)}
+    gone = _gone(clients("ec2"), arns)
+    kept = {arn for arn in arns if ":rds:" in arn and ":snapshot:" in arn}
+    kept |= {arn for arn in arns if ":secretsmanager:" in arn and _is_going(clients("secretsmanager"), arn)}
+    return {"left": sorted(arns - gone - kept), "kept": sorted(kept)}
+
+
+def _gone(ec2: Any, arns: Iterable[str]) -> set[str]:
+    """Those of the instances and NAT gateways that are no more, one call for each kind."""
+    by_id = {arn.rpartition("/")[2]: arn for arn in arns if ":ec2:" in arn}
+    instances = [resource_id for resource_id in by_id if resource_id.startswith("i-")]
+    gateways = [resource_id for resource_id in by_id if resource_id.startswith("nat-")]
+    alive: set[str] = set()
+    if instances:
+        states = [{"Name": "instance-state-name", "Values": ["pending", "running", "stopping", "stopped"]}]
+        for reservation in pages(ec2, "describe_instances", "Reservations", Filters=states):
+            alive |= {instance["InstanceId"] for instance in reservation["Instances"]}
+    if gateways:
+        states = [{"Name": "state", "Values": ["pending", "available", "deleting"]}]
+        alive |= {gateway["NatGatewayId"] for gateway in pages(ec2, "describe_nat_gateways", "NatGateways", Filters=states)}
+    return {by_id[resource_id] for resource_id in (*instances, *gateways) if resource_id not in alive}
+
+
+def _is_going(secrets: Any, arn: str) -> bool:
+    found = unless_missing(secrets.describe_secret, "ResourceNotFoundException", SecretId=arn)
+    return found is None or "DeletedDate" in found

@@ -52,6 +52,10 @@ options:
         nothing is left after a removal.
     type: bool
     default: false
+  leftovers_timeout:
+    description: For how many seconds to ask again while something is left; the tagging API sees a removal late.
+    type: int
+    default: 0
 author:
   - The algo.trading authors (@algo-trading)
 extends_documentation_fragment:
@@ -133,12 +137,20 @@ unknown_instance_types:
   elements: str
   sample: []
 leftovers:
-  description: ARNs of everything that carries the environment's tags.
+  description: ARNs of what carries the environment's tags and is still there.
   returned: when O(leftovers) is true
   type: list
   elements: str
   sample: []
+kept:
+  description: ARNs of what a removal leaves on purpose, final snapshots and secrets in their recovery window.
+  returned: when O(leftovers) is true
+  type: list
+  elements: str
+  sample: ['arn:aws:rds:us-east-1:123456789012:snapshot:algo-trading-mlflow-server-qa-final-20260102030405']
 """
+
+import time
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 
@@ -153,10 +165,21 @@ from ansible_collections.algo.trading.plugins.module_utils.account import (
 )
 from ansible_collections.algo.trading.plugins.module_utils.resources import TYPES, Scope, read_environment
 
+_ASK_AGAIN_SECONDS = 15
+
 try:
     from botocore.exceptions import BotoCoreError, ClientError
 except ImportError:
     pass  # AnsibleAWSModule says what is missing
+
+
+def _settled_leftovers(clients: Clients, scope: Scope, timeout: int) -> dict[str, list[str]]:
+    give_up = time.monotonic() + timeout
+    while True:
+        found = leftovers(clients, scope)
+        if not found["left"] or time.monotonic() >= give_up:
+            return {"leftovers": found["left"], "kept": found["kept"]}
+        time.sleep(_ASK_AGAIN_SECONDS)
 
 
 def main() -> None:
@@ -169,6 +192,7 @@ def main() -> None:
             "instance_types": {"type": "list", "elements": "str", "default": []},
             "modules": {"type": "list", "elements": "str"},
             "leftovers": {"type": "bool", "default": False},
+            "leftovers_timeout": {"type": "int", "default": 0},
         },
         supports_check_mode=True,
     )
@@ -194,7 +218,7 @@ def main() -> None:
                 "unknown_instance_types": unknown_instance_types(clients, module.params["instance_types"]),
             }
         if module.params["leftovers"]:
-            result["leftovers"] = leftovers(clients, scope)
+            result |= _settled_leftovers(clients, scope, module.params["leftovers_timeout"])
     except (BotoCoreError, ClientError) as error:
         module.fail_json_aws(
             error,
