@@ -10,7 +10,7 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.algo.trading.plugins.module_utils import subnets as _subnets
-from ansible_collections.algo.trading.plugins.module_utils.resources import TYPES, teardown_order
+from ansible_collections.algo.trading.plugins.module_utils.resources import TYPES, teardown_order, unwell
 
 
 def subnet_plan(cidr: str, zones: Sequence[str]) -> list[dict[str, str]]:
@@ -58,4 +58,5 @@ class FilterModule:
             "network_ids": network_ids,
             "subnet_plan": subnet_plan,
             "teardown_order": teardown_order,
+            "unwell": unwell,
         }

@@ -45,6 +45,7 @@ __all__ = [
     "read_environment",
     "settle",
     "teardown_order",
+    "unwell",
 ]
 
 _AREAS = (
@@ -99,6 +100,20 @@ def _as_dict(found: Found, scope: Scope, owners: Mapping[str, Mapping[str, str]]
 
 def _within(name: str, kept: str) -> bool:
     return name == kept or name.startswith(f"{kept}/")
+
+
+# What a thing that works says of itself. Trading hosts are stopped at night, and that is well too.
+_WELL = frozenset({"running", "stopped", "pending", "stopping", "available", "active", "backing-up", "modifying"})
+
+
+def unwell(state: State) -> list[str]:
+    """What of ours AWS says is not well, one sentence each; empty is what a run should end with."""
+    return [
+        f"{TYPES[module].title} {name} is {thing['attributes']['state']}"
+        for module, things in state.items()
+        for name, thing in things.items()
+        if thing["ours"] and str(thing["attributes"].get("state", "available")).lower() not in _WELL
+    ]
 
 
 def teardown_order(state: State, keep: Sequence[str] = ()) -> list[dict[str, Any]]:

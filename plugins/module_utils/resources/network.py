@@ -165,7 +165,8 @@ def _read_nat_gateways(clients: Any, scope: Scope) -> Iterable[Found]:
                 "allocation_id": addresses[0].get("AllocationId"),
                 "tags": tags,
             }
-            yield Found(tags["Name"], settings, {"id": gateway["NatGatewayId"]}, tags)
+            attributes = {"id": gateway["NatGatewayId"], "state": gateway["State"]}
+            yield Found(tags["Name"], settings, attributes, tags)
 
 
 NAT_GATEWAY = ResourceType(
@@ -241,7 +242,8 @@ def _read_endpoints(clients: Any, scope: Scope) -> Iterable[Found]:
             ],
             "tags": tags,
         }
-        yield Found(tags["Name"], settings, {"id": endpoint["VpcEndpointId"]}, tags)
+        attributes = {"id": endpoint["VpcEndpointId"], "state": str(endpoint.get("State", "available")).lower()}
+        yield Found(tags["Name"], settings, attributes, tags)
 
 
 VPC_ENDPOINT = ResourceType(
