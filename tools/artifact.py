@@ -37,19 +37,31 @@ def install(work: Path) -> Path:
     (tarball,) = (work / "built").glob("algo-trading-*.tar.gz")
     _run(galaxy, "collection", "install", "--no-deps", "--force", "-p", str(collections), str(tarball), quiet=True)
     copy = collections / "ansible_collections" / "algo" / "trading"
+    _link_dependencies(copy.parents[1])
     _run("git", "init", "-q", str(copy))
+    # Else what ansible-test itself writes there would be checked as well.
+    (copy / ".git" / "info" / "exclude").write_text("/tests/output/\n__pycache__/\n")
     _run("git", "-C", str(copy), "add", "--all")
     return copy
+
+
+def _link_dependencies(collections: Path) -> None:
+    """Puts the collections that ours depends on beside it, as a user's installation has them."""
+    import ansible_collections
+
+    site = Path(ansible_collections.__path__[0])
+    for name in ("amazon/aws", "community/aws"):
+        (collections / name).parent.mkdir(parents=True, exist_ok=True)
+        (collections / name).symlink_to(site / name, target_is_directory=True)
 
 
 def bootstrap_pip(home: Path) -> None:
     """Puts the stand-in for get-pip where ansible-test looks for its download."""
     import ansible_test
 
-    setup = Path(ansible_test.__file__).parent / "_internal" / "coverage_util.py"
     cache = home / ".ansible" / "test" / "cache"
     cache.mkdir(parents=True, exist_ok=True)
-    requirements = (setup.parent / "python_requirements.py").read_text()
+    requirements = (Path(ansible_test.__path__[0]) / "_internal" / "python_requirements.py").read_text()
     for version in sorted({*re.findall(r"pip='([0-9.]+)'", requirements), "24.2"}):
         (cache / f"get_pip_{version.replace('.', '_')}.py").write_text(_GET_PIP)
 

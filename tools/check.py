@@ -25,7 +25,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / ".cache"
 _COUNTS = re.compile(r"(\d+) (passed|failed|skipped|error|errors|xfailed|xpassed)\b")
-_SUMMARY = re.compile(r"^=* ?(?:\d+ (?:passed|failed|skipped|errors?|xfailed|xpassed|deselected|warnings?)(?:, )?)+ in ")
+_SUMMARY = re.compile(
+    r"^=* ?(?:\d+ (?:passed|failed|skipped|errors?|xfailed|xpassed|deselected|warnings?)(?:, )?)+ in "
+)
 _SAY = threading.Lock()
 
 
@@ -55,7 +57,9 @@ class Venv:
 
     def environment(self, **more: str) -> dict[str, str]:
         """Nothing of the caller's own Ansible or AWS settings, and nothing written outside the clone."""
-        unwanted = re.compile(r"^(ANSIBLE_|AWS_|BOTO_|EC2_|ALGO_|MOLECULE_|PYTEST_|PYTHONPATH$|PYTHONHOME$|VIRTUAL_ENV$)")
+        unwanted = re.compile(
+            r"^(ANSIBLE_|AWS_|BOTO_|EC2_|ALGO_|MOLECULE_|PYTEST_|PYTHONPATH$|PYTHONHOME$|VIRTUAL_ENV$)"
+        )
         env = {name: value for name, value in os.environ.items() if not unwanted.match(name)}
         work = CACHE / self.name
         (work / "tmp").mkdir(parents=True, exist_ok=True)
@@ -153,7 +157,7 @@ def examples(venv: Venv, args: Sequence[str]) -> list[Check]:
 
 
 def artifact(venv: Venv, args: Sequence[str]) -> list[Check]:
-    return [Check("artifact", [venv.python, "tools/artifact.py", "check", *args], venv)]
+    return [pytest(venv, "packaging tests", "tests/packaging", *args)]
 
 
 def sanity(venv: Venv, args: Sequence[str]) -> list[Check]:

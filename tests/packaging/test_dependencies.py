@@ -1,0 +1,121 @@
+"""The pins, requirements.yml, galaxy.yml and what is installed tell the same story."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import ansible_collections
+import pytest
+import yaml
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+
+ROOT = Path(__file__).parents[2]
+LOCKS = sorted((ROOT / "requirements").glob("python*.txt"))
+SET = "3.11" if sys.version_info < (3, 12) else "3.12"
+_PIN = re.compile(r"^([a-z0-9][a-z0-9._-]*)==(\S+) \\$", re.MULTILINE)
+# What the `ansible` package of each set carries, and so what our tests have run with.
+CARRIED = {
+    "3.11": {"amazon.aws": "10.1.2", "community.aws": "10.0.0"},
+    "3.12": {"amazon.aws": "11.4.0", "community.aws": "11.2.0"},
+}
+
+
+def pins(lock: Path) -> dict[str, str]:
+    found = _PIN.findall(lock.read_text())
+    assert len(found) == len({name for name, _version in found}), f"{lock.name} pins a name twice"
+    return dict(found)
+
+
+def required() -> dict[str, str]:
+    listed = yaml.safe_load((ROOT / "requirements.yml").read_text())["collections"]
+    return {item["name"]: item["version"] for item in listed}
+
+
+def installed_collections() -> dict[str, str]:
+    found: dict[str, str] = {}
+    for place in ansible_collections.__path__:
+        for name in CARRIED[SET]:
+            manifest = Path(place, *name.split("."), "MANIFEST.json")
+            if manifest.is_file():
+                found[name] = json.loads(manifest.read_text())["collection_info"]["version"]
+    return found
+
+
+def test_there_is_a_runtime_and_a_development_set_for_each_generation() -> None:
+    assert {lock.name for lock in LOCKS} == {
+        f"python{python}{kind}.txt" for python in ("3.11", "3.12") for kind in ("", "-dev")
+    }
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
+def test_every_pin_has_hashes_and_nothing_names_a_place(lock: Path) -> None:
+    text = lock.read_text()
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    assert all(_PIN.match(line) or re.fullmatch(r"    --hash=sha256:[0-9a-f]{64}( \\)?", line) for line in lines)
+    for block in re.split(r"\n(?=[a-z0-9])", "\n".join(lines)):
+        assert "--hash=sha256:" in block, block
+    assert not re.search(r"index-url|find-links|https?:|file:|@ ", text)
+
+
+@pytest.mark.parametrize("python", ["3.11", "3.12"])
+def test_the_development_set_agrees_with_the_runtime_set(python: str) -> None:
+    runtime = pins(ROOT / f"requirements/python{python}.txt")
+    dev = pins(ROOT / f"requirements/python{python}-dev.txt")
+    assert {name: dev[name] for name in runtime.keys() & dev.keys()} == {
+        name: runtime[name] for name in runtime.keys() & dev.keys()
+    }
+
+
+def test_what_is_installed_is_what_is_pinned() -> None:
+    """Holds in the environments that make creates; elsewhere one difference is enough to say so."""
+    if not (Path(sys.prefix) / ".algo-runtime").exists():
+        pytest.skip("this interpreter's environment was not made by make")
+    expected = pins(ROOT / f"requirements/python{SET}.txt") | pins(ROOT / f"requirements/python{SET}-dev.txt")
+    installed = {name: metadata.version(name) for name in expected}
+    assert installed == expected
+
+
+def test_the_ansible_package_carries_the_collections_we_say_it_does() -> None:
+    assert installed_collections() == CARRIED[SET]
+
+
+def test_requirements_yml_asks_for_exactly_what_the_newest_set_carries() -> None:
+    assert required() == CARRIED["3.12"], "requirements.yml has drifted from the pinned `ansible` package"
+
+
+def test_galaxy_yml_admits_the_versions_of_both_sets_and_no_untested_generation() -> None:
+    ranges = {name: SpecifierSet(text) for name, text in _galaxy()["dependencies"].items()}
+    assert ranges.keys() == required().keys()
+    for versions in CARRIED.values():
+        assert all(Version(version) in ranges[name] for name, version in versions.items())
+    for name, allowed in ranges.items():
+        newest = Version(CARRIED["3.12"][name])
+        assert Version(f"{newest.major + 1}.0.0") not in allowed
+
+
+def test_our_own_collection_is_required_nowhere() -> None:
+    assert "algo.trading" not in required()
+
+
+def test_the_execution_environment_has_the_newest_set_s_ansible_core() -> None:
+    environment = yaml.safe_load((ROOT / "execution-environment.yml").read_text())
+    assert environment["version"] == 3
+    core = pins(ROOT / "requirements/python3.12.txt")["ansible-core"]
+    assert environment["dependencies"]["ansible_core"]["package_pip"] == f"ansible-core=={core}"
+    assert environment["dependencies"]["galaxy"] == "requirements.yml"
+
+
+def test_the_ansible_core_of_both_sets_is_admitted() -> None:
+    runtime = yaml.safe_load((ROOT / "meta/runtime.yml").read_text())
+    allowed = SpecifierSet(runtime["requires_ansible"])
+    for python in ("3.11", "3.12"):
+        assert Version(pins(ROOT / f"requirements/python{python}.txt")["ansible-core"]) in allowed
+
+
+def _galaxy() -> dict[str, dict[str, str]]:
+    return dict(yaml.safe_load((ROOT / "galaxy.yml").read_text()))
