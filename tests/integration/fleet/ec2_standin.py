@@ -37,7 +37,6 @@ RESOURCE_LIMITS: dict[str, tuple[float, float]] = {
     "TerminateInstances": (1000, 20),
 }
 _DESCRIBE, _OTHER = (100.0, 20.0), (50.0, 5.0)
-_START = datetime(2025, 6, 3, 6, 0, tzinfo=UTC)
 _INSTANCE_ID = re.compile(r"<instanceId>(i-[0-9a-f]+)</instanceId>")
 _NAMESPACE = "http://ec2.amazonaws.com/doc/2016-11-15/"
 ElementTree.register_namespace("", _NAMESPACE)
@@ -48,16 +47,15 @@ class VirtualClock:
 
     def __init__(self, quiet: float = 0.002) -> None:
         self._now = 0.0
-        self._alarms: list[float] = []
+        self._alarms: list[tuple[float, int, threading.Event]] = []
         self._working = 0
         self._moves = 0
-        self._quiet = quiet
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         self._closed = False
-        threading.Thread(target=self._advance, daemon=True).start()
+        threading.Thread(target=self._advance, args=(quiet,), daemon=True).start()
 
     def monotonic(self) -> float:
-        with self._changed:
+        with self._lock:
             return self._now
 
     def now(self) -> datetime:
@@ -65,13 +63,11 @@ class VirtualClock:
         return datetime.now(UTC) + timedelta(seconds=self.monotonic())
 
     def sleep(self, seconds: float) -> None:
-        with self._changed:
-            wake = self._now + max(0.0, seconds)
-            heapq.heappush(self._alarms, wake)
+        alarm = threading.Event()
+        with self._lock:
             self._moves += 1
-            self._changed.notify_all()
-            self._changed.wait_for(lambda: self._now >= wake or self._closed)
-            self._moves += 1
+            heapq.heappush(self._alarms, (self._now + max(0.0, seconds), self._moves, alarm))
+        alarm.wait()
 
     @contextmanager
     def working(self) -> Iterator[None]:
@@ -92,30 +88,28 @@ class VirtualClock:
             self._count(+1)
 
     def close(self) -> None:
-        with self._changed:
+        with self._lock:
             self._closed = True
-            self._changed.notify_all()
+            for _wake, _number, alarm in self._alarms:
+                alarm.set()
 
     def _count(self, change: int) -> None:
-        with self._changed:
+        with self._lock:
             self._working += change
             self._moves += 1
-            self._changed.notify_all()
 
-    def _advance(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._closed or (self._alarms and not self._working))
-                if self._closed:
-                    return
-                moves = self._moves
+    def _advance(self, quiet: float) -> None:
+        seen = -1
+        while not self._closed:
             # Somebody may be between two steps. Only if nothing moves for a moment, all of them sleep.
-            time.sleep(self._quiet)
-            with self._changed:
-                if self._moves == moves and not self._working and self._alarms:
-                    self._now = max(self._now, heapq.heappop(self._alarms))
+            time.sleep(quiet)
+            with self._lock:
+                if self._moves == seen and not self._working and self._alarms:
+                    wake, _number, alarm = heapq.heappop(self._alarms)
+                    self._now = max(self._now, wake)
                     self._moves += 1
-                    self._changed.notify_all()
+                    alarm.set()
+                seen = self._moves
 
 
 class Bucket:
@@ -273,6 +267,8 @@ class StandIn:
                 proxies={},
                 retries={"total_max_attempts": 1},
                 max_pool_connections=40,
+                # A loaded machine may take long over a thousand instances; that is not what is tested.
+                read_timeout=900,
                 parameter_validation=False,
                 **config,
             ),
@@ -391,7 +387,7 @@ class StandIn:
             connection = getattr(self._connections, "value", None)
             if connection is None:
                 address = urllib.parse.urlsplit(self.moto)
-                connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=60)
+                connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=900)
                 self._connections.value = connection
             try:
                 connection.request("POST", path, body, kept)

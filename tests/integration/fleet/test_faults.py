@@ -25,7 +25,13 @@ SCENARIOS: dict[str, tuple[tuple[int, ...], dict[str, Any], tuple[int, ...], dic
     ),
     "start": ((0, 1), {"power": "stopped"}, (0, 1), {}),
 }
-FAULTS = (CUT, LOSE, KILL_BEFORE, KILL_AFTER)
+
+
+def faults_worth_trying(number: int, operation: str) -> tuple[str, ...]:
+    """Dying before a call is dying after the one before it, and a question that was asked leaves no trace."""
+    if number == 1:
+        return (CUT, LOSE, KILL_BEFORE)
+    return (CUT,) if operation.startswith("Describe") else (CUT, LOSE, KILL_AFTER)
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
@@ -63,10 +69,10 @@ def test_the_next_run_leaves_exactly_one_claimed_server_per_model(world: Any, ma
     prepare()
     assert not world.run(wanted, **settings).message
     world.assert_exactly_one_each(wanted)
-    calls = len(world.standin.history)
-    assert calls >= 4
-    for number in range(1, calls + 1):
-        for fault in FAULTS:
+    history = list(world.standin.history)
+    assert len(history) >= 4
+    for number, operation in enumerate(history, start=1):
+        for fault in faults_worth_trying(number, operation):
             prepare()
             world.standin.fault = at_call(number, fault)
             if fault in (KILL_BEFORE, KILL_AFTER):

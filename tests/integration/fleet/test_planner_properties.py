@@ -94,7 +94,9 @@ def worlds(draw: st.DrawFn) -> tuple[FleetSettings, list[Server], list[Instance]
             Instance(
                 id=f"i-{number:08x}",
                 state=draw(
-                    st.sampled_from(("pending", "running", "running", "stopping", "stopped", "shutting-down", "terminated"))
+                    st.sampled_from(
+                        ("pending", "running", "running", "stopping", "stopped", "shutting-down", "terminated")
+                    )
                 ),
                 type=draw(st.sampled_from(TYPES)),
                 image_id=draw(st.sampled_from(IMAGES)),
