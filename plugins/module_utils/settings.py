@@ -11,7 +11,10 @@ import re
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Network
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from .fleet.errors import SettingsError
+from .fleet.settings import FleetSettings
 from .subnets import MAX_ZONES, subnet_plan
 
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
@@ -20,6 +23,15 @@ _ACCOUNT = re.compile(r"\d{12}")
 _INSTANCE_TYPE = re.compile(r"[a-z][a-z0-9-]*\.(nano|micro|small|medium|large|xlarge|\d+xlarge|metal(-\d+xl)?)")
 _PROJECT = re.compile(r"[a-z][a-z0-9-]{1,30}[a-z0-9]")
 _IMAGE = re.compile(r"ami-[0-9a-f]{8,17}|/[A-Za-z0-9_./-]+")
+# https://docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html
+_SCHEDULE = re.compile(r"cron\(\S+( \S+){5}\)|rate\([1-9]\d* (minute|hour|day)s?\)|at\(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\)")
+# Settings that are handed to the fleet as they are, with what it calls them after this beginning.
+_FLEET = "aws_trading_server_"
+_FLEET_OPTIONS: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("root_volume", "tags", "on_change", "replace", "health", "session", "selection", "rate_limits"), Mapping),
+    "overrides": list,
+    "max_terminate_share": (int, float),
+}
 _BUCKETS = ("algo_model_bucket", "algo_data_bucket", "algo_artifact_bucket")
 
 Settings = Mapping[str, Any]
@@ -49,6 +61,8 @@ def contradictions(settings: Settings, others: Mapping[str, Settings]) -> list[s
         *_network(settings, others),
         *_instance_types(settings),
         *_images(settings),
+        *_times(settings),
+        *_fleet(settings),
     ]
 
 
@@ -147,3 +161,29 @@ def _images(settings: Settings) -> Iterable[str]:
                 f"algo_release.images.{label}: {source!r} is neither an image id (ami-…) nor the path of a public SSM "
                 "parameter (/aws/service/…)."
             )
+
+
+def _times(settings: Settings) -> Iterable[str]:
+    zone = str(settings.get("algo_timezone"))
+    try:
+        ZoneInfo(zone)
+    except (ValueError, OSError, ZoneInfoNotFoundError):
+        yield f"algo_timezone: {zone!r} is no time zone. Use an IANA name such as America/New_York."
+    for name, value in sorted(settings.items()):
+        if name.endswith("_schedule") and not _SCHEDULE.fullmatch(str(value)):
+            yield (
+                f"{name}: {value!r} is no schedule. Write it as EventBridge Scheduler does, "
+                "such as cron(0 9 ? * MON-FRI *), with six fields."
+            )
+
+
+def _fleet(settings: Settings) -> Iterable[str]:
+    """Dictionaries whose inside only the fleet knows, read as the module and the function will read them."""
+    for option, kind in _FLEET_OPTIONS.items():
+        value = settings.get(_FLEET + option)
+        if not isinstance(value, kind) or value == {}:
+            continue  # a wrong type is the argument specs' finding, and nothing given is none
+        try:
+            FleetSettings.from_dict({"project": "some", "environment": "some", option: value})
+        except SettingsError as error:
+            yield f"{_FLEET}{option}: {str(error).partition(': ')[2]}"

@@ -1,0 +1,111 @@
+"""What an environment's settings must agree on, with each other and with the other environments'."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.algo.trading.plugins.module_utils.settings import contradictions, instance_types, unknown_names
+
+QA: dict[str, Any] = {
+    "algo_project": "algo-trading",
+    "algo_environment": "qa",
+    "algo_account_id": "123456789012",
+    "algo_region": "us-east-1",
+    "algo_regions": ["us-east-1"],
+    "algo_timezone": "America/New_York",
+    "algo_model_bucket": "models-qa",
+    "algo_data_bucket": "data-qa",
+    "algo_artifact_bucket": "artifacts-qa",
+    "aws_network_cidr": "10.30.0.0/16",
+    "aws_network_zone_count": 2,
+    "aws_mlflow_server_instance_type": "t4g.small",
+    "aws_trading_server_instance_types": ["c7g.xlarge", "m7i.metal-24xl"],
+    "aws_trading_server_schedule": "cron(0 9 ? * MON-FRI *)",
+    "aws_trading_server_root_volume": {"size": 16},
+    "algo_release": {"images": {"host": "/aws/service/debian/release/12/latest/arm64", "gpu": "ami-0123456789abcdef0"}},
+}
+OTHERS = {
+    "dev": {"algo_model_bucket": "models-dev", "algo_data_bucket": "data-dev", "aws_network_cidr": "10.20.0.0/16"},
+    "prod": {"algo_model_bucket": "models-prod", "aws_network_cidr": "10.40.0.0/16"},
+}
+
+
+def findings(**changed: Any) -> list[str]:
+    return contradictions({**QA, **changed}, OTHERS)
+
+
+def test_right_settings_have_no_findings() -> None:
+    assert findings() == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"algo_project": "Algo Trading"}, "algo_project: 'Algo Trading' does not work in the names"),
+        ({"algo_project": "-algo"}, "algo_project: '-algo' does not work"),
+        ({"algo_account_id": 123456789012345}, "algo_account_id: '123456789012345' is no AWS account id"),
+        ({"algo_account_id": "12345678901"}, "algo_account_id: '12345678901' is no AWS account id"),
+        ({"algo_region": "eu-west-1"}, "algo_region: eu-west-1 does not belong to qa, whose regions are us-east-1."),
+        ({"algo_regions": []}, "algo_region: us-east-1 does not belong to qa, whose regions are none."),
+        ({"algo_data_bucket": "Data"}, "algo_data_bucket: 'Data' is no bucket name"),
+        ({"algo_data_bucket": "da..ta"}, "algo_data_bucket: 'da..ta' is no bucket name"),
+        ({"algo_data_bucket": "models-dev"}, "algo_data_bucket: models-dev is a bucket of dev. qa needs its own"),
+        ({"algo_model_bucket": "data-qa"}, "algo_model_bucket: data-qa is algo_data_bucket too"),
+        ({"aws_network_cidr": "10.20.64.0/18"}, "aws_network_cidr: 10.20.64.0/18 overlaps 10.20.0.0/16 of dev"),
+        ({"aws_network_cidr": "11.0.0.0/16"}, "aws_network_cidr: 11.0.0.0/16 is not a private range"),
+        ({"aws_network_cidr": "10.30.0.0/28"}, "aws_network_cidr: 10.30.0.0/28 is a /28"),
+        ({"aws_network_cidr": None}, "aws_network_cidr: "),
+        ({"aws_network_vpc_id": "vpc-1"}, "aws_network_private_subnet_ids: is empty"),
+        ({"aws_network_private_subnet_ids": ["subnet-1"]}, "aws_network_private_subnet_ids: is set without aws_network_vpc_id"),
+        ({"aws_mlflow_server_instance_type": "small"}, "aws_mlflow_server_instance_type: 'small' is no instance type"),
+        ({"aws_trading_server_instance_types": ["t4g.small", "t4g"]}, "aws_trading_server_instance_types: 't4g' is no"),
+        ({"algo_release": {"images": {"host": "debian"}}}, "algo_release.images.host: 'debian' is neither an image id"),
+        ({"algo_timezone": "EST5PDT8"}, "algo_timezone: 'EST5PDT8' is no time zone"),
+        ({"algo_timezone": "../etc"}, "algo_timezone: '../etc' is no time zone"),
+        ({"aws_trading_server_schedule": "cron(0 9 * * *)"}, "aws_trading_server_schedule: 'cron(0 9 * * *)' is no schedule"),
+        ({"aws_trading_server_root_volume": {"size": "big"}}, "aws_trading_server_root_volume: root_volume.size must be a number"),
+        ({"aws_trading_server_replace": {"batch": 3}}, "aws_trading_server_replace: replace.batch is not a known setting"),
+        ({"aws_trading_server_overrides": [{"market": "spot"}]}, "aws_trading_server_overrides: overrides[0] must name a type"),
+        ({"aws_trading_server_max_terminate_share": 2}, "aws_trading_server_max_terminate_share: max_terminate_share must be"),
+        ({"aws_trading_server_tags": {"cost centre": "7"}}, "aws_trading_server_tags: tags.cost centre: the key may not hold"),
+    ],
+)
+def test_a_contradiction_names_its_setting(changed: dict[str, Any], said: str) -> None:
+    found = findings(**changed)
+    assert [finding for finding in found if finding.startswith(said)], found
+    assert len(found) == 1
+
+
+def test_a_given_vpc_has_its_own_addresses() -> None:
+    assert findings(aws_network_vpc_id="vpc-1", aws_network_private_subnet_ids=["subnet-1"], aws_network_cidr="10.20.0.0/16") == []
+
+
+def test_an_environment_in_a_given_vpc_clashes_with_nobody() -> None:
+    shared = {"dev": {"aws_network_vpc_id": "vpc-1", "aws_network_cidr": "10.30.0.0/16"}, "prod": {"aws_network_cidr": "nonsense"}}
+    assert contradictions(QA, shared) == []
+
+
+def test_schedules_of_every_form_are_right() -> None:
+    for schedule in ("rate(1 hour)", "rate(15 minutes)", "at(2030-01-02T03:04:05)", "cron(0/15 8-16 ? * MON-FRI 2030)"):
+        assert findings(aws_alpaca_websocket_start_schedule=schedule) == []
+
+
+def test_an_empty_session_is_none() -> None:
+    assert findings(aws_trading_server_session={}) == []
+
+
+def test_instance_types_are_found_by_the_settings_names() -> None:
+    assert instance_types({**QA, "aws_gpu_instance_types": ["g6.xlarge"], "aws_x_instance_type": ""}) == {
+        "aws_mlflow_server_instance_type": ["t4g.small"],
+        "aws_trading_server_instance_types": ["c7g.xlarge", "m7i.metal-24xl"],
+        "aws_gpu_instance_types": ["g6.xlarge"],
+    }
+
+
+def test_an_unknown_name_is_told_with_the_one_that_was_meant() -> None:
+    assert unknown_names(["algo_regoin", "zebra"], ["algo_region", "algo_tags"]) == [
+        "algo_regoin: there is no such setting. Is algo_region meant?",
+        "zebra: there is no such setting. docs/settings.md lists all settings.",
+    ]
+    assert unknown_names([], ["algo_region"]) == []
