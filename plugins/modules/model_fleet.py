@@ -663,12 +663,13 @@ paced_seconds:
 
 from typing import Any
 
-from ansible_collections.algo.trading.plugins.module_utils.fleet.engine import FleetResult, reconcile
+from ansible_collections.algo.trading.plugins.module_utils.fleet.engine import reconcile
 from ansible_collections.algo.trading.plugins.module_utils.fleet.errors import FleetError
 from ansible_collections.algo.trading.plugins.module_utils.fleet.pacing import SystemClock
 from ansible_collections.algo.trading.plugins.module_utils.fleet.placement import CapacityMemory
 from ansible_collections.algo.trading.plugins.module_utils.fleet.planfile import SavedPlan
 from ansible_collections.algo.trading.plugins.module_utils.fleet.progress import ProgressFile
+from ansible_collections.algo.trading.plugins.module_utils.fleet.report import FleetResult
 from ansible_collections.algo.trading.plugins.module_utils.fleet.settings import ON_CHANGE, FleetSettings
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 

@@ -17,7 +17,7 @@ from .instances import Instance
 from .launcher import Launched, Launcher, Problem
 from .pacing import Clock
 from .placement import CapacityMemory
-from .planner import Line
+from .plan import Line
 from .progress import Progress
 from .settings import FleetSettings
 

@@ -15,7 +15,7 @@ from typing import Any
 from .desired import digest
 from .errors import PlanMovedError, SettingsError
 from .placement import spec_key
-from .planner import LEAVE, Line, Plan
+from .plan import LEAVE, Line, Plan
 from .settings import FleetSettings
 
 _FORMAT = 1

@@ -14,7 +14,7 @@ from .api import chunks
 from .errors import ApiError, FleetError
 from .instances import Instance
 from .launcher import Problem
-from .planner import LEAVE, REPLACE, RESTART, Line, Plan
+from .plan import LEAVE, REPLACE, RESTART, Line, Plan
 
 
 class BadBatchError(FleetError):

@@ -13,8 +13,9 @@ import pytest
 # The helpers beside the tests; importlib mode puts no test directory on the path.
 sys.path.insert(0, str(Path(__file__).parent))
 
-from ansible_collections.algo.trading.plugins.module_utils.fleet.engine import FleetResult, reconcile
+from ansible_collections.algo.trading.plugins.module_utils.fleet.engine import reconcile
 from ansible_collections.algo.trading.plugins.module_utils.fleet.placement import CapacityMemory
+from ansible_collections.algo.trading.plugins.module_utils.fleet.report import FleetResult
 from ansible_collections.algo.trading.plugins.module_utils.fleet.settings import FleetSettings
 from ec2_standin import StandIn, VirtualClock
 
