@@ -278,14 +278,14 @@ class CallbackModule(DefaultCallback):
         else:
             self._handle_warnings_and_exception(result)
 
-    def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
+    def v2_runner_on_failed(self, result: Any, ignore_errors: bool | None = False) -> None:
         self._ended(result)
         # A loop's items have told their own failures; what remains is a loop that could not even start.
         told = (result.host.get_name(), result.task._uuid)
         if told in self._items_failed:
             self._items_failed.discard(told)
         else:
-            self._take_failure(result, ignored=ignore_errors)
+            self._take_failure(result, ignored=bool(ignore_errors))
         if self._verbose:
             super().v2_runner_on_failed(result, ignore_errors)
         else:
