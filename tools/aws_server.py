@@ -67,7 +67,7 @@ def _heed_conditions() -> None:
         plain = [statement for statement in statements if "Condition" not in statement]
         return IAMPolicy(json.dumps({**policy, "Statement": plain})).is_action_permitted(action, resource)
 
-    FakeBucket.get_permission = get_permission
+    FakeBucket.get_permission = get_permission  # type: ignore[method-assign]
 
 
 class Recorder:
