@@ -64,7 +64,8 @@ lint types unit integration examples artifact sanity units:
 
 .PHONY: bench-fleet
 bench-fleet: venv-dev ## Compare the fleet's cost with other ways to do it
-	@$(VENV)/bin/python tests/bench/fleet.py $(ARGS)
+	@test -f tests/bench/fleet/__main__.py || { echo "There is no benchmark in tests/bench/fleet yet." >&2; exit 1; }
+	@"$(VENV)/bin/python" tests/bench/fleet $(ARGS)
 
 ##@ Housekeeping
 
@@ -78,7 +79,7 @@ venv-dev:
 
 .PHONY: lock
 lock: venv ## Settle the versions of requirements/*.in anew (LOCK_ARGS=--upgrade: the newest)
-	@test -x .cache/lock/bin/uv || { "$$(cat $(VENV)/.algo-python)" -m venv .cache/lock && .cache/lock/bin/pip install -q uv; }
+	@test -x .cache/lock/bin/uv || { "$$(cat "$(VENV)/.algo-python")" -m venv .cache/lock && .cache/lock/bin/pip install -q uv; }
 	@tools/lock.sh "$(ROOT)"/.cache/lock/bin/uv
 
 .PHONY: clean

@@ -116,6 +116,7 @@ def lint(venv: Venv, args: Sequence[str]) -> list[Check]:
         Check("ruff check", [venv.program("ruff"), "check", "--no-cache", *(args or ["."])], venv),
         Check("ruff format", [venv.program("ruff"), "format", "--no-cache", "--check", *(args or ["."])], venv),
         Check("yamllint", [venv.program("yamllint"), "--strict", *(args or ["."])], venv),
+        Check("settings page", [venv.python, "tools/settings_doc.py", "--check"], venv),
         Check("ansible-lint", [venv.program("ansible-lint"), "--strict", *args], venv, env=collections),
     ]
 

@@ -43,10 +43,10 @@ next() {
 
 Worth trying next:
 
-    make plan                                        what another run would change: nothing
-    make plan ARGS='-e trading_server_instance_type=t4g.micro'
-                                                     what one changed setting would change
-    make destroy                                     take it all down again, in order, after a question
+    make plan                        what another run would change: nothing
+    make plan ARGS='-e aws_mlflow_server_instance_type=t4g.medium'
+                                     what one changed setting would change
+    make destroy                     take it all down again, in order, after a question
 
 `make down` ends the embedded AWS and leaves nothing behind.
 END
