@@ -13,7 +13,6 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-
 from ansible_collections.algo.trading.plugins.module_utils.resources import (
     TYPES,
     UNKNOWN,
@@ -70,14 +69,17 @@ class ActionModule(ActionBase):
         wanted = None
         if task["state"] == "present":
             wanted = settle(kind, self._wanted(kind, task, scope, component, variables), found, task["alternatives"])
+        if kind.module in (variables.get("algo_account") or {}).get("missing", ()):
+            reasons = ("this emulator has no such thing",)
+            return self._answer(kind, task["name"], component, Decision("leave", reasons))
         decision = decide(kind, wanted, found, adopt=task["name"] in (variables.get("algo_adopt") or ()))
 
         answer = self._answer(kind, task["name"], component, decision)
         if decision.action == "refuse":
             answer |= {
                 "failed": True,
-                "msg": f"{kind.title} {task['name']}: {'; '.join(decision.reasons)}. Nothing was done to it. Set it back, "
-                "or remove or rename the one that exists, then run again.",
+                "msg": f"{kind.title} {task['name']}: {'; '.join(decision.reasons)}. Nothing was done to it. "
+                "Set it back, or remove or rename the one that exists, then run again.",
             }
         elif not decision.changes or self._task.check_mode:
             answer["resource"] = self._attributes(kind, decision, found)
@@ -210,9 +212,10 @@ class ActionModule(ActionBase):
         if not kind.takes_region:
             # Such a module finds the connection's region where every AWS tool does.
             region = connection.pop("region", "")
-            self._task.environment = [*(self._task.environment or []), {"AWS_REGION": region, "AWS_DEFAULT_REGION": region}]
+            own = {"AWS_REGION": region, "AWS_DEFAULT_REGION": region}
+            self._task.environment = [*(self._task.environment or []), own]
         for attempt in range(1, kind.retries + 1):
-            result = self._execute_module(
+            result: dict[str, Any] = self._execute_module(
                 module_name=module, module_args={**connection, **arguments}, task_vars=variables
             )
             if not result.get("failed"):

@@ -13,7 +13,6 @@ from typing import Any
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
-
 from ansible_collections.algo.trading.plugins.module_utils.settings import contradictions, instance_types, unknown_names
 
 _ROLES = Path(__file__).parents[2] / "roles"
@@ -21,7 +20,12 @@ _ENVIRONMENTS = ("local", "dev", "qa", "prod")
 # Settings of ours start so; other names in an inventory are checked only where they stand in our own files.
 _PREFIXES = ("algo_", "aws_")
 # Facts that the run itself hands on.
-_FACTS = frozenset({"algo_awaited", "algo_state", "algo_account", "algo_settings", "algo_network", "algo_aws_connection", "algo_fleet"})
+_FACTS = frozenset(
+    {"algo_awaited", "algo_state", "algo_account", "algo_settings", "algo_network", "algo_aws_connection"}
+)
+
+# What environments must not share.
+_COMPARED = ("algo_model_bucket", "algo_data_bucket", "algo_artifact_bucket", "aws_network_cidr", "aws_network_vpc_id")
 
 
 class ActionModule(ActionBase):
@@ -35,13 +39,19 @@ class ActionModule(ActionBase):
         _checks, task = self.validate_argument_spec({"roles": {"type": "list", "elements": "str", "required": True}})
         roles = task["roles"]
         options = {name: spec for role in roles for name, spec in self._options(role).items()}
-        defaults = {name: value for role in roles for name, value in self._load(_ROLES / role / "defaults/main.yml").items()}
+        defaults = {
+            name: value for role in roles for name, value in self._load(_ROLES / role / "defaults/main.yml").items()
+        }
         files = self._files(variables.get("inventory_dir"))
         written = {name: where for path in files for name, where in _names(path).items()}
 
         given = {name for name in variables if name.startswith(_PREFIXES)} | written.keys()
         findings = unknown_names(
-            [name for name in given if name not in options and name not in _FACTS and not self._computed(name, variables)],
+            [
+                name
+                for name in given
+                if name not in options and name not in _FACTS and not self._computed(name, variables)
+            ],
             options,
         )
         settings, failures = self._effective(options, defaults, variables)
@@ -49,7 +59,9 @@ class ActionModule(ActionBase):
         findings += self._invalid(options, settings, {name.split(":")[0] for name in failures})
         if not failures:
             findings += contradictions(settings, self._others(variables, defaults))
-        stale = {name for path in files for name, value in self._load(path).items() if _overridden(value, settings.get(name))}
+        stale = {
+            name for path in files for name, value in self._load(path).items() if _overridden(value, settings.get(name))
+        }
         places = {name: where for name, where in written.items() if name not in stale}
         findings = [_placed(finding, places) for finding in dict.fromkeys(findings)]
         if findings:
@@ -129,8 +141,7 @@ class ActionModule(ActionBase):
             for path in self._files(str(folder)):
                 raw |= self._load(path)
             templar = self._templar.copy_with_new_env(available_variables={**defaults, **raw})
-            names = ("algo_model_bucket", "algo_data_bucket", "algo_artifact_bucket", "aws_network_cidr", "aws_network_vpc_id")
-            others[folder.name] = {name: templar.template(raw.get(name, defaults.get(name))) for name in names}
+            others[folder.name] = {name: templar.template(raw.get(name, defaults.get(name))) for name in _COMPARED}
         return others
 
 

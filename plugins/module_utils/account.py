@@ -12,6 +12,7 @@ from threading import Lock
 from typing import Any
 from urllib.parse import urlsplit
 
+from .resources import NOT_OFFERED
 from .resources._model import Scope, error_code, pages, unless_missing
 
 
@@ -59,21 +60,26 @@ def is_embedded(clients: Callable[[str], Any]) -> bool:
 def resolve_images(clients: Callable[[str], Any], images: Mapping[str, str]) -> dict[str, dict[str, str]]:
     """Label → machine image. What can't be resolved gets ``error``, in words; other failures are raised.
 
-    An emulator does not carry every publisher's images, and boots none: there, the newest image of the architecture
-    stands in for one that it does not know, marked ``stand_in``.
+    An emulator does not carry every publisher's images, and boots none: there, the newest image of the architecture, if
+    there is one, stands in for one that it does not know, marked ``stand_in``.
     """
     resolved = _resolve_images(clients, images)
     unresolved = [label for label, image in resolved.items() if "error" in image]
     if not unresolved or not is_embedded(clients):
         return resolved
+    known = clients("ec2").describe_images(Owners=["amazon"])["Images"]
     for label in unresolved:
-        architecture = "arm64" if "arm64" in images[label] else "x86_64"
-        own = [{"Name": "architecture", "Values": [architecture]}, {"Name": "name", "Values": ["al20*", "debian*"]}]
-        known = clients("ec2").describe_images(Owners=["amazon"], Filters=own)["Images"]
-        newest = max(known, key=lambda image: (image.get("CreationDate") or "", image["ImageId"]), default=None)
+        newest = max(known, key=lambda image: _nearness(image, images[label]), default=None)
         if newest is not None:
             resolved[label] = {**_image(newest), "stand_in": images[label]}
     return resolved
+
+
+def _nearness(image: Mapping[str, Any], wanted: str) -> tuple[bool, bool, str, str]:
+    """Orders an emulator's images by how well each may stand in for the wanted one."""
+    architecture = "arm64" if "arm64" in wanted else "x86_64"
+    windows = "windows" in str(image.get("Name", "")).lower()
+    return image.get("Architecture") == architecture, not windows, image.get("CreationDate") or "", image["ImageId"]
 
 
 def _image(image: Mapping[str, Any]) -> dict[str, str]:
@@ -126,18 +132,27 @@ def unknown_instance_types(clients: Callable[[str], Any], names: Iterable[str]) 
     wanted = sorted(set(names))
     if not wanted:
         return []
+    try:
+        offered = _offered_types(clients("ec2"), wanted)
+    except Exception as error:
+        if error_code(error) in NOT_OFFERED and is_embedded(clients):
+            return []  # an emulator that can't say launches anything
+        raise
+    return [name for name in wanted if name not in offered]
+
+
+def _offered_types(ec2: Any, wanted: Iterable[str]) -> set[str]:
     well_formed = [name for name in wanted if re.fullmatch(r"[a-z0-9-]+\.[a-z0-9-]+", name)]
-    offered = {
+    return {
         offering["InstanceType"]
         for offering in pages(
-            clients("ec2"),
+            ec2,
             "describe_instance_type_offerings",
             "InstanceTypeOfferings",
             LocationType="region",
             Filters=[{"Name": "instance-type", "Values": well_formed}],
         )
     }
-    return [name for name in wanted if name not in offered]
 
 
 def leftovers(clients: Callable[[str], Any], scope: Scope) -> dict[str, list[str]]:
@@ -150,7 +165,9 @@ def leftovers(clients: Callable[[str], Any], scope: Scope) -> dict[str, list[str
     """
     filters = [{"Key": name, "Values": [value]} for name, value in scope.tags("any").items() if name != "Component"]
     client = clients("resourcegroupstaggingapi")
-    arns = {found["ResourceARN"] for found in pages(client, "get_resources", "ResourceTagMappingList", TagFilters=filters)}
+    arns = {
+        found["ResourceARN"] for found in pages(client, "get_resources", "ResourceTagMappingList", TagFilters=filters)
+    }
     gone = _gone(clients("ec2"), arns)
     kept = {arn for arn in arns if ":rds:" in arn and ":snapshot:" in arn}
     kept |= {arn for arn in arns if ":secretsmanager:" in arn and _is_going(clients("secretsmanager"), arn)}
@@ -169,7 +186,9 @@ def _gone(ec2: Any, arns: Iterable[str]) -> set[str]:
             alive |= {instance["InstanceId"] for instance in reservation["Instances"]}
     if gateways:
         states = [{"Name": "state", "Values": ["pending", "available", "deleting"]}]
-        alive |= {gateway["NatGatewayId"] for gateway in pages(ec2, "describe_nat_gateways", "NatGateways", Filters=states)}
+        alive |= {
+            gateway["NatGatewayId"] for gateway in pages(ec2, "describe_nat_gateways", "NatGateways", Filters=states)
+        }
     return {by_id[resource_id] for resource_id in (*instances, *gateways) if resource_id not in alive}
 
 

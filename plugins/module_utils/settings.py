@@ -24,11 +24,14 @@ _INSTANCE_TYPE = re.compile(r"[a-z][a-z0-9-]*\.(nano|micro|small|medium|large|xl
 _PROJECT = re.compile(r"[a-z][a-z0-9-]{1,30}[a-z0-9]")
 _IMAGE = re.compile(r"ami-[0-9a-f]{8,17}|/[A-Za-z0-9_./-]+")
 # https://docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html
-_SCHEDULE = re.compile(r"cron\(\S+( \S+){5}\)|rate\([1-9]\d* (minute|hour|day)s?\)|at\(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\)")
+_SCHEDULE = re.compile(
+    r"cron\(\S+( \S+){5}\)|rate\([1-9]\d* (minute|hour|day)s?\)|at\(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\)"
+)
 # Settings that are handed to the fleet as they are, with what it calls them after this beginning.
 _FLEET = "aws_trading_server_"
+_FLEET_DICTS = ("root_volume", "tags", "on_change", "replace", "health", "session", "selection", "rate_limits")
 _FLEET_OPTIONS: dict[str, type | tuple[type, ...]] = {
-    **dict.fromkeys(("root_volume", "tags", "on_change", "replace", "health", "session", "selection", "rate_limits"), Mapping),
+    **dict.fromkeys(_FLEET_DICTS, Mapping),
     "overrides": list,
     "max_terminate_share": (int, float),
 }
@@ -120,7 +123,10 @@ def _network(settings: Settings, others: Mapping[str, Settings]) -> Iterable[str
         yield f"aws_network_cidr: {error}. Use a private range such as 10.30.0.0/16."
         return
     if not network.is_private:
-        yield f"aws_network_cidr: {cidr} is not a private range. Use one inside 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16."
+        yield (
+            f"aws_network_cidr: {cidr} is not a private range. Use one inside 10.0.0.0/8, 172.16.0.0/12 or "
+            "192.168.0.0/16."
+        )
     for environment, other in sorted(others.items()):
         if other.get("aws_network_vpc_id") or not other.get("aws_network_cidr"):
             continue
@@ -130,8 +136,8 @@ def _network(settings: Settings, others: Mapping[str, Settings]) -> Iterable[str
             continue  # that environment's own run reports it
         if clash:
             yield (
-                f"aws_network_cidr: {cidr} overlaps {other['aws_network_cidr']} of {environment}, so the two could never "
-                "be connected. Choose a range of its own."
+                f"aws_network_cidr: {cidr} overlaps {other['aws_network_cidr']} of {environment}, so the two could "
+                "never be connected. Choose a range of its own."
             )
 
 

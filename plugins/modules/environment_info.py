@@ -113,6 +113,12 @@ embedded:
   returned: always
   type: bool
   sample: false
+missing:
+  description: Modules of those kinds of resources that an emulator lacks. Always empty with AWS itself.
+  returned: always
+  type: list
+  elements: str
+  sample: []
 region:
   description: The region that was read.
   returned: always
@@ -152,8 +158,6 @@ kept:
 
 import time
 
-from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-
 from ansible_collections.algo.trading.plugins.module_utils.account import (
     Clients,
     account_facts,
@@ -164,6 +168,7 @@ from ansible_collections.algo.trading.plugins.module_utils.account import (
     unknown_instance_types,
 )
 from ansible_collections.algo.trading.plugins.module_utils.resources import TYPES, Scope, read_environment
+from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 
 _ASK_AGAIN_SECONDS = 15
 
@@ -205,11 +210,15 @@ def main() -> None:
     )
     clients = Clients(module.client)
     try:
+        embedded = is_embedded(clients)
+        missing: list[str] = []
+        kinds = [TYPES[name] for name in wanted] if wanted else None
         result = {
             **account_facts(clients),
-            "embedded": is_embedded(clients),
+            "embedded": embedded,
             "region": module.region,
-            "resources": read_environment(clients, scope, [TYPES[name] for name in wanted] if wanted else None),
+            "resources": read_environment(clients, scope, kinds, missing if embedded else None),
+            "missing": sorted(missing),
         }
         if wanted is None:
             result |= {

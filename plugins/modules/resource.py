@@ -48,8 +48,8 @@ options:
     default: {}
   alternatives:
     description:
-      - Settings of which one set is enough, best first, such as instance types and subnets. They are tried in this order
-        where AWS has none to give.
+      - Settings of which one set is enough, best first, such as instance types and subnets. They are tried in this
+        order where AWS has none to give.
       - A resource that was made from any of them is as wanted.
     type: list
     elements: dict

@@ -13,7 +13,7 @@ version_added: 0.1.0
 short_description: Tag AWS resources by their ARNs, whatever service they belong to
 description:
   - Sets and removes tags through the Resource Groups Tagging API, so that one module serves the many services whose own
-    modules cannot tag, CloudWatch alarms among them.
+    modules cannot tag. Alarms are tagged by CloudWatch itself.
   - Up to 20 resources share a call. A resource that AWS does not tag fails the task with the reason AWS gives for it.
 author:
   - The algo.trading authors (@algo-trading)
@@ -122,6 +122,31 @@ def changes(current: Tags, tags: Tags, state: str, purge: bool) -> tuple[Tags, l
     return {}, sorted(key for key, value in tags.items() if key in current and value in ("", None, current[key]))
 
 
+class AlarmTags:
+    """CloudWatch's own tagging calls, shaped like the tagging API's: they need its permissions alone."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def get_resources(self, ResourceARNList: list[str], aws_retry: bool) -> dict[str, Any]:
+        found = []
+        for arn in ResourceARNList:
+            answer = self._client.list_tags_for_resource(ResourceARN=arn, aws_retry=aws_retry)
+            found.append({"ResourceARN": arn, "Tags": answer["Tags"]})
+        return {"ResourceTagMappingList": found}
+
+    def tag_resources(self, ResourceARNList: list[str], Tags: Tags, aws_retry: bool) -> dict[str, Any]:
+        pairs = [{"Key": key, "Value": value} for key, value in Tags.items()]
+        for arn in ResourceARNList:
+            self._client.tag_resource(ResourceARN=arn, Tags=pairs, aws_retry=aws_retry)
+        return {}
+
+    def untag_resources(self, ResourceARNList: list[str], TagKeys: list[str], aws_retry: bool) -> dict[str, Any]:
+        for arn in ResourceARNList:
+            self._client.untag_resource(ResourceARN=arn, TagKeys=TagKeys, aws_retry=aws_retry)
+        return {}
+
+
 def read_tags(client: Any, arns: list[str]) -> dict[str, Tags]:
     found: dict[str, Tags] = {arn: {} for arn in arns}
     for some in chunks(arns, _READ):
@@ -181,7 +206,10 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    client = module.client("resourcegroupstaggingapi", retry_decorator=AWSRetry.jittered_backoff())
+    alarms = all(arn.split(":")[2:3] == ["cloudwatch"] for arn in module.params["arns"])
+    service = "cloudwatch" if alarms else "resourcegroupstaggingapi"
+    client = module.client(service, retry_decorator=AWSRetry.jittered_backoff())
+    client = AlarmTags(client) if alarms else client
     try:
         before, after = ensure(client, module.params, module.check_mode)
     except TaggingError as error:

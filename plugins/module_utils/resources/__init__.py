@@ -29,11 +29,12 @@ from . import (
     storage,
 )
 from ._decide import decide, describe, settle
-from ._model import COMPONENTS, MANAGED_BY, UNKNOWN, Decision, Found, ResourceType, Scope
+from ._model import COMPONENTS, MANAGED_BY, UNKNOWN, Decision, Found, ResourceType, Scope, error_code
 
 __all__ = [
     "COMPONENTS",
     "MANAGED_BY",
+    "NOT_OFFERED",
     "TYPES",
     "UNKNOWN",
     "Decision",
@@ -68,18 +69,36 @@ _THREADS = 8
 State = dict[str, dict[str, dict[str, Any]]]
 
 
+# How emulators say that they lack an operation; AWS itself answers so to nothing that we ask.
+NOT_OFFERED = frozenset({"InvalidAction", "NotImplemented", "UnknownOperation", "UnknownOperationException"})
+
+
 def read_environment(
-    clients: Callable[[str], Any], scope: Scope, kinds: Iterable[ResourceType] | None = None
+    clients: Callable[[str], Any],
+    scope: Scope,
+    kinds: Iterable[ResourceType] | None = None,
+    missing: list[str] | None = None,
 ) -> State:
     """Read what an environment consists of.
 
     :param clients: gives a boto3 client for a service name; called from several threads, must return shared clients.
+    :param missing: with an emulator, takes the modules of the kinds that it lacks; without, such a kind is an error.
     :return: module name → key → ``{ours, component, settings, attributes, tags}``.
     :raises botocore.exceptions.ClientError: as AWS answers; nothing is guessed when a reading is refused.
     """
     kinds = tuple(kinds if kinds is not None else TYPES.values())
+
+    def read(kind: ResourceType) -> list[Found]:
+        try:
+            return list(kind.read(clients, scope))
+        except Exception as error:
+            if missing is None or error_code(error) not in NOT_OFFERED:
+                raise
+            missing.append(kind.module)
+            return []
+
     with ThreadPoolExecutor(max_workers=_THREADS) as pool:
-        readings = list(pool.map(lambda kind: list(kind.read(clients, scope)), kinds))
+        readings = list(pool.map(read, kinds))
     owners = {
         found.key: found.tags
         for reading in readings

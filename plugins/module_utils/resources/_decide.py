@@ -125,7 +125,7 @@ def _reason(kind: ResourceType, name: str, before: Any, after: Any) -> str:
         gone = [item for item in before if item not in after]
         new = [item for item in after if item not in before]
         if gone or new:
-            parts = [f"−{_short(item)}" for item in gone] + [f"+{_short(item)}" for item in new]
+            parts = [f"-{_short(item)}" for item in gone] + [f"+{_short(item)}" for item in new]
             return f"{name}: {' '.join(parts)}"
     return f"{name}: {_short(before)} → {_short(after)}"
 

@@ -246,17 +246,17 @@ def _read_endpoints(clients: Any, scope: Scope) -> Iterable[Found]:
         yield Found(tags["Name"], settings, attributes, tags)
 
 
+_ENDPOINT_PLACES = frozenset({"route_table_ids", "vpc_endpoint_subnets", "vpc_endpoint_security_groups"})
+
 VPC_ENDPOINT = ResourceType(
     named_by=None,
     module="amazon.aws.ec2_vpc_endpoint",
     title="VPC endpoint",
     read=_read_endpoints,
-    fixed=frozenset(
-        {"vpc_id", "service", "vpc_endpoint_type", "route_table_ids", "vpc_endpoint_subnets", "vpc_endpoint_security_groups"}
-    ),
+    fixed=frozenset({"vpc_id", "service", "vpc_endpoint_type", *_ENDPOINT_PLACES}),
     # It holds no state, and amazon.aws cannot change its subnets, routes or groups.
     replaceable=True,
-    sets=frozenset({"route_table_ids", "vpc_endpoint_subnets", "vpc_endpoint_security_groups"}),
+    sets=_ENDPOINT_PLACES,
     extra=lambda arguments, found: {"vpc_endpoint_id": found["attributes"]["id"]} if found else {},
     attributes=lambda result, arguments: {"id": (result.get("result") or {}).get("vpc_endpoint_id")},
     absent=lambda found: {"vpc_endpoint_id": found["attributes"]["id"], "wait": True},
@@ -327,7 +327,8 @@ SECURITY_GROUP = ResourceType(
     },
     attributes=lambda result, arguments: {"id": result.get("group_id")},
     absent=lambda found: {"group_id": found["attributes"]["id"]},
-    # Groups name each other in their rules: the engine empties all before it removes the first.
+    # A terminated host holds its group a little longer.
+    retry=("DependencyViolation",),
     teardown=75,
 )
 
@@ -387,7 +388,9 @@ def _read_records(clients: Any, scope: Scope) -> Iterable[Found]:
         return
     zone_id = zone["Id"].rpartition("/")[2]
     records = unless_missing(
-        lambda: list(pages(clients("route53"), "list_resource_record_sets", "ResourceRecordSets", HostedZoneId=zone_id)),
+        lambda: list(
+            pages(clients("route53"), "list_resource_record_sets", "ResourceRecordSets", HostedZoneId=zone_id)
+        ),
         "NoSuchHostedZone",
     )
     for record in records or ():

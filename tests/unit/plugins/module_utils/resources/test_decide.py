@@ -53,7 +53,7 @@ def test_a_difference_is_an_update_that_names_it() -> None:
     [
         (None, "x", "value: unset → x"),
         ({"a": 1, "b": 2}, {"a": 1, "b": 3, "c": 4}, "value.b: 2 → 3; value.c: unset → 4"),
-        (["a", "b"], ["b", "c"], "value: −a +c"),  # noqa: RUF001 - the sign that a plan shows
+        (["a", "b"], ["b", "c"], "value: -a +c"),
         (["a", "b"], ["b", "a"], 'value: ["a", "b"] → ["b", "a"]'),
         (True, False, "value: true → false"),
         ("x" * 200, "y", f"value: {'x' * 119}… → y"),
