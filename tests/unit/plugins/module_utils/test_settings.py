@@ -57,18 +57,39 @@ def test_right_settings_have_no_findings() -> None:
         ({"aws_network_cidr": "10.30.0.0/28"}, "aws_network_cidr: 10.30.0.0/28 is a /28"),
         ({"aws_network_cidr": None}, "aws_network_cidr: "),
         ({"aws_network_vpc_id": "vpc-1"}, "aws_network_private_subnet_ids: is empty"),
-        ({"aws_network_private_subnet_ids": ["subnet-1"]}, "aws_network_private_subnet_ids: is set without aws_network_vpc_id"),
+        (
+            {"aws_network_private_subnet_ids": ["subnet-1"]},
+            "aws_network_private_subnet_ids: is set without aws_network_vpc_id",
+        ),
         ({"aws_mlflow_server_instance_type": "small"}, "aws_mlflow_server_instance_type: 'small' is no instance type"),
         ({"aws_trading_server_instance_types": ["t4g.small", "t4g"]}, "aws_trading_server_instance_types: 't4g' is no"),
         ({"algo_release": {"images": {"host": "debian"}}}, "algo_release.images.host: 'debian' is neither an image id"),
         ({"algo_timezone": "EST5PDT8"}, "algo_timezone: 'EST5PDT8' is no time zone"),
         ({"algo_timezone": "../etc"}, "algo_timezone: '../etc' is no time zone"),
-        ({"aws_trading_server_schedule": "cron(0 9 * * *)"}, "aws_trading_server_schedule: 'cron(0 9 * * *)' is no schedule"),
-        ({"aws_trading_server_root_volume": {"size": "big"}}, "aws_trading_server_root_volume: root_volume.size must be a number"),
-        ({"aws_trading_server_replace": {"batch": 3}}, "aws_trading_server_replace: replace.batch is not a known setting"),
-        ({"aws_trading_server_overrides": [{"market": "spot"}]}, "aws_trading_server_overrides: overrides[0] must name a type"),
-        ({"aws_trading_server_max_terminate_share": 2}, "aws_trading_server_max_terminate_share: max_terminate_share must be"),
-        ({"aws_trading_server_tags": {"cost centre": "7"}}, "aws_trading_server_tags: tags.cost centre: the key may not hold"),
+        (
+            {"aws_trading_server_schedule": "cron(0 9 * * *)"},
+            "aws_trading_server_schedule: 'cron(0 9 * * *)' is no schedule",
+        ),
+        (
+            {"aws_trading_server_root_volume": {"size": "big"}},
+            "aws_trading_server_root_volume: root_volume.size must be a number",
+        ),
+        (
+            {"aws_trading_server_replace": {"batch": 3}},
+            "aws_trading_server_replace: replace.batch is not a known setting",
+        ),
+        (
+            {"aws_trading_server_overrides": [{"market": "spot"}]},
+            "aws_trading_server_overrides: overrides[0] must name a type",
+        ),
+        (
+            {"aws_trading_server_max_terminate_share": 2},
+            "aws_trading_server_max_terminate_share: max_terminate_share must be",
+        ),
+        (
+            {"aws_trading_server_tags": {"cost centre": "7"}},
+            "aws_trading_server_tags: tags.cost centre: the key may not hold",
+        ),
     ],
 )
 def test_a_contradiction_names_its_setting(changed: dict[str, Any], said: str) -> None:
@@ -78,11 +99,19 @@ def test_a_contradiction_names_its_setting(changed: dict[str, Any], said: str) -
 
 
 def test_a_given_vpc_has_its_own_addresses() -> None:
-    assert findings(aws_network_vpc_id="vpc-1", aws_network_private_subnet_ids=["subnet-1"], aws_network_cidr="10.20.0.0/16") == []
+    assert (
+        findings(
+            aws_network_vpc_id="vpc-1", aws_network_private_subnet_ids=["subnet-1"], aws_network_cidr="10.20.0.0/16"
+        )
+        == []
+    )
 
 
 def test_an_environment_in_a_given_vpc_clashes_with_nobody() -> None:
-    shared = {"dev": {"aws_network_vpc_id": "vpc-1", "aws_network_cidr": "10.30.0.0/16"}, "prod": {"aws_network_cidr": "nonsense"}}
+    shared = {
+        "dev": {"aws_network_vpc_id": "vpc-1", "aws_network_cidr": "10.30.0.0/16"},
+        "prod": {"aws_network_cidr": "nonsense"},
+    }
     assert contradictions(QA, shared) == []
 
 
