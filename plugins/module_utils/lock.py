@@ -107,10 +107,11 @@ def why_free(lock: Lock, me: Holder, gone: Gone, booted: datetime | None, now: d
 def held_message(name: str, lock: Lock) -> str:
     """Who holds the lock and how to break it."""
     purpose = f" for {lock.purpose}" if lock.purpose else ""
+    environment = "".join(name.strip("/").split("/")[-2:-1]) or "…"  # locks are /<project>/<environment>/lock
     return (
         f"{name} is held by {lock.by.holder} (process {lock.by.pid}){purpose} since {lock.since}, until {lock.expires} "
         f"at the latest. Wait for that run to end. If you know that it has ended: "
-        f"ansible-playbook playbooks/unlock.yml -e algo_lock_id={lock.lock_id}"
+        f"ansible-playbook -i inventories/{environment} playbooks/unlock.yml -e algo_lock_id={lock.lock_id}"
     )
 
 
