@@ -1,3 +1,7 @@
+# Copyright: the algo.trading authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
 """A small world for the fleet: moto behind the stand-in, a network, and ways to run and to look."""
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ from ansible_collections.algo.trading.plugins.module_utils.fleet.engine import r
 from ansible_collections.algo.trading.plugins.module_utils.fleet.placement import CapacityMemory
 from ansible_collections.algo.trading.plugins.module_utils.fleet.report import FleetResult
 from ansible_collections.algo.trading.plugins.module_utils.fleet.settings import FleetSettings
-from ec2_standin import StandIn, VirtualClock
+from ec2_standin import StandIn, VirtualClock, client
 
 LIVE = ("pending", "running", "stopping", "stopped")
 
@@ -113,7 +117,7 @@ def tags_of(item: dict[str, Any]) -> dict[str, str]:
 
 @pytest.fixture
 def world(fresh_aws: Any) -> Iterator[World]:
-    direct = fresh_aws.client("ec2")
+    direct = client(fresh_aws.endpoint)
     subnets = sorted(subnet["SubnetId"] for subnet in direct.describe_subnets()["Subnets"])
     images = [image["ImageId"] for image in direct.describe_images(Owners=["amazon"])["Images"][:2]]
     clock = VirtualClock()

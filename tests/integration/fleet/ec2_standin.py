@@ -1,3 +1,7 @@
+# Copyright: the algo.trading authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
 """A stand-in for EC2's front door, before moto: request limits, client tokens, delays, and faults on demand.
 
 moto knows what an instance is. It does not refuse too many requests, ignores client tokens and never fails. The
@@ -251,29 +255,9 @@ class StandIn:
         self._ended.clear()
         self._born.clear()
 
-    def client(self, **config: Any) -> Any:
+    def client(self) -> Any:
         """A client whose calls stop the clock while they last."""
-        import boto3
-        from botocore.config import Config
-
-        session: Any = boto3.session.Session()
-        client = session.client(
-            "ec2",
-            region_name="us-east-1",
-            endpoint_url=self.endpoint,
-            aws_access_key_id="testing",
-            aws_secret_access_key="testing",
-            config=Config(
-                proxies={},
-                retries={"total_max_attempts": 1},
-                max_pool_connections=40,
-                # A loaded machine may take long over a thousand instances; that is not what is tested.
-                read_timeout=900,
-                parameter_validation=False,
-                **config,
-            ),
-        )
-        return _Watched(client, self.clock)
+        return _Watched(client(self.endpoint), self.clock)
 
     # The other client of the account
 
@@ -399,6 +383,29 @@ class StandIn:
                 if attempt == 2:
                     raise
         raise AssertionError("not reached")
+
+
+def client(endpoint: str) -> Any:
+    """A plain boto3 client that never repeats a request by itself."""
+    import boto3
+    from botocore.config import Config
+
+    session: Any = boto3.session.Session()
+    return session.client(
+        "ec2",
+        region_name="us-east-1",
+        endpoint_url=endpoint,
+        aws_access_key_id="testing",
+        aws_secret_access_key="testing",
+        config=Config(
+            proxies={},
+            retries={"total_max_attempts": 1},
+            max_pool_connections=40,
+            parameter_validation=False,
+            # A loaded machine may take long over a thousand instances; that is not what is tested.
+            read_timeout=900,
+        ),
+    )
 
 
 class _Watched:

@@ -1,3 +1,7 @@
+# Copyright: the algo.trading authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
 """A thousand models against AWS's published limits, on a clock that does not wait."""
 
 from __future__ import annotations

@@ -1,0 +1,271 @@
+# Copyright: the algo.trading authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Decisions, one at a time, each with its reason."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from ansible_collections.algo.trading.plugins.module_utils.fleet.desired import Server, wanted_servers
+from ansible_collections.algo.trading.plugins.module_utils.fleet.errors import GuardError, PlanMovedError, SettingsError
+from ansible_collections.algo.trading.plugins.module_utils.fleet.instances import Instance
+from ansible_collections.algo.trading.plugins.module_utils.fleet.plan import Line, Plan
+from ansible_collections.algo.trading.plugins.module_utils.fleet.planfile import SavedPlan
+from ansible_collections.algo.trading.plugins.module_utils.fleet.planner import make_plan
+from ansible_collections.algo.trading.plugins.module_utils.fleet.settings import FleetSettings
+
+NOW = datetime(2025, 6, 3, 15, 0, tzinfo=UTC)
+OPEN = {"open": "09:30", "close": "16:00"}
+
+
+def settings(**changes: Any) -> FleetSettings:
+    base = {
+        "project": "p",
+        "environment": "qa",
+        "image_id": "ami-1",
+        "instance_types": ["t3.nano", "t3.micro"],
+        "subnet_ids": ["subnet-a", "subnet-b"],
+    }
+    return FleetSettings.from_dict(base | changes)
+
+
+def wanted(how: FleetSettings, count: int = 1, version: str = "v1") -> list[Server]:
+    return wanted_servers(
+        how,
+        [
+            {"name": f"t/S/m{n}-outer_0_inner_0", "type": "t", "symbol": "S", "model": f"m{n}", "version": version}
+            for n in range(count)
+        ],
+    )
+
+
+def instance(server: Server, number: int = 0, **changes: Any) -> Instance:
+    """A running instance that is as the server wants it."""
+    tags = {**dict(server.spec.tags), **dict(server.claim_tags), **changes.pop("tags", {})}
+    base = Instance(
+        id=f"i-{number:08x}",
+        type="t3.nano",
+        image_id="ami-1",
+        subnet_id=server.home,
+        launch_time=NOW - timedelta(days=1),
+        tags={key: value for key, value in tags.items() if value is not None},
+    )
+    return replace(base, **changes)
+
+
+UNCLAIMED = dict.fromkeys(
+    ("Model", "ModelType", "Symbol", "ModelName", "ModelVersion", "Name", "Outer", "Inner", "ModelUri")
+)
+
+
+def only(plan: Plan) -> Line:
+    assert len(plan.lines) == 1, [str(line) for line in plan.lines]
+    return plan.lines[0]
+
+
+def test_what_is_as_wanted_is_left() -> None:
+    how = settings()
+    [server] = wanted(how)
+    line = only(make_plan(how, [server], [instance(server)], NOW))
+    assert (line.action, line.reason) == ("leave", "as wanted")
+
+
+def test_the_second_best_type_is_as_wanted_too() -> None:
+    how = settings()
+    [server] = wanted(how)
+    assert only(make_plan(how, [server], [instance(server, type="t3.micro")], NOW)).action == "leave"
+
+
+@pytest.mark.parametrize(
+    ("now", "action", "words"),
+    [
+        ({"version": "v2"}, "restart", "model version v1 -> v2"),
+        ({"image_id": "ami-2"}, "replace", "image ami-1 -> ami-2"),
+        ({"instance_types": ["m5.large"]}, "replace", "type t3.nano -> m5.large"),
+        ({"configuration": {"a": 1}}, "replace", "configuration "),
+        ({"security_group_ids": ["sg-2"]}, "replace", "launch settings "),
+        ({"subnet_ids": ["subnet-z"]}, "leave", "as wanted"),
+        ({"tags": {"Team": "x"}}, "reconfigure", "tags Team"),
+        ({"version": "v2", "on_change": {"version": "reconfigure"}}, "reconfigure", "model version v1 -> v2"),
+        ({"version": "v2", "on_change": {"version": "ignore"}}, "leave", "as wanted"),
+        ({"image_id": "ami-2", "version": "v2"}, "replace", "model version v1 -> v2; image ami-1 -> ami-2"),
+        ({"configuration": {"a": 1}, "on_change": {"configuration": "restart"}}, "restart", "configuration "),
+        ({"image_id": "ami-2", "session": OPEN}, "hold", "replace is held: the trading session is open until 16:00"),
+        ({"version": "v2", "session": OPEN}, "hold", "restart is held"),
+        ({"image_id": "ami-2", "session": OPEN, "replace": {"force": True}}, "replace", "image ami-1 -> ami-2"),
+        ({"power": "stopped"}, "stop", "running, and wanted stopped"),
+        ({"power": "stopped", "session": OPEN}, "hold", "stop is held"),
+    ],
+)
+def test_a_change_has_its_action_and_reason(now: dict[str, Any], action: str, words: str) -> None:
+    before = instance(wanted(settings())[0])
+    changes = dict(now)
+    version = changes.pop("version", "v1")
+    how = settings(**changes)
+    line = only(make_plan(how, wanted(how, version=version), [before], NOW))
+    assert line.action == action
+    assert words in line.reason
+
+
+@pytest.mark.parametrize(
+    ("power", "state", "action", "reason"),
+    [
+        ("running", "stopped", "start", "stopped, and wanted running"),
+        ("keep", "stopped", "leave", "stopped, and left so (power: keep)"),
+        ("stopped", "stopped", "leave", "stopped, as wanted"),
+        ("running", "stopping", "start", "stopped, and wanted running"),
+    ],
+)
+def test_a_stopped_server_is_judged_by_the_wanted_power(power: str, state: str, action: str, reason: str) -> None:
+    how = settings(power=power)
+    [server] = wanted(how)
+    line = only(make_plan(how, [server], [instance(server, state=state)], NOW))
+    assert (line.action, line.reason) == (action, reason)
+
+
+def test_a_stopped_server_learns_of_a_new_version_without_being_started() -> None:
+    how = settings(power="keep")
+    before = instance(wanted(how)[0], state="stopped")
+    line = only(make_plan(how, wanted(how, version="v2"), [before], NOW))
+    assert line.action == "reconfigure"
+    assert line.reason == "model version v1 -> v2; takes effect when it starts"
+    assert dict(line.tags) == {"ModelVersion": "v2"}
+
+
+def test_of_two_servers_for_one_model_the_oldest_that_fits_is_kept() -> None:
+    how = settings()
+    [server] = wanted(how)
+    old_image = instance(server, 1, image_id="ami-0", launch_time=NOW - timedelta(days=9))
+    older, younger = instance(server, 2), instance(server, 3, launch_time=NOW)
+    plan = make_plan(how, [server], [younger, older, old_image], NOW)
+    assert {line.instance_id: line.action for line in plan.lines} == {
+        old_image.id: "terminate",
+        older.id: "leave",
+        younger.id: "terminate",
+    }
+    # Duplicates are no removals: they need no permission and do not wait for the session's end.
+    assert not plan.removals
+
+
+def test_unclaimed_instances_are_given_to_the_models_of_their_batch_in_order() -> None:
+    how = settings(subnet_ids=["subnet-a"])
+    servers = wanted(how, 4)
+    first = instance(servers[0], 7)
+    left = [
+        instance(servers[0], 9 - n, launch_index=n, tags={**UNCLAIMED, "LaunchBatch": servers[0].name})
+        for n in range(1, 4)
+    ]
+    plan = make_plan(how, servers, [*left, first], NOW)
+    adopted = {line.model: line.instance_id for line in plan.of("adopt")}
+    assert adopted == {server.name: item.id for server, item in zip(servers[1:], left, strict=True)}
+
+
+def test_a_stray_is_ended_only_after_its_grace() -> None:
+    how = settings(claim_grace=300)
+    [server] = wanted(how)
+    stray = instance(server, 1, tags=UNCLAIMED, launch_time=NOW - timedelta(seconds=10))
+    fits = instance(server, 2)
+    assert make_plan(how, [server], [stray, fits], NOW).of("leave")[0].reason.startswith("unclaimed for less than")
+    later = make_plan(how, [server], [stray, fits], NOW + timedelta(seconds=400))
+    assert [line.instance_id for line in later.of("terminate")] == [stray.id]
+
+
+def test_a_replacement_takes_the_unclaimed_instance_that_a_crash_has_left() -> None:
+    how = settings()
+    [server] = wanted(how)
+    old = instance(server, 1, image_id="ami-0")
+    ready = instance(server, 2, tags=UNCLAIMED)
+    line = only(make_plan(how, [server], [old, ready], NOW))
+    assert (line.action, line.instance_id, line.successor) == ("replace", old.id, ready.id)
+
+
+@pytest.mark.parametrize(("total", "gone", "allowed"), [(10, 2, True), (10, 3, False), (4, 1, False), (1, 1, False)])
+def test_no_more_than_the_share_is_terminated(total: int, gone: int, allowed: bool) -> None:
+    how = settings()
+    servers = wanted(how, total)
+    plan = make_plan(how, servers[gone:], [instance(server, n) for n, server in enumerate(servers)], NOW)
+    assert len(plan.removals) == gone
+    if allowed:
+        plan.check_guard(how)
+        return
+    with pytest.raises(GuardError) as refused:
+        plan.check_guard(how)
+    for server in servers[:gone]:
+        assert server.name in str(refused.value)
+    assert "max_terminate_share" in str(refused.value)
+
+
+def test_an_empty_listing_ends_nothing() -> None:
+    how = settings()
+    servers = wanted(how, 5)
+    plan = make_plan(how, [], [instance(server, n) for n, server in enumerate(servers)], NOW)
+    with pytest.raises(GuardError, match="5 of 5 servers would be terminated"):
+        plan.check_guard(how)
+
+
+def test_the_share_in_the_message_is_enough() -> None:
+    servers = wanted(settings(), 7)
+    items = [instance(server, n) for n, server in enumerate(servers)]
+    with pytest.raises(GuardError) as refused:
+        make_plan(settings(), servers[3:], items, NOW).check_guard(settings())
+    share = float(str(refused.value).split("max_terminate_share to ")[1].split(" ")[0])
+    how = settings(max_terminate_share=share)
+    make_plan(how, servers[3:], items, NOW).check_guard(how)
+
+
+def test_protected_servers_stay_and_say_so() -> None:
+    how = settings(image_id="ami-2", max_terminate_share=1)
+    servers = wanted(how, 2)
+    items = [instance(server, n, tags={"Stateful": "true"}) for n, server in enumerate(servers)]
+    plan = make_plan(how, servers[:1], items, NOW)
+    assert [line.action for line in plan.lines] == ["hold", "leave"]
+    assert all("protected by its tag Stateful=true" in line.reason for line in plan.lines)
+
+
+def test_a_selection_leaves_all_others_alone() -> None:
+    how = settings(selection={"models": ["m1"]}, image_id="ami-2")
+    servers = wanted(how, 3)
+    plan = make_plan(how, servers, [instance(server, n) for n, server in enumerate(servers)], NOW)
+    assert [(line.action, line.model) for line in plan.lines] == [("replace", servers[1].name)]
+
+
+def test_absent_ends_all_that_is_not_protected_whatever_the_session() -> None:
+    how = settings(state="absent", session=OPEN, max_terminate_share=0)
+    servers = wanted(how, 2)
+    items = [instance(server, n) for n, server in enumerate(servers)]
+    items.append(instance(servers[0], 7, tags=UNCLAIMED, launch_time=NOW))
+    plan = make_plan(how, servers, items, NOW)
+    assert {line.action for line in plan.lines} == {"terminate"}
+    plan.check_guard(how)
+
+
+def test_a_saved_plan_is_refused_with_the_difference_when_the_world_has_moved(tmp_path: Any) -> None:
+    how = settings()
+    servers = wanted(how, 2)
+    path = str(tmp_path / "plan.json")
+    SavedPlan.of(how, make_plan(how, servers, [], NOW)).save(path)
+    saved = SavedPlan.load(how, path)
+    saved.require(make_plan(how, servers, [], NOW + timedelta(hours=1)))
+    with pytest.raises(PlanMovedError) as refused:
+        saved.require(make_plan(how, servers, [instance(servers[0])], NOW))
+    assert f"- create {servers[0].name}" in str(refused.value)
+    # The same lines, but another image: not what was looked at.
+    other = settings(image_id="ami-9")
+    with pytest.raises(PlanMovedError):
+        saved.require(make_plan(other, wanted(other, 2), [], NOW))
+    with pytest.raises(SettingsError, match="another fleet"):
+        SavedPlan.load(settings(environment="prod"), path)
+
+
+def test_an_edited_plan_is_refused(tmp_path: Any) -> None:
+    how = settings()
+    path = tmp_path / "plan.json"
+    SavedPlan.of(how, make_plan(how, wanted(how), [], NOW)).save(str(path))
+    path.write_text(path.read_text().replace("create", "terminate"))
+    with pytest.raises(SettingsError, match="was edited"):
+        SavedPlan.load(how, str(path))

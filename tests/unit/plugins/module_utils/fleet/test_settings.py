@@ -1,0 +1,86 @@
+# Copyright: the algo.trading authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Settings are checked at the door, all mistakes at once, with words that help."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from ansible_collections.algo.trading.plugins.module_utils.fleet.errors import SettingsError
+from ansible_collections.algo.trading.plugins.module_utils.fleet.settings import FleetSettings
+
+BASE: dict[str, Any] = {"project": "algo-trading", "environment": "qa"}
+
+
+def test_defaults_are_safe() -> None:
+    settings = FleetSettings.from_dict(BASE)
+    assert settings.max_terminate_share == 0.2
+    assert settings.launch.root_volume.encrypted
+    assert settings.power == "running"
+    assert settings.on_change["version"] == "restart"
+    assert settings.name_prefix == "algo-trading-trading-server-qa"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"project": None}, "project is required"),
+        ({"environment": "QA"}, "environment must be lower-case"),
+        ({"instance_typs": []}, "instance_typs is not a known setting; did you mean instance_types?"),
+        ({"power": "on"}, "power must be one of running, keep, stopped, not 'on'"),
+        ({"max_terminate_share": 2}, "max_terminate_share must be between 0 and 1"),
+        ({"root_volume": {"size": "8"}}, "root_volume.size must be a number"),
+        ({"root_volume": {"sice": 8}}, "root_volume.sice is not a known setting; did you mean size?"),
+        ({"overrides": [{"image_id": "ami-1"}]}, "overrides[0] must name a type, symbol or model"),
+        ({"tags": {"a b": "c"}}, "tags.a b: the key may not hold"),
+        ({"tags": {"Model": "c"}}, "tags.Model is set by the fleet itself"),
+        ({"session": {"open": "9", "close": "16:00"}}, "session: open and close must both be HH:MM"),
+        ({"session": {"open": "09:30", "close": "16:00", "timezone": "Mars/Base"}}, "not a known time zone"),
+        ({"on_change": {"image": "restart"}}, "on_change.image must be one of replace, ignore"),
+        ({"rate_limits": {"RunInstances": {"bucket": 0}}}, "rate_limits.RunInstances.bucket must be at least 1"),
+        ({"rate_limits": {"RunInstance": {}}}, "did you mean RunInstances?"),
+        ({"wait": "yes"}, "wait must be true or false"),
+    ],
+)
+def test_a_mistake_is_named_with_what_would_be_right(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        FleetSettings.from_dict(BASE | changes)
+    assert words in str(refused.value)
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    with pytest.raises(SettingsError) as refused:
+        FleetSettings.from_dict({"environment": "qa", "power": "on", "workers": 0})
+    assert str(refused.value).count("; ") == 2
+
+
+@pytest.mark.parametrize(
+    ("session", "when", "open_"),
+    [
+        ({"open": "09:30", "close": "16:00"}, "2025-06-03T13:29:00+00:00", False),
+        ({"open": "09:30", "close": "16:00"}, "2025-06-03T13:30:00+00:00", True),
+        ({"open": "09:30", "close": "16:00"}, "2025-06-03T20:00:00+00:00", False),
+        # Winter time, and a Sunday.
+        ({"open": "09:30", "close": "16:00"}, "2025-01-07T14:00:00+00:00", False),
+        ({"open": "09:30", "close": "16:00"}, "2025-06-01T15:00:00+00:00", False),
+        (
+            {"open": "2025-06-03T09:30:00-04:00", "close": "2025-06-03T13:00:00-04:00"},
+            "2025-06-03T16:59:00+00:00",
+            True,
+        ),
+        (
+            {"open": "2025-06-03T09:30:00-04:00", "close": "2025-06-03T13:00:00-04:00"},
+            "2025-06-03T17:00:00+00:00",
+            False,
+        ),
+    ],
+)
+def test_the_session_is_open_when_the_exchange_is(session: dict[str, Any], when: str, open_: bool) -> None:
+    settings = FleetSettings.from_dict(BASE | {"session": session})
+    assert settings.session
+    now = datetime.fromisoformat(when).astimezone(UTC)
+    assert bool(settings.session.reason(now)) is open_
