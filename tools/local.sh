@@ -46,7 +46,7 @@ Worth trying next:
     make plan                        what another run would change: nothing
     make plan ARGS='-e aws_mlflow_server_instance_type=t4g.medium'
                                      what one changed setting would change
-    make destroy                     take it all down again, in order, after a question
+    make destroy                     take it all down again, in reverse order; models stay
 
 `make down` ends the embedded AWS and leaves nothing behind.
 END
