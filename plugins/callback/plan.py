@@ -127,8 +127,6 @@ class CallbackModule(DefaultCallback):
         self._report = self._new_report("")
         self._progress = plan.Progress(self._say_progress)
 
-    # -- options and output --
-
     def _option(self, name: str) -> Any:
         # AWX's own callback derives from this one and knows only Ansible's options.
         return self.get_option(name) if self.has_option(name) else _FOREIGN[name]
@@ -162,8 +160,6 @@ class CallbackModule(DefaultCallback):
         self._open_stage()
         self._say([("stop", f"  {text}")])
 
-    # -- plays and tasks --
-
     def v2_playbook_on_start(self, playbook: Any) -> None:
         super().v2_playbook_on_start(playbook)
         self._report = self._new_report(str(playbook._file_name or ""))
@@ -194,7 +190,13 @@ class CallbackModule(DefaultCallback):
         todo = self._report.check
         leave, steps = counts["leave"], counts["steps"]
         if not any(counts[name] for name in plan.ACTIONS if name != "leave"):
-            text = f"{leave} unchanged" if leave else "" if counts["failed"] else f"ok ({steps} steps)"
+            text = (
+                f"{leave} unchanged"
+                if leave
+                else ""
+                if counts["failed"]
+                else f"ok ({steps} step{'s' if steps != 1 else ''})"
+            )
         elif todo:
             text = plan.count_text({name: counts[name] for name in plan.ACTIONS if counts[name]}, todo=True)
         else:
@@ -240,8 +242,6 @@ class CallbackModule(DefaultCallback):
         data = result.result
         if "censored" not in data and data.get("diff") and data.get("changed") and "results" not in data:
             self._diffs[result.host.get_name(), result.task._uuid] = self._get_diff(plan.bare_diffs(data["diff"]))
-
-    # -- results --
 
     def v2_runner_on_ok(self, result: Any) -> None:
         self._ended(result)
@@ -357,7 +357,7 @@ class CallbackModule(DefaultCallback):
             return
         with self._writing:
             self._open_stage()
-            told = [line for line in lines if line.action == "refuse" or line.status == "done"]
+            told = [line for line in lines if line.action == "refuse" or (line.changes and line.status == "done")]
             self._say(*plan.lines_text(told, self._width, self._option("group_above"), type_width=_TYPE_WIDTH))
             texts = plan.failure_text(failure, self._width)
             self._say(*texts, stderr=bool(self.get_option("display_failed_stderr")))
@@ -373,8 +373,6 @@ class CallbackModule(DefaultCallback):
         with self._writing:
             self._open_stage()
             self._say(*([("plain", f"  {plan.clean(line)}")] for line in lines))
-
-    # -- the end --
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
         self._progress.stop()

@@ -21,6 +21,7 @@ FAILURES = (
     ("Fail inside", False),
     ("Fail with a secret", True),
     ("Loop over items", True),
+    ("Fail half-way", True),
 )
 
 
@@ -184,7 +185,9 @@ def test_trouble_of_every_kind_is_told_apart(run, verbosity):
     assert outcome.tail.count("✗ FAILED") == 1
     assert "✗ FAILED  mlflow_server: Fail for good" in outcome.tail
     # A loop's good item, a file and its handler count; the secret command does, without its words.
-    changed = [line["task"] for line in outcome.plan["plan"] if line["host"] == "trading_server"]
+    changed = [
+        line["task"] for line in outcome.plan["plan"] if (line["host"], line["type"]) == ("trading_server", "task")
+    ]
     assert changed == ["Change with a secret", "Loop over items", "Write a file", "Handle it"]
 
 
@@ -198,6 +201,8 @@ def test_trouble_reads_well(run):
     assert "  rescue ran\n  second line\n" in head
     assert "✗ FAILED  trading_server: Loop over items (item false)\n" in head
     assert "One or more items failed" not in head
+    assert "  + trading server      m/one  has no server\n✗ FAILED  trading_server: Fail half-way\n" in head
+    assert "m/three" not in head
     assert "a warning to be seen" in outcome.stdout + outcome.stderr
     assert "never shown" not in outcome.stdout
     assert "      + a line\n" in head
