@@ -431,7 +431,7 @@ def test_a_role_of_the_same_name_that_is_not_ours_is_neither_changed_nor_removed
     iam = fresh_aws.client("iam")
     name = "algo-trading-trading-server-qa"
     iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(rendered["qa"][0].trust), Description="theirs")
-    refused = identity_role()
+    refused = identity_role(aws_identity_hosts=["trading_server"], aws_identity_functions=[])
     assert refused.rc != 0
     assert name in refused.output
     assert identity_role(entry="absent").rc == 0
