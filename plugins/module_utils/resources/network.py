@@ -158,7 +158,7 @@ def _read_nat_gateways(clients: Any, scope: Scope) -> Iterable[Found]:
     alive = [*_ours(scope), {"Name": "state", "Values": ["pending", "available"]}]
     for gateway in pages(client, "describe_nat_gateways", "NatGateways", Filters=alive):
         tags = tag_dict(gateway.get("Tags"))
-        if "Name" in tags:
+        if "Name" in tags and scope.owns(tags):  # looked at once more: not every emulator filters these by tag
             addresses = gateway.get("NatGatewayAddresses") or [{}]
             settings = {
                 "subnet_id": gateway["SubnetId"],
