@@ -22,6 +22,7 @@ from ansible_collections.algo.trading.plugins.module_utils.resources import (
     decide,
     settle,
 )
+from ansible_collections.algo.trading.plugins.plugin_utils import warm_module
 
 display = Display()
 
@@ -209,15 +210,15 @@ class ActionModule(ActionBase):
     ) -> dict[str, Any]:
         """Run a module that makes the change, waiting out what AWS has not yet spread to all of its parts."""
         connection = dict(variables.get("algo_aws_connection") or {})
+        environment = {name: str(value) for part in self._task.environment or () for name, value in part.items()}
         if not kind.takes_region:
             # Such a module finds the connection's region where every AWS tool does.
             region = connection.pop("region", "")
-            own = {"AWS_REGION": region, "AWS_DEFAULT_REGION": region}
-            self._task.environment = [*(self._task.environment or []), own]
+            environment |= {"AWS_REGION": region, "AWS_DEFAULT_REGION": region}
+        complete = {**connection, **arguments}
+        self._update_module_args(module, complete, variables)
         for attempt in range(1, kind.retries + 1):
-            result: dict[str, Any] = self._execute_module(
-                module_name=module, module_args={**connection, **arguments}, task_vars=variables
-            )
+            result = warm_module.run(module, complete, environment)
             if not result.get("failed"):
                 return result
             message = _message(result)

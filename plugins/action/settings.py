@@ -59,10 +59,7 @@ class ActionModule(ActionBase):
         findings += self._invalid(options, settings, {name.split(":")[0] for name in failures})
         if not failures:
             findings += contradictions(settings, self._others(variables, defaults))
-        stale = {
-            name for path in files for name, value in self._load(path).items() if _overridden(value, settings.get(name))
-        }
-        places = {name: where for name, where in written.items() if name not in stale}
+        places = self._places(files, settings)
         findings = [_placed(finding, places) for finding in dict.fromkeys(findings)]
         if findings:
             return {
@@ -89,6 +86,17 @@ class ActionModule(ActionBase):
     def _files(inventory_dir: str | None) -> list[Path]:
         folder = Path(str(inventory_dir)) / "group_vars" / "all" if inventory_dir else None
         return sorted(folder.glob("*.yml")) if folder and folder.is_dir() else []
+
+    def _places(self, files: list[Path], settings: dict[str, Any]) -> dict[str, str]:
+        """Where the values in force stand. The last file wins; the command line wins over all, and is no place."""
+        places: dict[str, str] = {}
+        for path in files:
+            values = self._load(path)
+            for name, where in _names(path).items():
+                places[name] = where
+                if name in settings and _overridden(values.get(name), settings[name]):
+                    del places[name]
+        return places
 
     @staticmethod
     def _computed(name: str, variables: dict[str, Any]) -> bool:
@@ -158,7 +166,7 @@ def _names(path: Path) -> dict[str, str]:
 
 def _overridden(written: Any, effective: Any) -> bool:
     """Whether a plain value in a file is not the one in force, because the command line gave another."""
-    return not (isinstance(written, str) and "{{" in written) and str(written) != str(effective)
+    return "{{" not in str(written) and str(written) != str(effective)
 
 
 def _without_name(message: str, name: str) -> str:

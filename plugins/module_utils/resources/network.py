@@ -159,12 +159,7 @@ def _read_nat_gateways(clients: Any, scope: Scope) -> Iterable[Found]:
     for gateway in pages(client, "describe_nat_gateways", "NatGateways", Filters=alive):
         tags = tag_dict(gateway.get("Tags"))
         if "Name" in tags and scope.owns(tags):  # looked at once more: not every emulator filters these by tag
-            addresses = gateway.get("NatGatewayAddresses") or [{}]
-            settings = {
-                "subnet_id": gateway["SubnetId"],
-                "allocation_id": addresses[0].get("AllocationId"),
-                "tags": tags,
-            }
+            settings = {"subnet_id": gateway["SubnetId"], "tags": tags}
             attributes = {"id": gateway["NatGatewayId"], "state": gateway["State"]}
             yield Found(tags["Name"], settings, attributes, tags)
 
@@ -174,7 +169,9 @@ NAT_GATEWAY = ResourceType(
     module="amazon.aws.ec2_vpc_nat_gateway",
     title="NAT gateway",
     read=_read_nat_gateways,
-    fixed=frozenset({"subnet_id", "allocation_id"}),
+    fixed=frozenset({"subnet_id"}),
+    # Given once, and named so by us: it cannot come to differ through settings.
+    steering=frozenset({"allocation_id"}),
     attributes=lambda result, arguments: {"id": result.get("nat_gateway_id")},
     extra=lambda arguments, found: (
         {"nat_gateway_id": found["attributes"]["id"]} if found else {"if_exist_do_not_create": True}

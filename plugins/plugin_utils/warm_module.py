@@ -1,0 +1,96 @@
+# Copyright: the algo.trading authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Run a module on the controller in a child of this process, which has Ansible and boto3 loaded already.
+
+A task of its own costs a new Python that unpacks the module, imports Ansible's utilities and boto3, and reads service
+models: most of its second of CPU. A fork starts with all of that. The module runs as its own ``__main__`` with the
+arguments it would get otherwise, and answers on standard output as ever.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import sys
+import tempfile
+import traceback
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from ansible.module_utils import basic
+from ansible.module_utils.common.json import Direction, get_module_encoder
+
+try:
+    # In the parent, so that every child has it.
+    import boto3  # noqa: F401
+    import botocore.session  # noqa: F401
+except ImportError:
+    pass  # the module itself says what is missing
+
+# How plain values travel; tags of Ansible's own are not needed on the way to a module.
+_PROFILE = "legacy"
+
+
+def run(module: str, arguments: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
+    """Run a module by its fully qualified name.
+
+    :param arguments: as for ``ActionBase._execute_module``, Ansible's own (``_ansible_…``) included.
+    :param environment: variables that the module's process gets in addition.
+    :return: what the module answered; ``failed`` with ``msg`` where it ended without an answer.
+    """
+    encoder = get_module_encoder(_PROFILE, Direction.CONTROLLER_TO_MODULE)
+    payload = json.dumps({"ANSIBLE_MODULE_ARGS": dict(arguments)}, cls=encoder).encode()
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        child = os.fork()
+        if child == 0:
+            _be_module(module, payload, environment, output.fileno(), errors.fileno())
+        _pid, status = os.waitpid(child, 0)
+        output.seek(0)
+        errors.seek(0)
+        return _answer(output.read().decode(), errors.read().decode(), os.waitstatus_to_exitcode(status))
+
+
+def _be_module(module: str, payload: bytes, environment: Mapping[str, str], output: int, errors: int) -> NoReturn:
+    """The child: never returns into the code that forked it, whatever happens."""
+    code = 1
+    try:
+        os.dup2(output, 1)
+        os.dup2(errors, 2)
+        sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
+        sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False)
+        os.environ.update(environment)
+        namespace, _dot, name = module.rpartition(".")
+        qualified = f"ansible_collections.{namespace}.plugins.modules.{name}"
+        basic._ANSIBLE_ARGS = payload
+        basic._ANSIBLE_PROFILE = _PROFILE
+        runpy.run_module(
+            qualified,
+            init_globals={"_module_fqn": qualified, "_modlib_path": None},
+            run_name="__main__",
+            alter_sys=True,
+        )
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            os._exit(code)
+
+
+def _answer(output: str, errors: str, code: int) -> dict[str, Any]:
+    for line in reversed(output.splitlines()):
+        if line.startswith("{"):
+            result: dict[str, Any] = json.loads(line)
+            result.pop("invocation", None)
+            return result
+    lines = errors.strip().splitlines()
+    return {"failed": True, "msg": lines[-1] if lines else f"the module ended with code {code} and no answer"}
