@@ -39,7 +39,7 @@ class ActionModule(ActionBase):
     _supports_check_mode = True
     _supports_diff = True
     TRANSFERS_FILES = False
-    _VALID_ARGS = frozenset({"module", "name", "settings", "state", "component", "once", "alternatives"})
+    _VALID_ARGS = frozenset({"module", "name", "settings", "state", "component", "once", "alternatives", "unguard"})
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         super().run(tmp, task_vars)
@@ -56,6 +56,7 @@ class ActionModule(ActionBase):
                 "component": {"type": "str"},
                 "once": {"type": "dict", "default": {}},
                 "alternatives": {"type": "list", "elements": "dict", "default": []},
+                "unguard": {"type": "bool", "default": False},
             }
         )
         if "algo_state" not in variables:
@@ -73,7 +74,8 @@ class ActionModule(ActionBase):
         if kind.module in (variables.get("algo_account") or {}).get("missing", ()):
             reasons = ("this emulator has no such thing",)
             return self._answer(kind, task["name"], component, Decision("leave", reasons))
-        decision = decide(kind, wanted, found, adopt=task["name"] in (variables.get("algo_adopt") or ()))
+        adopt = task["name"] in (variables.get("algo_adopt") or ())
+        decision = decide(kind, wanted, found, adopt=adopt, unguard=task["unguard"])
 
         answer = self._answer(kind, task["name"], component, decision)
         if decision.action == "refuse":
@@ -154,6 +156,9 @@ class ActionModule(ActionBase):
     ) -> dict[str, Any]:
         if decision.action in {"delete", "replace"} and found is not None:
             named = {kind.named_by: task["name"]} if kind.named_by else {}
+            if kind.guard and found["settings"].get(kind.guard):
+                off = {**named, **kind.extra({}, found), kind.guard: False, "state": "present"}
+                self._call(kind, kind.module, off, variables)
             self._call(kind, kind.module, {**named, **kind.absent(found), "state": "absent"}, variables)
             found = None
         if wanted is None:

@@ -54,6 +54,12 @@ options:
     type: list
     elements: dict
     default: []
+  unguard:
+    description:
+      - Whether a resource is removed although it is protected against that, such as a database by deletion protection,
+        which is switched off first. For the removal of a whole environment that was confirmed.
+    type: bool
+    default: false
 attributes:
   check_mode:
     description: Decides exactly as a real run does, and calls nothing that writes.

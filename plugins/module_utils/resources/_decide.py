@@ -36,14 +36,19 @@ def settle(
 
 
 def decide(
-    kind: ResourceType, wanted: Settings | None, found: Mapping[str, Any] | None, adopt: bool = False
+    kind: ResourceType,
+    wanted: Settings | None,
+    found: Mapping[str, Any] | None,
+    adopt: bool = False,
+    unguard: bool = False,
 ) -> Decision:
     """Compare what is wanted (the module's arguments, tags included; None for absent) with what was found.
 
-    ``adopt`` lets a thing that is not ours be taken over; it is never a reason to remove one.
+    ``adopt`` lets a thing that is not ours be taken over; it is never a reason to remove one. ``unguard`` lets a thing
+    be removed whose guard is on, which is then switched off first.
     """
     if wanted is None:
-        return _decide_absent(kind, found)
+        return _decide_absent(kind, found, unguard)
     after = describe(kind, wanted)
     if found is None:
         return Decision("create", ("does not exist",), after=after)
@@ -91,7 +96,7 @@ def _differences(kind: ResourceType, after: Settings, actual: Mapping[str, Any])
     return {name for name in after if _canonical(kind, name, after[name]) != _canonical(kind, name, actual.get(name))}
 
 
-def _decide_absent(kind: ResourceType, found: Mapping[str, Any] | None) -> Decision:
+def _decide_absent(kind: ResourceType, found: Mapping[str, Any] | None, unguard: bool) -> Decision:
     if found is None:
         return Decision("leave", ("is not there",))
     if not found["ours"]:
@@ -99,7 +104,10 @@ def _decide_absent(kind: ResourceType, found: Mapping[str, Any] | None) -> Decis
     if found.get("going"):
         return Decision("leave", (f"is {found['going']} already",))
     if kind.guard and found["settings"].get(kind.guard):
-        return Decision("refuse", (f"{kind.guard} forbids its removal; switch that off first",))
+        if not unguard:
+            return Decision("refuse", (f"{kind.guard} forbids its removal; switch that off first",))
+        reasons = ("is no longer wanted", f"{kind.guard} is switched off first")
+        return Decision("delete", reasons, before=found["settings"])
     return Decision("delete", ("is no longer wanted",), before=found["settings"])
 
 

@@ -144,7 +144,8 @@ class ResourceType:
     :param takes_region: whether the module's ``region`` is the connection's.
     :param settle: ``(wanted, found)`` to what is wanted of this very thing, where AWS itself moves a value on (a minor
         version, grown storage).
-    :param guard: the setting that keeps the thing from being removed; neither replacing nor removing gets past it.
+    :param guard: the setting that keeps the thing from being removed; replacing does not get past it, and
+        removing only when told to switch it off.
     :param restorable: whether a thing that is going can be had back by running the module.
     :param exhausted: parts of AWS's messages that say "not this one": the next of a task's alternatives is tried.
     :param retries: how often what ``retry`` tells of is tried, five seconds apart.

@@ -93,6 +93,16 @@ def test_a_guard_is_lifted_before_anything_is_replaced() -> None:
     assert decide(SERVER, {"image": "b", "protected": False}, found(image="a", protected=False)).action == "replace"
 
 
+def test_what_is_guarded_is_removed_only_when_that_is_said() -> None:
+    protected = found(protected=True)
+    refused = decide(SERVER, None, protected)
+    assert (refused.action, refused.changes) == ("refuse", False)
+    assert refused.reasons == ("protected forbids its removal; switch that off first",)
+    removed = decide(SERVER, None, protected, unguard=True)
+    assert (removed.action, removed.reasons) == ("delete", ("is no longer wanted", "protected is switched off first"))
+    assert decide(SERVER, None, found(ours=False, protected=True), unguard=True).action == "leave"
+
+
 def test_what_is_not_ours_is_refused_with_its_tags() -> None:
     decision = decide(THING, {"size": 1}, found(ours=False, tags={"Owner": "them"}, size=1))
     assert decision.action == "refuse"
