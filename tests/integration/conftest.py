@@ -235,6 +235,12 @@ def playbook(_aws_server: Aws, tmp_path: Path) -> Playbook:
     return Playbook(_aws_server, tmp_path)
 
 
+@pytest.fixture(scope="module")
+def shared_playbook(_aws_server: Aws, tmp_path_factory: pytest.TempPathFactory) -> Playbook:
+    """The same for a whole module, whose tests walk through one environment's life."""
+    return Playbook(_aws_server, tmp_path_factory.mktemp("runs"))
+
+
 Tasks = Callable[..., list[dict[str, Any]]]
 
 
