@@ -19,6 +19,7 @@ from .pacing import Clock, Pacer
 _ATTEMPTS = 6
 _PAGE = 1000
 _STATUS_IDS = 100
+_TOO_LATE = "The time for this run is over. Run again: it continues where this one ended."
 
 
 class DeadlineError(FleetError):
@@ -105,7 +106,7 @@ class Ec2Api:
 
     def check_deadline(self) -> None:
         if self._deadline is not None and self._clock.monotonic() >= self._deadline:
-            raise DeadlineError("The time for this run is over. Run again: it continues where this one ended.")
+            raise DeadlineError(_TOO_LATE)
 
     def _pages(self, method: str, **parameters: Any) -> Iterator[Instance]:
         while True:
@@ -125,7 +126,8 @@ class Ec2Api:
         attempt = 0
         while True:
             self.check_deadline()
-            self._pacer.acquire(operation, _resources)
+            if not self._pacer.acquire(operation, _resources, self._deadline):
+                raise DeadlineError(_TOO_LATE)
             with self._lock:
                 self.calls[operation] += 1
             try:

@@ -174,8 +174,9 @@ def _settle(run: Run, servers: Sequence[Server]) -> list[Line]:
     """Look at the whole fleet again, wait for what was begun, and say what still has to be mended."""
     seen = {item.id: item for item in run.api.describe_fleet(run.settings.identity_tags)}
     for id_, tags in run.claims.items():
-        if id_ in seen and any(seen[id_].tags.get(key) != value for key, value in tags.items() if key != "Model"):
-            seen[id_] = seen[id_].with_tags({k: v for k, v in tags.items() if k not in seen[id_].tags})
+        # A description may lag behind the tags that were just written. Another operator's claim is no lag.
+        if id_ in seen and seen[id_].model in ("", tags.get("Model", seen[id_].model)):
+            seen[id_] = seen[id_].with_tags(tags)
     awaited = {id_: name for id_, name in run.awaited.items() if id_ not in run.ended}
     vanished = sorted(set(awaited) - set(seen))
     run.instances = {

@@ -145,18 +145,22 @@ class Pacer:
         self._random = random.Random(seed)  # noqa: S311
         self.waited = 0.0
 
-    def acquire(self, operation: str, resources: int = 0) -> None:
-        """Wait until one request of this operation, for so many instances, fits the budget."""
+    def acquire(self, operation: str, resources: int = 0, deadline: float | None = None) -> bool:
+        """Wait until one request of this operation, for so many instances, fits the budget. False, at once, if that
+        would be after the deadline."""
         if self._factor <= 0:
-            return
+            return True
         with self._lock:
             now = self._clock.monotonic()
             wait = self._bucket(operation).take(1, now)
             if resources and operation in self._resources:
                 wait = max(wait, self._resources[operation].take(resources, now))
+            if deadline is not None and now + wait > deadline:
+                return False
             self.waited += wait
         if wait > 0:
             self._clock.sleep(wait)
+        return True
 
     def refused(self, operation: str) -> None:
         """AWS throttled a request of this operation."""
