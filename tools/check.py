@@ -128,7 +128,12 @@ def types(venv: Venv, args: Sequence[str]) -> list[Check]:
     tests = [f"-p{package}.tests.{part.name}" for part in _packages(ROOT / "tests")]
     return [
         Check("mypy plugins", [*mypy, cache, f"-p{package}.plugins"], venv, env={"MYPYPATH": "collections"}),
-        Check("mypy tests", [*mypy, f"{cache}-tests", *tests], venv, env={"MYPYPATH": "collections:lambda"}),
+        Check(
+            "mypy tests",
+            [*mypy, f"{cache}-tests", *tests],
+            venv,
+            env={"MYPYPATH": "tests/integration:collections:lambda"},
+        ),
         Check("mypy tools", [*mypy, f"{cache}-tools", "tools"], venv, env={"MYPYPATH": "tools"}),
         *(
             Check(f"mypy {tree.name}", [*mypy, f"{cache}-{tree.name}", str(tree)], venv, env={"MYPYPATH": path})

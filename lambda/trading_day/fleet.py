@@ -18,9 +18,11 @@ from ansible_collections.algo.trading.plugins.module_utils.errors import (
     error_code,
     from_aws,
 )
-from ansible_collections.algo.trading.plugins.module_utils.fleet.engine import FleetResult, reconcile
+from ansible_collections.algo.trading.plugins.module_utils.fleet.engine import reconcile
 from ansible_collections.algo.trading.plugins.module_utils.fleet.errors import FleetError
 from ansible_collections.algo.trading.plugins.module_utils.fleet.pacing import Clock
+from ansible_collections.algo.trading.plugins.module_utils.fleet.report import FleetResult
+from ansible_collections.algo.trading.plugins.module_utils.fleet.report import FleetResult
 from ansible_collections.algo.trading.plugins.module_utils.fleet.settings import FleetSettings
 from ansible_collections.algo.trading.plugins.module_utils.models import Listing, list_models
 
