@@ -58,7 +58,11 @@ class ActionModule(ActionBase):
         findings += failures
         findings += self._invalid(options, settings, {name.split(":")[0] for name in failures})
         if not failures:
-            findings += contradictions(settings, self._others(variables, defaults))
+            # What is wrong by itself can't be compared with anything, and is not told twice.
+            told = {_name_of(finding) for finding in findings}
+            sound = {name: value for name, value in settings.items() if name not in told}
+            compared = contradictions(sound, self._others(variables, defaults))
+            findings += [finding for finding in compared if _name_of(finding) not in told]
         places = self._places(files, settings)
         findings = [_placed(finding, places) for finding in dict.fromkeys(findings)]
         if findings:
@@ -175,6 +179,10 @@ def _without_name(message: str, name: str) -> str:
     return message.rstrip(". ") + "."
 
 
+def _name_of(finding: str) -> str:
+    return re.split(r"[:.]", finding, maxsplit=1)[0]
+
+
 def _placed(finding: str, written: dict[str, str]) -> str:
-    where = written.get(re.split(r"[:.]", finding, maxsplit=1)[0])
+    where = written.get(_name_of(finding))
     return f"{finding} ({where})" if where else finding
