@@ -17,6 +17,8 @@ from .pacing import Clock, Pacer
 
 # A throttled request is repeated until the run's time is over; anything else that may pass, a few times.
 _ATTEMPTS = 6
+# A new instance may be unknown to other parts of EC2 for longer than a request fails.
+_PATIENT_ATTEMPTS = 10
 _PAGE = 1000
 _STATUS_IDS = 100
 _TOO_LATE = "The time for this run is over. Run again: it continues where this one ended."
@@ -137,7 +139,8 @@ class Ec2Api:
                 with self._lock:
                     self.refusals[error.kind] += 1
                 again = error.kind in RETRYABLE or (_patient and error.kind == NOT_FOUND)
-                if not again or (error.kind != THROTTLED and attempt >= _ATTEMPTS - 1):
+                most = _PATIENT_ATTEMPTS if error.kind == NOT_FOUND else _ATTEMPTS
+                if not again or (error.kind != THROTTLED and attempt >= most - 1):
                     raise error from exc
                 if error.kind == THROTTLED:
                     self._pacer.refused(operation)

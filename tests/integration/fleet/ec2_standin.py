@@ -10,6 +10,7 @@ stand-in adds these, on a clock of its own that moves as fast as the work behind
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import heapq
 import http.client
@@ -41,9 +42,8 @@ RESOURCE_LIMITS: dict[str, tuple[float, float]] = {
     "TerminateInstances": (1000, 20),
 }
 _DESCRIBE, _OTHER = (100.0, 20.0), (50.0, 5.0)
+_OWN_HEADERS = ("connection", "content-length", "expect")
 _INSTANCE_ID = re.compile(r"<instanceId>(i-[0-9a-f]+)</instanceId>")
-_NAMESPACE = "http://ec2.amazonaws.com/doc/2016-11-15/"
-ElementTree.register_namespace("", _NAMESPACE)
 
 
 class VirtualClock:
@@ -243,6 +243,10 @@ class StandIn:
             server.shutdown()
             server.server_close()
 
+    def be_young_again(self) -> None:
+        """All instances are new now: what a dead client's retries took is no time that passed."""
+        self._born = dict.fromkeys(self._born, self.clock.monotonic())
+
     def revive(self) -> None:
         """A new client process: no fault, nothing counted. The account stays as it is."""
         self.dead, self.fault = False, None
@@ -323,6 +327,10 @@ class StandIn:
             return self._run_instances(request, path, headers, body)
         if request.operation == "CreateTags" and any(self._unknown(id_) for id_ in request.instances):
             return refusal("InvalidInstanceID.NotFound", "The instance ID does not exist")
+        if "UserData.Value" in request.form:
+            # moto decodes this field twice, EC2 once.
+            twice = base64.b64encode(request.form["UserData.Value"].encode()).decode()
+            body = urllib.parse.urlencode(request.form | {"UserData.Value": twice}).encode()
         answer = self._forward(path, headers, body)
         if request.operation == "TerminateInstances" and answer.status < 300:
             with self._lock:
@@ -359,14 +367,14 @@ class StandIn:
 
     def _without_newborn(self, body: bytes) -> bytes:
         tree = ElementTree.fromstring(body)
-        for instances in tree.iter(f"{{{_NAMESPACE}}}instancesSet"):
+        for instances in tree.iterfind(".//{*}instancesSet"):
             for item in list(instances):
-                if self._unknown(item.findtext(f"{{{_NAMESPACE}}}instanceId") or ""):
+                if self._unknown(item.findtext("{*}instanceId") or ""):
                     instances.remove(item)
         return ElementTree.tostring(tree)
 
     def _forward(self, path: str, headers: dict[str, str], body: bytes) -> Answer:
-        kept = {key: value for key, value in headers.items() if key.lower() not in ("connection", "expect")}
+        kept = {key: value for key, value in headers.items() if key.lower() not in _OWN_HEADERS}
         for attempt in (1, 2):
             connection = getattr(self._connections, "value", None)
             if connection is None:

@@ -63,11 +63,12 @@ def test_two_operators_replace_the_same_servers(world: Any, make: Any) -> None:
 
 def test_a_crash_whose_instances_are_not_described_yet_is_continued_by_its_tokens(world: Any, make: Any) -> None:
     wanted = make(*range(6))
-    world.standin.lag = 30.0
+    world.standin.lag = 10.0
     world.standin.fault = at_call(2, KILL_AFTER)
     assert world.run(wanted, subnet_ids=world.subnets[:1]).message
     assert len(world.instances()) == 6
     world.standin.revive()
+    world.standin.be_young_again()
     result = world.run(wanted, subnet_ids=world.subnets[:1])
     assert not result.message
     # It asked for a launch, and got the instances of the dead run.

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import Any
 
@@ -152,15 +153,14 @@ def test_an_instance_that_dies_at_birth_for_want_of_capacity_is_placed_elsewhere
             world.direct.terminate_instances(InstanceIds=killed)
         if b"Action=DescribeInstances" in body and killed:
             text = answer.body.decode()
-            where = text.find(killed[0])
-            if where > 0:
-                reason = text.find("<stateReason>", where)
-                end = text.find("</stateReason>", reason)
-                text = (
-                    f"{text[:reason]}<stateReason><code>Server.InsufficientInstanceCapacity</code>"
-                    f"<message>no room</message>{text[end:]}"
-                )
-                return type(answer)(answer.status, text.encode())
+            reason = (
+                "<stateReason><code>Server.InsufficientInstanceCapacity</code><message>no room</message></stateReason>"
+            )
+            text = re.sub(r"<stateReason>.*?</stateReason>|<stateReason ?/>", "", text, flags=re.DOTALL)
+            text = text.replace(
+                f"<instanceId>{killed[0]}</instanceId>", f"<instanceId>{killed[0]}</instanceId>{reason}"
+            )
+            return type(answer)(answer.status, text.encode())
         return answer
 
     world.standin._forward = dying
