@@ -22,7 +22,6 @@ from ansible_collections.algo.trading.plugins.module_utils.fleet.engine import r
 from ansible_collections.algo.trading.plugins.module_utils.fleet.errors import FleetError
 from ansible_collections.algo.trading.plugins.module_utils.fleet.pacing import Clock
 from ansible_collections.algo.trading.plugins.module_utils.fleet.report import FleetResult
-from ansible_collections.algo.trading.plugins.module_utils.fleet.report import FleetResult
 from ansible_collections.algo.trading.plugins.module_utils.fleet.settings import FleetSettings
 from ansible_collections.algo.trading.plugins.module_utils.models import Listing, list_models
 
