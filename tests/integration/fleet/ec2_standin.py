@@ -11,6 +11,7 @@ stand-in adds these, on a clock of its own that moves as fast as the work behind
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import heapq
 import http.client
@@ -393,8 +394,9 @@ class StandIn:
         raise AssertionError("not reached")
 
 
+@functools.cache
 def client(endpoint: str) -> Any:
-    """A plain boto3 client that never repeats a request by itself."""
+    """A plain boto3 client that never repeats a request by itself. Kept, for loading EC2's model takes long."""
     import boto3
     from botocore.config import Config
 
