@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from . import errors
 from .api import Ec2Api, chunks, fatal
@@ -108,14 +109,13 @@ class Run:
         self.progress.expect("tagged", sum(map(len, groups.values())))
         for tags, members in groups.items():
             wanted = dict(tags)
-
-            def write(ids: Sequence[str], wanted: dict[str, str] = wanted) -> None:
-                self.api.create_tags(ids, wanted)
-
-            for line in self.in_batches(members, "tag instances", write):
+            for line in self.in_batches(members, "tag instances", partial(self._tag, wanted)):
                 self.claims.setdefault(line.instance_id, {}).update(wanted)
                 self.instances[line.instance_id] = self.instances[line.instance_id].with_tags(wanted)
             self.progress.done("tagged", len(members))
+
+    def _tag(self, tags: dict[str, str], ids: Sequence[str]) -> None:
+        self.api.create_tags(ids, tags)
 
     def look(self, ids: Sequence[str]) -> None:
         """Refresh what is known about these instances. What EC2 does not know yet stays as it is known here."""
