@@ -54,7 +54,7 @@ def test_they_share_nothing(environments: Environments) -> None:
         for name, reading in readings(environments).items()
     }
     for name, mine in owned.items():
-        assert len(mine) > 60
+        assert len(mine) > 40, name
         for other, theirs in owned.items():
             assert name == other or not mine & theirs
 
