@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from functools import partial
 
 from . import errors
 from .api import Ec2Api, chunks, fatal
