@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from functools import partial
 
 from . import errors
 from .api import Ec2Api, chunks, fatal
