@@ -19,8 +19,8 @@ def subnet_plan(cidr: str, zones: Sequence[str]) -> list[dict[str, str]]:
         raise AnsibleFilterError(f"aws_network_cidr: {error}.") from error
 
 
-def network_ids(state: dict[str, Any], name: str) -> dict[str, Any]:
-    """What the network role hands to the other components, from what was read."""
+def network_ids(state: dict[str, Any], name: str, settings: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What the network role hands to the other components, from what was read; a given VPC from the settings."""
 
     def ours(module: str) -> dict[str, dict[str, Any]]:
         return {key: thing for key, thing in state.get(module, {}).items() if thing["ours"]}
@@ -28,7 +28,7 @@ def network_ids(state: dict[str, Any], name: str) -> dict[str, Any]:
     vpc = ours("amazon.aws.ec2_vpc_net").get(name)
     found = {key: thing["attributes"] for key, thing in ours("amazon.aws.ec2_vpc_subnet").items()}
     zones = [thing["attributes"]["id"] for thing in ours("amazon.aws.route53_zone").values()]
-    return {
+    ids = {
         "vpc_id": vpc["attributes"]["id"] if vpc else None,
         "vpc_cidr": vpc["attributes"]["cidr"] if vpc else None,
         "private_subnet_ids": [found[key]["id"] for key in sorted(found) if "-private-" in key],
@@ -38,6 +38,15 @@ def network_ids(state: dict[str, Any], name: str) -> dict[str, Any]:
         },
         "zone_id": zones[0] if zones else None,
     }
+    given = settings or {}
+    if given.get("aws_network_vpc_id"):
+        ids |= {
+            "vpc_id": given["aws_network_vpc_id"],
+            "vpc_cidr": given.get("aws_network_cidr"),
+            "private_subnet_ids": list(given.get("aws_network_private_subnet_ids") or ()),
+            "public_subnet_ids": [],
+        }
+    return ids
 
 
 def foreign(state: dict[str, Any], adopted: Sequence[str] = ()) -> list[str]:

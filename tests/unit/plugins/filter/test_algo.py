@@ -49,6 +49,25 @@ def test_an_empty_account_has_no_network() -> None:
     }
 
 
+def test_a_given_network_is_taken_from_the_settings() -> None:
+    """It carries nobody's tags of ours; the groups and the zone in it do."""
+    state = {GROUP: {"hosts": thing("sg-1")}, ZONE: {"qa.algo-trading.internal": thing("Z1")}}
+    settings = {
+        "aws_network_vpc_id": "vpc-7",
+        "aws_network_cidr": "10.99.0.0/16",
+        "aws_network_private_subnet_ids": ["subnet-7", "subnet-8"],
+    }
+    assert network_ids(state, "net", settings) == {
+        "vpc_id": "vpc-7",
+        "vpc_cidr": "10.99.0.0/16",
+        "private_subnet_ids": ["subnet-7", "subnet-8"],
+        "public_subnet_ids": [],
+        "security_group_ids": {"hosts": "sg-1"},
+        "zone_id": "Z1",
+    }
+    assert network_ids(state, "net", {"aws_network_vpc_id": ""})["vpc_id"] is None
+
+
 def test_what_is_not_ours_is_named_with_its_kind() -> None:
     state = {VPC: {"net": thing("vpc-1", ours=False)}, GROUP: {"a": thing("sg-1"), "b": thing("sg-2", ours=False)}}
     assert foreign(state) == ["VPC net", "security group b"]
