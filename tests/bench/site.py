@@ -37,7 +37,9 @@ PHASES = (
 @contextmanager
 def embedded_aws(state: Path) -> Iterator[str]:
     command = [sys.executable, str(ROOT / "tools" / "aws_server.py"), "--state", str(state), "--with-parent"]
-    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    server = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
     try:
         assert server.stdout is not None
         yield f"http://127.0.0.1:{json.loads(server.stdout.readline())['port']}"
