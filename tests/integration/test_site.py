@@ -139,7 +139,9 @@ def test_a_changed_setting_is_planned_done_and_then_done_with(qa: Environment, w
     for line, reason in expected.items():
         assert reason in "\n".join(planned.reasons[line])
     done = qa(**settings)
-    assert sorted(done.lines) == sorted(planned.lines)
+    assert set(done.lines) <= set(planned.lines)
+    # Nobody can foretell that the new machine gets the old one's address, as an emulator may give it.
+    assert {kind for _action, kind, _name in set(planned.lines) - set(done.lines)} <= {"DNS record"}
     again = qa.plan(**settings)
     assert again.lines == []
 
