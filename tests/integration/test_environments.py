@@ -120,7 +120,7 @@ def test_a_given_network_is_used_and_left_alone(environments: Environments) -> N
 
     def without_addresses(found: list[Any]) -> list[Any]:
         for subnet in found[1]:
-            subnet.pop("AvailableIpAddressCount")
+            subnet.pop("AvailableIpAddressCount", None)
         return found
 
     assert without_addresses(network()) == without_addresses(before)
