@@ -9,10 +9,12 @@ once in each. Ends in one line that counts everything: pytest's tests one by one
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -29,6 +31,9 @@ _SUMMARY = re.compile(
     r"^=* ?(?:\d+ (?:passed|failed|skipped|errors?|xfailed|xpassed|deselected|warnings?)(?:, )?)+ in "
 )
 _SAY = threading.Lock()
+# Seconds. Several times what the longest check takes: one that hangs is ended and named, instead of taking CI with it.
+_HANGS_AFTER = 2700
+_RUNNING: set[subprocess.Popen[str]] = set()
 # Of the integration tests, what meets most of Ansible and amazon.aws. The older dependency set runs these, the
 # newest runs all.
 _CORE_NAMES = (
@@ -212,14 +217,21 @@ def run(check: Check, label: str, live: bool) -> Result:
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
+        start_new_session=True,  # so that all it has started can be ended with it
     )
     lines: list[str] = []
+    limit = threading.Timer(_HANGS_AFTER, _end, [done, label])
+    limit.daemon = True
+    limit.start()
     assert done.stdout
+    _RUNNING.add(done)
     for line in done.stdout:
         lines.append(line)
         if live:
             say(line.rstrip("\n"))
     ok = done.wait() == 0
+    _RUNNING.discard(done)
+    limit.cancel()
     seconds = time.monotonic() - began
     output = "".join(lines)
     log = CACHE / "logs" / f"{re.sub('[^a-z0-9.]+', '-', label.lower())}.log"
@@ -233,6 +245,18 @@ def run(check: Check, label: str, live: bool) -> Result:
     amount = ", ".join(f"{number} {what}" for what, number in counts.items())
     say(f"---- {label}: {'passed' if ok else 'FAILED'} ({amount}) in {seconds:.0f} s" + ("" if ok else f", {log}"))
     return Result(check, ok, seconds, counts)
+
+
+def _end(process: subprocess.Popen[str], hung: str = "") -> None:
+    if hung:
+        say(f"---- {hung}: ended, because it has not come to an end in {_HANGS_AFTER} s")
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+
+
+def _end_all() -> None:
+    for process in list(_RUNNING):
+        _end(process)
 
 
 def _counts(output: str) -> dict[str, int]:
@@ -271,10 +295,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     began = time.monotonic()
     shutil.rmtree(CACHE / "logs", ignore_errors=True)
     live = len(checks) == 1
-    with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
-        together = [pool.submit(run, check, label, live) for label, check in checks if not check.alone]
-        results = [future.result() for future in together]
-    results += [run(check, label, live or args.part == []) for label, check in checks if check.alone]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
+            together = [pool.submit(run, check, label, live) for label, check in checks if not check.alone]
+            try:
+                results = [future.result() for future in together]
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                _end_all()
+                raise
+        results += [run(check, label, live or args.part == []) for label, check in checks if check.alone]
+    finally:
+        _end_all()
 
     counts = {what: sum(result.counts.get(what, 0) for result in results) for what in ("passed", "failed", "skipped")}
     if len(results) > 1:

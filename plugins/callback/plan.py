@@ -17,7 +17,7 @@ description:
     M(ansible.builtin.set_stats) under C(summary).
   - Reads C(plan) from the results of tasks, a list of decisions as M(algo.trading.resource) returns it. A task that
     only says C(changed) becomes a line of its own, so the callback serves any playbook.
-  - With C(-v) everything that the M(ansible.builtin.default#callback) callback shows is shown too.
+  - With C(-v) everything that the P(ansible.builtin.default#callback) callback shows is shown too.
 options:
   json_path:
     description:

@@ -135,7 +135,8 @@ class AlarmTags:
             found.append({"ResourceARN": arn, "Tags": answer["Tags"]})
         return {"ResourceTagMappingList": found}
 
-    def tag_resources(self, ResourceARNList: list[str], Tags: Tags, aws_retry: bool) -> dict[str, Any]:
+    # A parameter named like its own type would send ansible-test's pylint checker round for ever.
+    def tag_resources(self, ResourceARNList: list[str], Tags: dict[str, str], aws_retry: bool) -> dict[str, Any]:
         pairs = [{"Key": key, "Value": value} for key, value in Tags.items()]
         for arn in ResourceARNList:
             self._client.tag_resource(ResourceARN=arn, Tags=pairs, aws_retry=aws_retry)

@@ -25,8 +25,8 @@ from ansible.module_utils.common.json import Direction, get_module_encoder
 
 try:
     # In the parent, so that every child has it.
-    import boto3  # noqa: F401
-    import botocore.session  # noqa: F401
+    import boto3  # noqa: F401  # pylint: disable=unused-import
+    import botocore.session  # noqa: F401  # pylint: disable=unused-import
 except ImportError:
     pass  # the module itself says what is missing
 

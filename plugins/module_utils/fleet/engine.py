@@ -106,6 +106,9 @@ def _carry_out(run: Run, plan: Plan, servers: Sequence[Server]) -> str:
     try:
         for _round in range(_ROUNDS):
             _apply(run, plan)
+            if not run.awaited and not plan.of(ADOPT, CREATE, REPLACE):
+                # Nothing was begun whose end is to be waited for, and nothing made that another could have made too.
+                break
             again = _settle(run, servers)
             if not again:
                 break

@@ -74,7 +74,7 @@ def folder(store: Store, key: str, objects: int) -> None:
 
 
 def manifest(store: Store, key: str, comment: str = "", modified: datetime | None = None) -> None:
-    inside = {k: body for k, (body, _) in store.objects.items() if k.startswith(f"{key}/") and "manifest" not in k}
+    inside = {k: body for k, (body, _time) in store.objects.items() if k.startswith(f"{key}/") and "manifest" not in k}
     files = [{"path": k[len(key) + 1 :], "size": len(body), "sha256": "0" * 64} for k, body in inside.items()]
     store.put(f"{key}/manifest.json", json.dumps({"files": files, "comment": comment}).encode(), modified)
 
@@ -243,7 +243,7 @@ def test_filters_leave_what_they_allow(filters: dict[str, list[str]], expected: 
         for symbol in ("AAPL", "GOOG"):
             for name in ("sma", "ema"):
                 store.put(f"models/{kind}/{symbol}/{name}-outer_0_inner_0/model.json")
-    models, _ = listed(store, filters=filters)
+    models, _invalid = listed(store, filters=filters)
     assert len(models) == expected
     for name, values in filters.items():
         assert not values or {model.as_dict()[name] for model in models} <= set(values)
@@ -345,7 +345,7 @@ def test_ten_thousand_objects_cost_two_pages() -> None:
     model = only(store)
     assert (store.pages, store.reads, flat_pages(store)) == (2, 1, 11)
     assert (model.objects, model.status) == (10_001, "published")
-    assert model.size == sum(len(body) for body, _ in store.objects.values())
+    assert model.size == sum(len(body) for body, _time in store.objects.values())
 
 
 def test_a_large_model_between_others_hides_none_of_them() -> None:
@@ -428,7 +428,7 @@ def test_there_are_never_more_pages_than_in_a_flat_listing(seed: int) -> None:
             expected[key] += 1
     for number in range(rng.randrange(0, 1500)):
         store.put(f"models/{rng.choice('ab')}/junk/{number}")
-    models, _ = listed(store)
+    models, _invalid = listed(store)
     assert store.pages <= flat_pages(store)
     assert store.reads <= store.pages
     assert {m.key: m.objects for m in models if m.status != "partial"} == {
@@ -512,7 +512,7 @@ def test_every_refusal_names_the_bucket_and_the_remedy(
     store.before_page[0] = fail
     with pytest.raises(kind, match=rf"(?s)Could not list the bucket bucket.*{remedy}") as caught:
         listed(store)
-    assert type(caught.value) is kind
+    assert caught.type is kind
     assert isinstance(caught.value.__cause__, Refusal)
 
 

@@ -113,7 +113,7 @@ def test_an_override_makes_a_launch_group_of_its_own_with_merged_configuration()
 
 def test_the_configuration_reaches_the_host_as_a_file() -> None:
     spec = servers(1, configuration={"feed": "f"})[0].spec
-    head, _, document = spec.user_data.partition("\n")
+    head, _newline, document = spec.user_data.partition("\n")
     assert head == "#cloud-config"
     file = json.loads(document)["write_files"][0]
     content = json.loads(base64.b64decode(file["content"]))

@@ -33,7 +33,7 @@ class Clock:
 
 def test_a_full_bucket_is_spent_at_once_and_then_only_its_refill_counts() -> None:
     bucket = TokenBucket(5, 2, 0.0)
-    assert [bucket.take(1, 0.0) for _ in range(7)] == [0, 0, 0, 0, 0, 0.5, 1.0]
+    assert [bucket.take(1, 0.0) for _take in range(7)] == [0, 0, 0, 0, 0, 0.5, 1.0]
 
 
 def test_a_bucket_never_holds_more_than_its_capacity() -> None:
@@ -44,7 +44,7 @@ def test_a_bucket_never_holds_more_than_its_capacity() -> None:
 def test_a_run_of_requests_takes_the_time_that_the_limits_allow() -> None:
     clock = Clock()
     pacer = Pacer(clock)
-    for _ in range(1000):
+    for _take in range(1000):
         pacer.acquire("CreateTags")
     limit = PUBLISHED_LIMITS["CreateTags"]
     floor = (1000 - limit.bucket) / limit.refill
@@ -54,7 +54,7 @@ def test_a_run_of_requests_takes_the_time_that_the_limits_allow() -> None:
 def test_the_instances_of_a_launch_have_a_budget_of_their_own() -> None:
     clock = Clock()
     pacer = Pacer(clock)
-    for _ in range(11):
+    for _take in range(11):
         pacer.acquire("RunInstances", 100)
     # The thousand tokens are spent after ten launches; a hundred more come at two per second.
     assert clock.time >= 50
@@ -66,14 +66,14 @@ def test_a_refusal_slows_down_and_successes_bring_the_pace_back() -> None:
     pacer.acquire("CreateTags")
     pacer.refused("CreateTags")
     before = clock.time
-    for _ in range(10):
+    for _take in range(10):
         pacer.acquire("CreateTags")
     slow = clock.time - before
     assert slow >= 10 / (PUBLISHED_LIMITS["CreateTags"].refill * 0.5)
-    for _ in range(60):
+    for _take in range(60):
         pacer.accepted("CreateTags")
     before = clock.time
-    for _ in range(10):
+    for _take in range(10):
         pacer.acquire("CreateTags")
     assert clock.time - before < slow
 
@@ -99,6 +99,6 @@ def test_raised_and_own_limits_replace_the_published_ones() -> None:
 def test_a_factor_of_zero_switches_pacing_off() -> None:
     clock = Clock()
     pacer = Pacer(clock, factor=0)
-    for _ in range(10000):
+    for _take in range(10000):
         pacer.acquire("RunInstances", 100)
     assert clock.time == 0

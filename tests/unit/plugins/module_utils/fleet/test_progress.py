@@ -32,7 +32,7 @@ def test_it_says_so_many_of_so_many_now_and_then_and_at_the_end(tmp_path: Path) 
     progress.expect("launched", 10)
     progress.expect("claimed", 10)
     progress.done("launched", 10)
-    for _ in range(10):
+    for _step in range(10):
         clock.sleep(0.5)
         progress.done("claimed")
     assert path.read_text().splitlines() == [

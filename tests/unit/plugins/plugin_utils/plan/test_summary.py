@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 import pytest
 from ansible_collections.algo.trading.plugins.plugin_utils.plan import Text, cells, commands_text, summary_text
 
@@ -33,7 +35,7 @@ def shown(texts: list[Text]) -> list[str]:
     return ["".join(part for _style, part in text) for text in texts]
 
 
-def summary(value=SUMMARY, width=120, group_above=20) -> list[str]:
+def summary(value=MappingProxyType(SUMMARY), width=120, group_above=20) -> list[str]:
     return shown(summary_text(value, ("network", "mlflow_server"), width, group_above))
 
 
