@@ -75,7 +75,7 @@ def _metrics(positions: np.ndarray, known: Prices, span: Span) -> Metrics:
         "annual_volatility": rounded(deviation * math.sqrt(DAYS_PER_YEAR)),
         "days": len(net),
         "exposure": rounded(float(np.abs(held).mean())),
-        "max_drawdown": rounded(float((1 - wealth / peak).max())),
+        "max_drawdown": rounded(float(np.max(1 - wealth / peak))),
         "sharpe": rounded(float(net.mean()) / deviation * math.sqrt(DAYS_PER_YEAR) if deviation > 1e-12 else 0.0),
         "turns": int(np.count_nonzero(held != before)),
     }
