@@ -46,7 +46,9 @@ options:
   models:
     description:
       - One dictionary per model, as P(algo.trading.s3_models#lookup) returns it. C(name), C(type), C(symbol) and
-        C(model) are required; C(outer), C(inner), C(uri) and C(version) are used; other keys are ignored.
+        C(model) are required; C(outer), C(inner), C(uri), C(version) and C(status) are used; other keys are ignored.
+      - From a model whose C(status) is V(publishing) nothing is launched, started anew or replaced. Its server stays as
+        it is, and the plan holds the change with that reason.
       - C(name) identifies a model within the environment. C(version) may be empty, then it is never compared.
       - Ignored when O(state=absent).
     type: list

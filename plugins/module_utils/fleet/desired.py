@@ -34,6 +34,8 @@ class FleetModel:
     inner: int = 0
     uri: str = ""
     version: str = ""
+    # A file is newer than the manifest: nothing may start from them yet.
+    publishing: bool = False
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> FleetModel:
@@ -53,6 +55,7 @@ class FleetModel:
             inner=inner,
             uri=str(data.get("uri") or ""),
             version=str(data.get("version") or ""),
+            publishing=data.get("status") == "publishing",
         )
         if len(model.name) > 256 or len(model.uri) > 256:
             raise SettingsError(f"Model {model.name}: name and URI must fit a tag (256 characters).")

@@ -34,6 +34,8 @@ from .plan import (
 )
 from .settings import FleetSettings
 
+_PUBLISHING = "its model is being published, or was changed behind its manifest's back; run again when that is done"
+
 
 def make_plan(settings: FleetSettings, servers: Sequence[Server], instances: Sequence[Instance], now: datetime) -> Plan:
     """Decide what happens to every wanted model and to every instance of ours."""
@@ -142,6 +144,13 @@ class _Planner:
         changes = self._changes(server, instance)
         policies = {self.settings.on_change[what] for what in changes}
         reason = "; ".join(changes.values())
+        if server.model.publishing:
+            power = self._power(instance)
+            if changes and power != STOP:
+                held = REPLACE if "replace" in policies else power or RESTART
+                self._hold(held, instance, reason, server, why=_PUBLISHING)
+                return
+            changes, policies, reason = {}, set(), ""
         if "replace" in policies:
             self._replace(server, instance, reason)
             return
@@ -217,6 +226,8 @@ class _Planner:
     def _fill(self, missing: Sequence[Server]) -> None:
         """Give unclaimed instances to the models that lack one, then to those to be replaced; create the rest."""
         rest: list[Server] = []
+        unready = [server for server in missing if server.model.publishing]
+        missing = [server for server in missing if not server.model.publishing]
         # First those of the model's own subnet: so the rest is the same batch that an interrupted run had in hand.
         for same_subnet in (True, False):
             rest = []
@@ -229,6 +240,8 @@ class _Planner:
                 else:
                     rest.append(server)
             missing = rest
+        for server in unready:
+            self.lines.append(Line(HOLD, server.name, "", f"has no server; {_PUBLISHING}", held=CREATE, server=server))
         for server in rest:
             if self.settings.power == "stopped":
                 text = "has no server; none is created while power is stopped"

@@ -75,6 +75,46 @@ def test_what_is_as_wanted_is_left() -> None:
     assert (line.action, line.reason) == ("leave", "as wanted")
 
 
+def publishing(how: FleetSettings, version: str = "v2") -> Server:
+    model = {"name": "t/S/m0-outer_0_inner_0", "type": "t", "symbol": "S", "model": "m0", "version": version}
+    return wanted_servers(how, [{**model, "status": "publishing"}])[0]
+
+
+def test_no_server_is_made_from_a_model_that_is_being_published() -> None:
+    how = settings()
+    server = publishing(how)
+    line = only(make_plan(how, [server], [], NOW))
+    assert (line.action, line.held) == ("hold", "create")
+    assert "is being published" in line.reason
+    unclaimed = instance(server, tags=UNCLAIMED)
+    plan = make_plan(how, [server], [unclaimed], NOW)
+    assert sorted(line.action for line in plan.lines) == ["hold", "terminate"]
+
+
+@pytest.mark.parametrize(
+    ("state", "power", "expected"),
+    [
+        ("running", "running", ("hold", "replace")),
+        ("stopped", "running", ("hold", "replace")),
+        ("running", "stopped", ("stop", "")),
+    ],
+)
+def test_a_server_keeps_its_version_while_the_next_is_being_published(
+    state: str, power: str, expected: tuple[str, str]
+) -> None:
+    how = settings(power=power, on_change={"version": "replace"})
+    [server] = wanted(how)
+    line = only(make_plan(how, [publishing(how)], [instance(server, state=state)], NOW))
+    assert (line.action, line.held) == expected
+    assert "ModelVersion" not in dict(line.tags)
+
+
+def test_a_server_whose_version_is_as_before_is_left_while_its_model_is_touched() -> None:
+    how = settings()
+    [server] = wanted(how)
+    assert only(make_plan(how, [publishing(how, "v1")], [instance(server)], NOW)).action == "leave"
+
+
 def test_the_second_best_type_is_as_wanted_too() -> None:
     how = settings()
     [server] = wanted(how)
