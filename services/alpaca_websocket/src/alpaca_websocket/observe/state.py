@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the server knows about itself, in plain fields that the event loop updates and the pages read.
+
+Times are UTC nanoseconds since the epoch (`time.time_ns()`), sizes bytes. Nothing here takes a lock: everything is
+written and read on the event loop.
+"""
+
+from __future__ import annotations
+
+import enum
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import Any
+
+from .histogram import Histogram
+
+KEPT_GAPS = 50
+KEPT_EVENTS = 200
+
+_kind = itemgetter(0)
+_symbol = itemgetter(1)
+
+
+class Phase(enum.StrEnum):
+    """What the upstream connection is doing."""
+
+    STARTING = "starting"
+    STANDBY = "standby"  # another instance holds the lease
+    CONNECTING = "connecting"
+    AUTHENTICATING = "authenticating"
+    STREAMING = "streaming"
+    SILENT = "silent"  # connected, but nothing comes although the calendar says that something should
+    WAITING = "waiting"  # backing off until the next attempt
+    HALTED = "halted"  # an error that no attempt can mend (402, 409): a person is needed
+    STOPPING = "stopping"
+
+
+@dataclass(slots=True)
+class Channel:
+    """What came in on one channel."""
+
+    received: int = 0
+    last_ns: int = 0  # 0: nothing yet
+
+
+@dataclass(slots=True)
+class Client:
+    """One downstream connection. `subscriptions` maps a channel's name to its symbols."""
+
+    id: int
+    address: str
+    connected_ns: int
+    name: str = ""  # of its token; empty before it is authenticated
+    format: str = "json"
+    compressed: bool = False
+    subscriptions: dict[str, Sequence[str]] = field(default_factory=dict)
+    delivered: int = 0
+    sent_bytes: int = 0
+    buffered: int = 0
+    buffered_highest: int = 0
+    slow: bool = False  # was told 407
+
+
+@dataclass(slots=True)
+class Gap:
+    """A time in which the upstream feed was not received."""
+
+    began_ns: int
+    reason: str
+    ended_ns: int = 0  # 0: still open
+    bars: int = 0  # fetched over REST afterwards
+    trades: int = 0
+    filled: bool = False  # the fetch went through
+    error: str = ""
+
+
+class State:
+    """One per process; made first and handed to every part.
+
+    :param store: returns the store's statistics (see `store.StoreStats`), or None where there is no store
+    """
+
+    def __init__(self, *, clock: Callable[[], int] = time.time_ns) -> None:
+        self.clock = clock
+        self.started_ns = clock()
+        self.version = ""
+        self.upstream_url = ""
+        # upstream
+        self.phase = Phase.STARTING
+        self.phase_since_ns = self.started_ns
+        self.phase_detail = ""
+        self.session_open: bool | None = None  # by the exchange's calendar; None: not known
+        self.channels: dict[str, Channel] = {}  # by kind: "t", "q", …
+        self.symbols: Counter[str] = Counter()
+        self.frames_in = 0
+        self.bytes_in = 0
+        self.malformed = 0
+        self.reconnects: Counter[str] = Counter()  # by reason
+        self.upstream_errors: Counter[int] = Counter()  # by code
+        self.upstream_subscriptions: dict[str, Sequence[str]] = {}  # by channel name
+        self.upstream_dropped: dict[str, Sequence[str]] = {}  # asked for, but refused by 405
+        self.gaps: deque[Gap] = deque(maxlen=KEPT_GAPS)
+        self.gap_count = 0
+        self.backfilled: Counter[str] = Counter()  # messages by kind
+        # downstream
+        self.clients: dict[int, Client] = {}
+        self.clients_total = 0
+        self.delivered = 0
+        self.bytes_out = 0
+        self.client_errors: Counter[int] = Counter()  # error codes sent to clients
+        self.clients_cut = 0
+        self.dropped: Counter[str] = Counter()  # messages given up, by reason
+        # durations
+        self.feed_lag = Histogram()  # exchange time stamp to receipt
+        self.relay_lag = Histogram()  # receipt to the write to the client's socket
+        self.durable_lag = Histogram()  # receipt to fsync
+        # the rest
+        self.alerts: dict[str, str] = {}  # conditions that a person must see, by name; health fails while there are any
+        self.events: deque[tuple[int, str]] = deque(maxlen=KEPT_EVENTS)  # what a person reads on the page
+        self.store: Callable[[], Any] | None = None
+
+    def received(self, messages: Iterable[tuple[Any, ...]], size: int, now_ns: int) -> None:
+        """Count the messages (kind and symbol first) of one frame of `size` bytes. On the hot path."""
+        self.frames_in += 1
+        self.bytes_in += size
+        messages = list(messages)
+        self.symbols.update(map(_symbol, messages))
+        for kind, count in Counter(map(_kind, messages)).items():
+            channel = self.channels.get(kind)
+            if channel is None:
+                channel = self.channels[kind] = Channel()
+            channel.received += count
+            channel.last_ns = now_ns
+
+    def enter(self, phase: Phase, detail: str = "") -> None:
+        """The upstream connection goes into another phase; `detail` says why, in words for a person."""
+        if (phase, detail) == (self.phase, self.phase_detail):
+            return
+        if phase != self.phase:
+            self.phase_since_ns = self.clock()
+        self.phase, self.phase_detail = phase, detail
+        self.note(f"{phase.value}: {detail}" if detail else phase.value)
+
+    def note(self, text: str) -> None:
+        """Show an event on the page."""
+        self.events.append((self.clock(), text))
+
+    def alert(self, name: str, text: str) -> None:
+        """Raise a condition, or change its text."""
+        if self.alerts.get(name) != text:
+            self.alerts[name] = text
+            self.note(f"alert: {text}")
+
+    def clear(self, name: str) -> None:
+        """The condition is over."""
+        if self.alerts.pop(name, None) is not None:
+            self.note(f"over: {name}")
+
+    def open_gap(self, reason: str, began_ns: int = 0) -> Gap:
+        """The feed is lost since `began_ns` (the last useful message). Returns the gap that is open, old or new."""
+        if self.gaps and not self.gaps[-1].ended_ns:
+            return self.gaps[-1]
+        gap = Gap(began_ns or self.clock(), reason)
+        self.gaps.append(gap)
+        self.gap_count += 1
+        self.note(f"gap: {reason}")
+        return gap
+
+    @property
+    def received_total(self) -> int:
+        return sum(channel.received for channel in self.channels.values())
+
+    @property
+    def last_message_ns(self) -> int:
+        """When the last message of any channel came; 0: none yet."""
+        return max((channel.last_ns for channel in self.channels.values()), default=0)
