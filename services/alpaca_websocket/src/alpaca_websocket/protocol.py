@@ -1,0 +1,277 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Alpaca's stream protocol, both ways: channels, errors, frames in JSON and msgpack, requests of clients.
+
+A data message is kept as the bytes of its own JSON object. Only its type and symbol are decoded, once; whatever else is
+in it, fields of tomorrow included, passes through as it came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import msgspec
+
+# The letter of a message's "T" → the channel it is subscribed by.
+CHANNELS = {
+    "t": "trades",
+    "q": "quotes",
+    "b": "bars",
+    "u": "updatedBars",
+    "d": "dailyBars",
+    "s": "statuses",
+    "l": "lulds",
+    "c": "corrections",
+    "x": "cancelErrors",
+}
+KINDS = {channel: kind for kind, channel in CHANNELS.items()}
+# What comes with trades and is not subscribed by itself.
+FOLLOWS_TRADES = ("corrections", "cancelErrors")
+ERRORS = {
+    400: "invalid syntax",
+    401: "not authenticated",
+    402: "auth failed",
+    403: "already authenticated",
+    404: "auth timeout",
+    405: "symbol limit exceeded",
+    406: "connection limit exceeded",
+    407: "slow client",
+    409: "insufficient subscription",
+    410: "invalid subscribe action for this feed",
+    500: "internal error",
+}
+_CONTROL = frozenset({"success", "error", "subscription"})
+_TIMESTAMP = -1  # msgpack's extension type for points in time
+
+
+class ProtocolError(ValueError):
+    """A frame or request that is not of this protocol."""
+
+
+class Message(NamedTuple):
+    """One data message; `raw` is its JSON object, without the array around it."""
+
+    kind: str
+    symbol: str
+    raw: bytes
+
+
+class Frame(NamedTuple):
+    """What one WebSocket message held: data, control messages, and how many items were neither."""
+
+    data: list[Message]
+    control: list[dict[str, Any]]
+    malformed: int
+
+
+class Request(msgspec.Struct, forbid_unknown_fields=False):
+    """What a client asks. `since` belongs to our own action "replay": RFC 3339 or a sequence number."""
+
+    action: str
+    key: str = ""
+    secret: str = ""
+    trades: list[str] = []
+    quotes: list[str] = []
+    bars: list[str] = []
+    updatedBars: list[str] = []
+    dailyBars: list[str] = []
+    statuses: list[str] = []
+    lulds: list[str] = []
+    corrections: list[str] = []
+    cancelErrors: list[str] = []
+    since: str | int | None = None
+
+    def channels(self) -> dict[str, list[str]]:
+        """Channel → symbols, for the channels that are named with at least one symbol."""
+        return {name: symbols for name in KINDS if (symbols := getattr(self, name))}
+
+
+class _Head(msgspec.Struct, gc=False):
+    T: str
+    S: str = ""
+
+
+_raws = msgspec.json.Decoder(list[msgspec.Raw])
+_heads = msgspec.json.Decoder(list[_Head])
+_head = msgspec.json.Decoder(_Head)
+_object = msgspec.json.Decoder(dict[str, Any])
+_request_json = msgspec.json.Decoder(Request)
+_request_msgpack = msgspec.msgpack.Decoder(Request)
+_to_json = msgspec.json.Encoder()
+
+
+def split(frame: bytes) -> Frame:
+    """Takes a JSON frame apart. Raises ProtocolError if it is not an array; never anything else."""
+    try:
+        raws = _raws.decode(frame)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ProtocolError(f"not a JSON array: {error}") from error
+    try:
+        heads: Sequence[_Head | None] = _heads.decode(frame)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        heads = [_try_head(raw) for raw in raws]
+    data: list[Message] = []
+    control: list[dict[str, Any]] = []
+    malformed = 0
+    for head, raw in zip(heads, raws, strict=True):
+        if head is not None and head.T in CHANNELS and head.S:
+            data.append(Message(head.T, head.S, bytes(raw)))
+        elif head is not None and head.T in _CONTROL and (decoded := _try_object(raw)):
+            control.append(decoded)
+        else:
+            malformed += 1
+    return Frame(data, control, malformed)
+
+
+def split_msgpack(frame: bytes) -> Frame:
+    """The same for a msgpack frame; data messages become JSON, timestamps RFC 3339."""
+    try:
+        raws = _maps.decode(frame)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ProtocolError(f"not a msgpack array: {error}") from error
+    data: list[Message] = []
+    control: list[dict[str, Any]] = []
+    malformed = 0
+    for raw in raws:
+        try:
+            item = {name: _plain(value) for name, value in _map.decode(raw).items()}
+            kind, symbol = item.get("T"), item.get("S")
+            if kind in CHANNELS and isinstance(symbol, str) and symbol:
+                data.append(Message(kind, symbol, _to_json.encode(item)))
+            elif kind in _CONTROL:
+                control.append(item)
+            else:
+                malformed += 1
+        except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, OSError, RecursionError):
+            malformed += 1
+    return Frame(data, control, malformed)
+
+
+def to_msgpack(message: Message) -> bytes:
+    """The message as a msgpack map, its `t` as the timestamp extension, which alpaca-py insists on."""
+    item = _object.decode(message.raw)
+    moment = item.get("t")
+    if isinstance(moment, str):
+        with suppress(ValueError):  # what is no time is passed on as it came
+            item["t"] = msgspec.msgpack.Ext(_TIMESTAMP, _pack_time(time_ns(moment)))
+    return msgspec.msgpack.encode(item)
+
+
+def join_json(raws: Iterable[bytes]) -> bytes:
+    """JSON objects → one frame."""
+    return b"[%b]" % b",".join(raws)
+
+
+def join_msgpack(maps: Sequence[bytes]) -> bytes:
+    """msgpack maps → one frame."""
+    count = len(maps)
+    if count < 16:
+        header = bytes((0x90 | count,))
+    elif count < 1 << 16:
+        header = b"\xdc" + count.to_bytes(2, "big")
+    else:
+        header = b"\xdd" + count.to_bytes(4, "big")
+    return header + b"".join(maps)
+
+
+def mark_backfilled(raw: bytes) -> bytes:
+    """Adds `"backfilled":true` to a JSON object that has at least one member."""
+    return b'%b,"backfilled":true}' % raw.rstrip()[:-1].rstrip()
+
+
+def request(frame: bytes, *, msgpack: bool) -> Request:
+    """Decodes what a client sent. Raises ProtocolError."""
+    try:
+        return (_request_msgpack if msgpack else _request_json).decode(frame)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ProtocolError(str(error)) from error
+
+
+def encode(*items: dict[str, Any], msgpack: bool = False) -> bytes:
+    """A frame of control messages."""
+    return msgspec.msgpack.encode(items) if msgpack else _to_json.encode(items)
+
+
+def error(code: int, detail: str = "") -> dict[str, Any]:
+    """The protocol's error message; a detail is appended after a colon."""
+    return {"T": "error", "code": code, "msg": f"{ERRORS[code]}: {detail}" if detail else ERRORS[code]}
+
+
+@lru_cache(maxsize=4096)
+def _seconds(text: str) -> int:
+    return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp())
+
+
+def time_ns(text: str) -> int:
+    """RFC 3339 → nanoseconds since 1970, UTC. Raises ValueError."""
+    if len(text) < 20:
+        raise ValueError(f"not an RFC 3339 time: {text!r}")
+    if text[-1] not in "Zz":
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            raise ValueError(f"no time zone in {text!r}")
+        fraction = text[20:-6] if text[19] == "." else ""
+        return int(moment.replace(microsecond=0).timestamp()) * 1_000_000_000 + int(fraction[:9].ljust(9, "0"))
+    fraction = text[20:-1]
+    if fraction and not (text[19] == "." and fraction.isascii() and fraction.isdecimal()):
+        raise ValueError(f"not an RFC 3339 time: {text!r}")
+    return _seconds(text[:19]) * 1_000_000_000 + int(fraction[:9].ljust(9, "0"))
+
+
+def rfc3339(ns: int) -> str:
+    """Nanoseconds since 1970 → RFC 3339 in UTC, with as many digits as it takes, like Alpaca's."""
+    seconds, rest = divmod(ns, 1_000_000_000)
+    text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{text}.{rest:09d}".rstrip("0") + "Z" if rest else f"{text}Z"
+
+
+def _pack_time(ns: int) -> bytes:
+    seconds, rest = divmod(ns, 1_000_000_000)
+    if 0 <= seconds < 1 << 34:
+        return (rest << 34 | seconds).to_bytes(8, "big")
+    return rest.to_bytes(4, "big") + seconds.to_bytes(8, "big", signed=True)
+
+
+def _plain(value: Any) -> Any:
+    """Timestamp extensions, wherever they are, as RFC 3339."""
+    if isinstance(value, msgspec.msgpack.Ext):
+        return _moment(value.code, bytes(value.data))
+    if isinstance(value, dict):
+        return {name: _plain(member) for name, member in value.items()}
+    return value
+
+
+def _moment(code: int, raw: bytes) -> str:
+    if code != _TIMESTAMP:
+        raise ValueError(f"an extension of type {code}")
+    number = int.from_bytes(raw[-8:], "big", signed=len(raw) == 12)
+    if len(raw) == 4:
+        return rfc3339(number * 1_000_000_000)
+    if len(raw) == 8:
+        return rfc3339((number & (1 << 34) - 1) * 1_000_000_000 + (number >> 34))
+    if len(raw) == 12:
+        return rfc3339(number * 1_000_000_000 + int.from_bytes(raw[:4], "big"))
+    raise ValueError(f"a timestamp of {len(raw)} bytes")
+
+
+# Decoded as Any, a timestamp would become a datetime and lose its nanoseconds.
+_Value = msgspec.msgpack.Ext | str | int | float | bool | list[Any] | dict[str, Any] | None
+_map = msgspec.msgpack.Decoder(dict[str, _Value])
+_maps = msgspec.msgpack.Decoder(list[msgspec.Raw])
+
+
+def _try_head(raw: msgspec.Raw) -> _Head | None:
+    try:
+        return _head.decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _try_object(raw: msgspec.Raw) -> dict[str, Any] | None:
+    try:
+        return _object.decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
