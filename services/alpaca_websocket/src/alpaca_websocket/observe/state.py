@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any
@@ -56,7 +56,7 @@ class Client:
     name: str = ""  # of its token; empty before it is authenticated
     format: str = "json"
     compressed: bool = False
-    subscriptions: dict[str, Sequence[str]] = field(default_factory=dict)
+    subscriptions: Mapping[str, Collection[str]] = field(default_factory=dict)
     delivered: int = 0
     sent_bytes: int = 0
     buffered: int = 0
@@ -91,6 +91,7 @@ class State:
         # upstream
         self.phase = Phase.STARTING
         self.phase_since_ns = self.started_ns
+        self.phase_lost_ns = self.started_ns  # since when it has been neither streaming nor in standby
         self.phase_detail = ""
         self.session_open: bool | None = None  # by the exchange's calendar; None: not known
         self.channels: dict[str, Channel] = {}  # by kind: "t", "q", …
@@ -100,8 +101,8 @@ class State:
         self.malformed = 0
         self.reconnects: Counter[str] = Counter()  # by reason
         self.upstream_errors: Counter[int] = Counter()  # by code
-        self.upstream_subscriptions: dict[str, Sequence[str]] = {}  # by channel name
-        self.upstream_dropped: dict[str, Sequence[str]] = {}  # asked for, but refused by 405
+        self.upstream_subscriptions: Mapping[str, Collection[str]] = {}  # by channel name
+        self.upstream_dropped: Mapping[str, Collection[str]] = {}  # asked for, but refused by 405
         self.gaps: deque[Gap] = deque(maxlen=KEPT_GAPS)
         self.gap_count = 0
         self.backfilled: Counter[str] = Counter()  # messages by kind
@@ -141,6 +142,8 @@ class State:
             return
         if phase != self.phase:
             self.phase_since_ns = self.clock()
+            if self.phase in (Phase.STREAMING, Phase.STANDBY):
+                self.phase_lost_ns = self.phase_since_ns
         self.phase, self.phase_detail = phase, detail
         self.note(f"{phase.value}: {detail}" if detail else phase.value)
 

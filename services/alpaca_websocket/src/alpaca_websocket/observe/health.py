@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether the server does its work: judged by what arrived last, not by whether the process lives."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from ..protocol import CHANNELS
+from .state import Phase, State
+
+# Half-dead connections hold their place at Alpaca for about 90 s; being turned away for that long is normal.
+PATIENCE_NS = 150 * 1_000_000_000
+_WORKING = {Phase.STREAMING, Phase.STANDBY}
+_BROKEN = {Phase.HALTED, Phase.SILENT}
+
+
+def timestamp(nanoseconds: int) -> str | None:
+    """RFC 3339 in UTC with microseconds; None for 0, "never"."""
+    if not nanoseconds:
+        return None
+    return datetime.fromtimestamp(nanoseconds / 1e9, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def judge(state: State) -> tuple[str, list[str]]:
+    """Returns "ok", "standby", "degraded" or "failing", and the reasons in words.
+
+    failing: a person is needed, or nothing useful has come for longer than any reconnect takes.
+    """
+    reasons = list(state.alerts.values())
+    detail = f": {state.phase_detail}" if state.phase_detail else ""
+    if state.phase in _BROKEN:
+        reasons.append(f"the feed is {state.phase.value}{detail}")
+    elif state.phase not in _WORKING:
+        since = state.clock() - state.phase_lost_ns
+        if since > PATIENCE_NS and state.session_open is not False:
+            reasons.append(f"the feed has been {state.phase.value} and not streaming for {since // 10**9} s{detail}")
+        elif not reasons:
+            return "degraded", [f"the feed is {state.phase.value}{detail}"]
+    if reasons:
+        return "failing", reasons
+    if state.phase is Phase.STANDBY:
+        return "standby", [f"another instance serves{detail}"]
+    if state.upstream_dropped:
+        names = ", ".join(f"{channel} {' '.join(symbols)}" for channel, symbols in state.upstream_dropped.items())
+        return "degraded", [f"refused by the upstream symbol limit: {names}"]
+    return "ok", []
+
+
+def health(state: State) -> dict[str, Any]:
+    """What /health answers."""
+    status, reasons = judge(state)
+    now = state.clock()
+    return {
+        "status": status,
+        "reasons": reasons,
+        "feed": {
+            "phase": state.phase.value,
+            "since": timestamp(state.phase_since_ns),
+            "detail": state.phase_detail,
+            "session_open": state.session_open,
+        },
+        "last_message": timestamp(state.last_message_ns),
+        "channels": {
+            CHANNELS.get(kind, kind): {
+                "last_message": timestamp(channel.last_ns),
+                "age_seconds": round((now - channel.last_ns) / 1e9, 3) if channel.last_ns else None,
+                "received": channel.received,
+            }
+            for kind, channel in state.channels.items()
+        },
+        "clients": len(state.clients),
+        "alerts": state.alerts,
+    }
