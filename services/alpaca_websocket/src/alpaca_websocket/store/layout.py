@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The store's directory: every state of the data is a place or a name, so that a restart needs no other memory.
+
+    journal/0001781234567890.open                     being written
+    journal/0001781234567890-0001781234590122.wal     sealed: complete and durable, to be rolled into Parquet
+    tmp/                                              half-written Parquet, worthless after a crash
+    parquet/kind=trades/date=2026-07-24/0001781234567890-0001781234590122.parquet
+    outbox/kind=…                                     hard links to those of them that aren't confirmed in S3 yet
+
+Numbers are sequence numbers. A new store counts from the microseconds since 1970, so that a rebuilt host neither
+reuses the names nor falls behind the sequence numbers of the one before it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+_NAME = re.compile(r"(\d+)(?:-(\d+))?\.(open|wal|parquet)")
+
+
+class Segment(NamedTuple):
+    """A journal segment by its name; last is None while it is being written."""
+
+    first: int
+    last: int | None
+    path: Path
+
+
+class Rolled(NamedTuple):
+    """A Parquet file by its name."""
+
+    first: int
+    last: int
+    kind: str
+    date: str
+    path: Path
+
+
+class Layout:
+    """Paths of one store."""
+
+    def __init__(self, directory: str | Path) -> None:
+        self.root = Path(directory)
+        self.journal = self.root / "journal"
+        self.parquet = self.root / "parquet"
+        self.outbox = self.root / "outbox"
+        self.tmp = self.root / "tmp"
+        self.lock = self.root / "lock"
+        self.report = self.root / "recovery.json"
+
+    def create(self) -> None:
+        for path in (self.root, self.journal, self.parquet, self.outbox, self.tmp):
+            path.mkdir(mode=0o750, parents=True, exist_ok=True)
+        sync_directory(self.root)
+
+    def open_segment(self, first: int) -> Path:
+        return self.journal / f"{first:016d}.open"
+
+    def sealed_segment(self, first: int, last: int) -> Path:
+        return self.journal / f"{first:016d}-{last:016d}.wal"
+
+    def segments(self) -> list[Segment]:
+        """All journal segments, oldest first."""
+        found = []
+        for path in _list(self.journal):
+            if (match := _NAME.fullmatch(path.name)) and match[3] != "parquet":
+                found.append(Segment(int(match[1]), int(match[2]) if match[2] else None, path))
+        return sorted(found, key=lambda segment: segment.first)
+
+    def rolled(self, root: Path | None = None) -> list[Rolled]:
+        """All Parquet files (or those of the outbox), oldest first."""
+        found = []
+        for kind in _list(root or self.parquet):
+            for date in _list(kind):
+                for path in _list(date):
+                    if (match := _NAME.fullmatch(path.name)) and match[2]:
+                        names = kind.name.partition("=")[2], date.name.partition("=")[2]
+                        found.append(Rolled(int(match[1]), int(match[2]), *names, path))
+        return sorted(found)
+
+    def last_sequence(self) -> int | None:
+        """The highest sequence number that any name speaks of; None for an empty store."""
+        lasts = [segment.first - 1 if segment.last is None else segment.last for segment in self.segments()]
+        lasts += [file.last for file in self.rolled()]
+        return max(lasts, default=None)
+
+    def in_outbox(self, path: Path) -> Path:
+        return self.outbox / path.relative_to(self.parquet)
+
+
+def _list(path: Path) -> Iterator[Path]:
+    """A directory's entries; none where it (no longer) exists."""
+    try:
+        yield from path.iterdir()
+    except (FileNotFoundError, NotADirectoryError):
+        return
+
+
+def sync_directory(path: Path) -> None:
+    """Make created, renamed and removed names durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_file(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reading back what is stored, in the order of arrival, while the store goes on writing, rolling and pruning."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from alpaca_websocket.protocol import KINDS, Message
+from alpaca_websocket.store.layout import Layout, Rolled, Segment
+from alpaca_websocket.store.records import Batch, messages, scan
+
+_SLICE = 4096  # rows turned into Python objects at a time
+
+
+class Stored(NamedTuple):
+    """A message with its place in the order of arrival."""
+
+    sequence: int
+    received_ns: int
+    message: Message
+
+
+class Wanted(NamedTuple):
+    """What to read: everything after `sequence` that came at `received_ns` or later; None for all symbols."""
+
+    kinds: Collection[str]
+    symbols: Collection[str] | None
+    sequence: int
+    received_ns: int
+
+    def has(self, item: Stored) -> bool:
+        return (
+            item.sequence > self.sequence
+            and item.received_ns >= self.received_ns
+            and item.message.kind in self.kinds
+            and (self.symbols is None or item.message.symbol in self.symbols)
+        )
+
+
+class _Source(NamedTuple):
+    """One segment: its journal, or the Parquet files it was rolled into."""
+
+    first: int
+    last: int | None
+    segment: Segment | None
+    files: list[Rolled]
+
+
+def read(layout: Layout, wanted: Wanted, through: int, pending: Sequence[Batch]) -> Iterator[Stored]:
+    """Durable messages up to sequence number `through`, then those of `pending`."""
+    position = wanted.sequence
+    while True:
+        for source in _sources(layout):
+            if source.first > through:
+                break
+            if source.last is not None and source.last <= position:
+                continue
+            try:
+                for item in _read(source, wanted, position):
+                    if item.sequence > through:
+                        break
+                    yield item
+                    position = item.sequence
+            except FileNotFoundError:  # sealed, rolled or pruned since it was listed
+                break
+            position = max(position, min(source.last or through, through))
+        else:
+            break
+        if position >= through:
+            break
+    for batch in pending:
+        for sequence, message in enumerate(batch.messages, batch.first):
+            if wanted.has(item := Stored(sequence, batch.received_ns, message)):
+                yield item
+
+
+def _sources(layout: Layout) -> list[_Source]:
+    # In this order: a segment that is gone from the journal has all its Parquet files by then, and one that is not
+    # may have some of them only.
+    segments = layout.segments()
+    found = {segment.first: _Source(segment.first, segment.last, segment, []) for segment in segments}
+    for file in layout.rolled():
+        source = found.setdefault(file.first, _Source(file.first, file.last, None, []))
+        source.files.append(file)
+    return [found[first] for first in sorted(found)]
+
+
+def _read(source: _Source, wanted: Wanted, position: int) -> Iterator[Stored]:
+    if source.segment is None:
+        yield from _from_parquet(source.files, wanted, position)
+        return
+    for record in scan(source.segment.path, source.first):
+        if source.last is not None and record.last > source.last:
+            return
+        if record.last <= position or record.received_ns < wanted.received_ns:
+            continue
+        for sequence, message in enumerate(messages(record.payload), record.first):
+            item = Stored(sequence, record.received_ns, message)
+            if sequence > position and wanted.has(item):
+                yield item
+
+
+def _from_parquet(files: Sequence[Rolled], wanted: Wanted, position: int) -> Iterator[Stored]:
+    condition = pc.field("sequence") > position
+    if wanted.received_ns > 0:
+        condition &= pc.field("received_at") >= pa.scalar(wanted.received_ns, pa.timestamp("ns", "UTC"))
+    if wanted.symbols is not None:
+        condition &= pc.field("symbol").isin(pa.array(sorted(wanted.symbols), pa.string()))
+    tables = []
+    for file in files:
+        if (kind := KINDS.get(file.kind, "")) in wanted.kinds:
+            table = pq.read_table(
+                file.path,
+                columns=["sequence", "received_at", "symbol", "raw"],
+                filters=condition,
+                partitioning=None,
+                use_threads=False,
+            )
+            kinds = pa.repeat(pa.scalar(kind), table.num_rows)
+            tables.append(table.append_column("kind", kinds))
+    if not tables:
+        return
+    table = pa.concat_tables(tables).sort_by("sequence")
+    for start in range(0, table.num_rows, _SLICE):
+        part = table.slice(start, _SLICE)
+        received = part["received_at"].cast(pa.int64())
+        for sequence, received_ns, kind, symbol, raw in zip(
+            *(column.to_pylist() for column in (part["sequence"], received, part["kind"], part["symbol"], part["raw"])),
+            strict=True,
+        ):
+            yield Stored(sequence, received_ns, Message(kind, symbol, raw.encode()))

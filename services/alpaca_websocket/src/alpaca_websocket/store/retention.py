@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which local Parquet files may go. Only what the bucket has confirmed goes, and the newest stays in any case."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import NamedTuple
+
+from alpaca_websocket.store.layout import Layout, Rolled
+from alpaca_websocket.store.settings import StoreSettings
+
+
+class Kept(NamedTuple):
+    """A local file that the bucket has, too."""
+
+    file: Rolled
+    bytes: int
+    age_seconds: float
+
+
+def expired(kept: Sequence[Kept], settings: StoreSettings, disk_free: int) -> list[Kept]:
+    """The files to delete: too old, or the oldest of too many, or the oldest while the disk is nearly full."""
+    total = sum(item.bytes for item in kept)
+    short = max(0, settings.min_free_bytes * 5 // 4 - disk_free)
+    freed = 0
+    chosen = []
+    for item in sorted(kept, key=lambda item: item.file.first):
+        if item.age_seconds > settings.retain_days * 86_400 or total - freed > settings.retain_bytes or freed < short:
+            chosen.append(item)
+            freed += item.bytes
+    return chosen
+
+
+def prune(layout: Layout, settings: StoreSettings, now_ns: int, disk_free: int) -> int:
+    """Deletes what is expired. Returns bytes."""
+    files = layout.rolled()
+    newest = max((file.last for file in files), default=0)  # its name keeps the sequence number from falling back
+    kept = []
+    for file in files:
+        if file.last != newest and not layout.in_outbox(file.path).exists():
+            status = file.path.stat()
+            kept.append(Kept(file, status.st_size, now_ns / 1e9 - status.st_mtime))
+    gone = expired(kept, settings, disk_free)
+    for item in gone:
+        item.file.path.unlink()
+        with suppress(OSError):  # not empty yet
+            item.file.path.parent.rmdir()
+    return sum(item.bytes for item in gone)

@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the worker tells the server."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class WorkerStatus(msgspec.Struct, kw_only=True):
+    """Counts since the process began; bytes and files as they are now."""
+
+    rows: dict[str, int] = {}
+    uploaded_files: int = 0
+    uploaded_bytes: int = 0
+    uploaded_ns: int = 0
+    """When the last upload was confirmed; 0 for never."""
+    backlog_files: int = 0
+    backlog_bytes: int = 0
+    backlog_since_ns: int = 0
+    """When the oldest file that waits was rolled; 0 if none waits."""
+    journal_bytes: int = 0
+    parquet_bytes: int = 0
+    pruned_bytes: int = 0
+    roll_error: str = ""
+    upload_error: str = ""

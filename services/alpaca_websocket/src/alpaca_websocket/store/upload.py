@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Parquet files → the data bucket: each object once, its checksum verified by S3 and read back."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from alpaca_websocket.store.settings import StoreSettings
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+
+class UploadConflict(RuntimeError):
+    """The bucket holds something else under this name; it is never overwritten."""
+
+
+class Uploader:
+    """Puts objects; the caller retries."""
+
+    def __init__(self, settings: StoreSettings) -> None:
+        self._bucket, self._prefix = settings.bucket, settings.prefix.strip("/")
+        self._client: S3Client = boto3.client(
+            "s3",
+            region_name=settings.region or None,
+            endpoint_url=settings.endpoint_url or None,
+            config=Config(
+                connect_timeout=settings.s3_timeout_seconds,
+                read_timeout=settings.s3_timeout_seconds,
+                retries={"total_max_attempts": 1},  # the worker's backoff is the only one
+            ),
+        )
+
+    def key(self, path: Path, root: Path) -> str:
+        name = path.relative_to(root).as_posix()
+        return f"{self._prefix}/{name}" if self._prefix else name
+
+    def upload(self, path: Path, key: str) -> None:
+        """Returns when S3 confirms size and SHA-256 of the object; doing it again changes nothing.
+
+        Raises UploadConflict, BotoCoreError or ClientError.
+        """
+        body = path.read_bytes()
+        digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
+        try:
+            self._client.put_object(
+                Bucket=self._bucket,
+                Key=key,
+                Body=body,
+                ChecksumSHA256=digest,
+                ContentType="application/vnd.apache.parquet",
+                IfNoneMatch="*",
+            )
+        except ClientError as error:
+            # An upload whose confirmation got lost, or another writer's object: the comparison below tells.
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] != 412:
+                raise
+        head = self._client.head_object(Bucket=self._bucket, Key=key, ChecksumMode="ENABLED")
+        if head["ContentLength"] != len(body) or head.get("ChecksumSHA256") != digest:
+            raise UploadConflict(
+                f"s3://{self._bucket}/{key} exists with other content; give each server its own prefix"
+            )

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The store's second process, of low priority: rolls, uploads and prunes, so that the event loop never waits for it.
+
+    python -m alpaca_websocket.store
+
+It reads its settings as one line of JSON and then commands, line by line: "wake", or "stop" for one last round. At the
+end of its input, when the server is gone, it stops where it stands: any step may be repeated. After every round it
+writes its status as a line of JSON.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import msgspec
+from botocore.exceptions import BotoCoreError, ClientError
+
+from alpaca_websocket.store import retention
+from alpaca_websocket.store.layout import Layout
+from alpaca_websocket.store.roller import roll
+from alpaca_websocket.store.settings import StoreSettings
+from alpaca_websocket.store.status import WorkerStatus
+from alpaca_websocket.store.upload import UploadConflict, Uploader
+
+POLL_SECONDS = 5.0  # between rounds when nothing wakes it
+
+
+class Worker:
+    """One round at a time; it keeps nothing in memory that matters."""
+
+    def __init__(self, settings: StoreSettings) -> None:
+        self.layout, self.settings, self.status = Layout(settings.directory), settings, WorkerStatus()
+        self._uploader: Uploader | None = None
+        self._failures = 0
+        self._not_before = 0.0
+
+    def round(self) -> float:
+        """Does what is to be done. Returns the seconds until the next try at an upload, 0 if none waits for one."""
+        self._roll()
+        if self.settings.bucket and time.monotonic() >= self._not_before:
+            self._upload()
+        disk = os.statvfs(self.layout.root)
+        try:
+            self.status.pruned_bytes += retention.prune(
+                self.layout, self.settings, time.time_ns(), disk.f_bavail * disk.f_frsize
+            )
+        except OSError as error:
+            self.status.roll_error = str(error)
+        self._measure()
+        return max(0.0, self._not_before - time.monotonic())
+
+    def _roll(self) -> None:
+        self.status.roll_error = ""
+        for segment in self.layout.segments():
+            if segment.last is None:
+                continue
+            try:
+                for kind, rows in roll(self.layout, segment).items():
+                    self.status.rows[kind] = self.status.rows.get(kind, 0) + rows
+            except Exception as error:  # one segment, whatever is wrong with it, does not hold up the others
+                self.status.roll_error = f"{segment.path.name}: {type(error).__name__}: {error}"
+
+    def _upload(self) -> None:
+        conflict = ""
+        for file in self.layout.rolled(self.layout.outbox):
+            try:
+                self._uploader = self._uploader or Uploader(self.settings)
+                size = file.path.stat().st_size
+                self._uploader.upload(file.path, self._uploader.key(file.path, self.layout.outbox))
+            except UploadConflict as error:
+                conflict = str(error)
+                continue
+            except (BotoCoreError, ClientError, OSError) as error:
+                self.status.upload_error = f"{file.path.name}: {error}"
+                pause = min(
+                    self.settings.retry_max_seconds, self.settings.retry_seconds * 2.0 ** min(self._failures, 30)
+                )
+                self._failures += 1
+                self._not_before = time.monotonic() + pause * random.uniform(0.5, 1.0)  # noqa: S311 not cryptography
+                return
+            file.path.unlink()
+            self._failures = 0
+            self.status.uploaded_files += 1
+            self.status.uploaded_bytes += size
+            self.status.uploaded_ns = time.time_ns()
+        self.status.upload_error = conflict
+
+    def _measure(self) -> None:
+        status, layout = self.status, self.layout
+        status.backlog_files = status.backlog_bytes = status.backlog_since_ns = 0
+        if self.settings.bucket:
+            waiting = [file.path.stat() for file in layout.rolled(layout.outbox)]
+            status.backlog_files = len(waiting)
+            status.backlog_bytes = sum(item.st_size for item in waiting)
+            status.backlog_since_ns = min((item.st_mtime_ns for item in waiting), default=0)
+        status.parquet_bytes = sum(file.path.stat().st_size for file in layout.rolled())
+        status.journal_bytes = sum(map(_size, layout.journal.iterdir()))
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # the server has sealed it meanwhile
+        return 0
+
+
+def _settings() -> bytes:
+    line = bytearray()
+    while not line.endswith(b"\n"):
+        if not (byte := os.read(0, 1)):
+            sys.exit(0)
+        line += byte
+    return bytes(line)
+
+
+def main() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):  # sent to all processes of the unit; the server tells us when
+        signal.signal(number, signal.SIG_IGN)
+    os.nice(10)
+    worker = Worker(msgspec.json.decode(_settings(), type=StoreSettings))
+    wake, stop = threading.Event(), threading.Event()
+
+    def listen() -> None:
+        while commands := os.read(0, 4096):
+            if b"stop" in commands:
+                stop.set()
+            wake.set()
+        os._exit(0)
+
+    threading.Thread(target=listen, daemon=True).start()
+    while True:
+        last = stop.is_set()
+        wake.clear()
+        pause = worker.round()
+        print(msgspec.json.encode(worker.status).decode(), flush=True)
+        if last:
+            return
+        wake.wait(min(pause, POLL_SECONDS) if pause else POLL_SECONDS)
