@@ -37,7 +37,7 @@ def watchdog_interval() -> float | None:
 
 
 async def watchdog(alive: Callable[[], bool], status: Callable[[], str]) -> None:
-    """Until cancelled, tell systemd the status and, as long as `alive()`, a sign of life; without one it restarts us."""
+    """Until cancelled, tell systemd the status and, as long as `alive()`, a sign of life; or it restarts us."""
     interval = watchdog_interval()
     while True:
         lines = [f"STATUS={status()}"]
