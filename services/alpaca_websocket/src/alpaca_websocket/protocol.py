@@ -82,6 +82,9 @@ class Request(msgspec.Struct, forbid_unknown_fields=False):
     lulds: list[str] = []
     corrections: list[str] = []
     cancelErrors: list[str] = []
+    # Of Alpaca's other feeds; asking for them here is answered 410.
+    news: list[str] = []
+    orderbooks: list[str] = []
     since: str | int | None = None
 
     def channels(self) -> dict[str, list[str]]:
@@ -151,8 +154,14 @@ def split_msgpack(frame: bytes) -> Frame:
 
 
 def to_msgpack(message: Message) -> bytes:
-    """The message as a msgpack map, its `t` as the timestamp extension, which alpaca-py insists on."""
-    item = _object.decode(message.raw)
+    """The message as a msgpack map, its `t` as the timestamp extension, which alpaca-py insists on.
+
+    Raises ProtocolError where JSON allows what msgpack has no form for.
+    """
+    try:
+        item = _object.decode(message.raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ProtocolError(str(error)) from error
     moment = item.get("t")
     if isinstance(moment, str):
         with suppress(ValueError):  # what is no time is passed on as it came

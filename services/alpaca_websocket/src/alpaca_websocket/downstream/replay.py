@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Our one addition to the protocol: a client asks for what it missed.
+
+    > {"action":"replay","since":"2026-11-23T14:31:07.5Z","trades":["AAPL"]}     or since a sequence number
+    < the messages, in frames like live ones
+    < [{"T":"success","msg":"replayed","through":81274}]
+
+While it runs, the client's live messages wait; they follow after it. So nothing is missing between the two, and nothing
+comes twice. `through` is what to say as `since` the next time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Iterator, Mapping
+from itertools import islice
+from typing import NamedTuple, Protocol
+
+from ..protocol import Message, ProtocolError, join_json, join_msgpack, to_msgpack
+from ..store.replay import Stored
+from ..websocket import deflate, worth_deflating
+from .connection import Connection
+from .router import Pair
+
+_BATCH = 500
+
+
+class Since(NamedTuple):
+    """Where a replay starts: after a sequence number, or at a time of receipt (ns since 1970)."""
+
+    sequence: int = 0
+    time_ns: int = 0
+
+
+class History(Protocol):
+    """What a replay needs of the store; `store.Store` has it."""
+
+    def replay(
+        self,
+        kinds: Collection[str],
+        symbols: Collection[str] | None = None,
+        *,
+        since_sequence: int = 0,
+        since_time: int = 0,
+    ) -> Iterator[Stored]:
+        """See store.Store.replay."""
+
+
+async def replay(
+    connection: Connection,
+    history: History,
+    since: Since,
+    wanted: frozenset[Pair],
+    live: Callable[[], Mapping[Pair, int]],
+    mark: Callable[[], int],
+    held_from: int,
+) -> int:
+    """Sends the past, then what has waited. Returns the sequence number that it reached.
+
+    :param live: what the client is subscribed to now → the sequence number after which it gets that live
+    :param mark: sends off what is queued, and returns the sequence number of the last message received
+    :param held_from: the sequence number at which the client's live messages began to wait
+    """
+    while True:
+        # Live messages from here on wait; all up to here are the past.
+        through = mark()
+        connection.hold()
+        subscribed = live()
+        union = wanted | subscribed.keys()
+        symbols = None if any(symbol == "*" for _kind, symbol in union) else {symbol for _kind, symbol in union}
+        found = history.replay(
+            {kind for kind, _symbol in union}, symbols, since_sequence=since.sequence, since_time=since.time_ns
+        )
+        reached = False
+        while connection.open and not reached and (part := await asyncio.to_thread(list, islice(found, _BATCH))):
+            chosen = [
+                message
+                for sequence, _received, message in part
+                if sequence <= through and _due(message, sequence, wanted, subscribed, held_from)
+            ]
+            if chosen:
+                _send(connection, chosen)
+                await connection.drained()
+            reached = part[-1][0] >= through
+        if not connection.open:
+            return through
+        if not connection.overheld:
+            connection.tell({"T": "success", "msg": "replayed", "through": through})
+            connection.release()
+            return through
+        # More came meanwhile than may wait: that is the past of another round.
+        since = Since(through)
+
+
+def _due(
+    message: Message, sequence: int, wanted: frozenset[Pair], subscribed: Mapping[Pair, int], held_from: int
+) -> bool:
+    kind, symbol, _raw = message
+    pairs = (kind, symbol), (kind, "*")
+    begins = min((subscribed[pair] for pair in pairs if pair in subscribed), default=None)
+    if begins is not None and sequence > begins:
+        return sequence > held_from  # up to there it has come, live
+    return any(pair in wanted for pair in pairs)
+
+
+def _send(connection: Connection, messages: list[Message]) -> None:
+    if connection.msgpack:
+        payload = join_msgpack([packed for message in messages if (packed := _packed(message))])
+    else:
+        payload = join_json(message.raw for message in messages)
+    compressed = bool(connection.deflate_bits) and worth_deflating(payload)
+    connection.send(deflate(payload, connection.deflate_bits) if compressed else payload, compressed, len(messages))
+
+
+def _packed(message: Message) -> bytes | None:
+    try:
+        return to_msgpack(message)
+    except ProtocolError:
+        return None

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which message goes to whom.
+
+Clients of equal subscription, format and compression form a group: a frame is made once for all of them, of everything
+that came in one turn of the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+from ..observe.state import State
+from ..protocol import CHANNELS, FOLLOWS_TRADES, KINDS, Message, ProtocolError, join_json, join_msgpack, to_msgpack
+from ..websocket import deflate, worth_deflating
+
+# A frame holds at most this many, well below the mebibyte that `websockets` accepts by default.
+_FRAME_MESSAGES = 1000
+
+Pair = tuple[str, str]  # kind, symbol
+
+
+class Receiver(Protocol):
+    """A client, as the router sees it."""
+
+    msgpack: bool
+    deflate_bits: int  # 0: not compressed
+
+    def deliver(self, payload: bytes, compressed: bool, count: int) -> None:
+        """Send a frame of that many messages. Never raises, never waits."""
+
+
+class _Group:
+    __slots__ = ("bits", "members", "msgpack", "pairs", "pending")
+
+    def __init__(self, pairs: frozenset[Pair], msgpack: bool, bits: int) -> None:
+        self.pairs = pairs
+        self.msgpack = msgpack
+        self.bits = bits
+        self.members: list[Receiver] = []
+        self.pending: list[bytes] = []
+
+
+# Those who get JSON, those who get msgpack.
+_Route = tuple[tuple[_Group, ...], tuple[_Group, ...]]
+
+
+def pairs(channels: dict[str, set[str]]) -> frozenset[Pair]:
+    """What a subscription asks for; corrections and cancels come with trades."""
+    found = {(KINDS[channel], symbol) for channel, symbols in channels.items() for symbol in symbols}
+    found |= {(KINDS[name], symbol) for name in FOLLOWS_TRADES for symbol in channels.get("trades", ())}
+    return frozenset(found)
+
+
+class Router:
+    """All of it runs on the event loop.
+
+    :param on_change: called when the union of what is asked for has changed
+    """
+
+    def __init__(self, state: State, on_change: Callable[[], None]) -> None:
+        self._state = state
+        self._on_change = on_change
+        self._groups: dict[tuple[frozenset[Pair], bool, int], _Group] = {}
+        self._of: dict[Receiver, _Group] = {}
+        self._index: dict[Pair, dict[_Group, None]] = {}
+        self._routes: dict[Pair, _Route] = {}
+        self._dirty: list[_Group] = []
+        self._scheduled = False
+        self._oldest_ns = 0
+
+    def subscribe(self, receiver: Receiver, wanted: frozenset[Pair]) -> None:
+        """Replaces what the receiver is subscribed to; nothing at all removes it."""
+        self.flush()  # what came before belongs to the old subscription
+        old = self._of.pop(receiver, None)
+        if old is not None:
+            old.members.remove(receiver)
+        changed = False
+        if wanted:
+            key = (wanted, receiver.msgpack, receiver.deflate_bits)
+            group = self._groups.get(key)
+            if group is None:
+                group = self._groups[key] = _Group(*key)
+                for pair in wanted:
+                    changed |= pair not in self._index
+                    self._index.setdefault(pair, {})[group] = None
+                    self._forget(pair)
+            group.members.append(receiver)
+            self._of[receiver] = group
+        if old is not None and not old.members:
+            del self._groups[old.pairs, old.msgpack, old.bits]
+            for pair in old.pairs:
+                del self._index[pair][old]
+                self._forget(pair)
+                if not self._index[pair]:
+                    del self._index[pair]
+                    changed = True
+        if changed:
+            self._on_change()
+
+    def wanted(self) -> dict[str, set[str]]:
+        """Channel → symbols that at least one client asks for, without what comes by itself."""
+        union: dict[str, set[str]] = {}
+        for kind, symbol in self._index:
+            if CHANNELS[kind] not in FOLLOWS_TRADES:
+                union.setdefault(CHANNELS[kind], set()).add(symbol)
+        return union
+
+    def receivers(self) -> Iterable[tuple[Receiver, frozenset[Pair]]]:
+        """Everybody who is subscribed to something, and to what."""
+        return [(receiver, group.pairs) for receiver, group in self._of.items()]
+
+    def publish(self, messages: Sequence[Message], received_ns: int) -> None:
+        """Queues the messages for whoever asked; they leave at the end of this turn of the event loop."""
+        if not self._index:
+            return
+        routes, dirty = self._routes, self._dirty
+        for message in messages:
+            kind, symbol, raw = message
+            route = routes.get((kind, symbol))
+            if route is None:
+                route = self._resolve(kind, symbol)
+            for group in route[0]:
+                if not group.pending:
+                    dirty.append(group)
+                group.pending.append(raw)
+            if route[1]:
+                try:
+                    packed = to_msgpack(message)
+                except ProtocolError:
+                    self._state.dropped["not msgpack"] += 1
+                    continue
+                for group in route[1]:
+                    if not group.pending:
+                        dirty.append(group)
+                    group.pending.append(packed)
+        if dirty and not self._scheduled:
+            self._scheduled = True
+            self._oldest_ns = received_ns
+            asyncio.get_running_loop().call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Sends what is queued, one frame for each group."""
+        self._scheduled = False
+        if not self._dirty:
+            return
+        dirty, self._dirty = self._dirty, []
+        delivered = 0
+        for group in dirty:
+            pending, group.pending = group.pending, []
+            for start in range(0, len(pending), _FRAME_MESSAGES):
+                part = pending[start : start + _FRAME_MESSAGES] if len(pending) > _FRAME_MESSAGES else pending
+                payload = join_msgpack(part) if group.msgpack else join_json(part)
+                compressed = bool(group.bits) and worth_deflating(payload)
+                if compressed:
+                    payload = deflate(payload, group.bits)
+                count = len(part)
+                # A copy: a member that is cut leaves the group meanwhile.
+                for member in tuple(group.members):
+                    member.deliver(payload, compressed, count)
+                delivered += count * len(group.members)
+        self._state.delivered += delivered
+        self._state.relay_lag.record(time.time_ns() - self._oldest_ns, delivered)
+
+    def _resolve(self, kind: str, symbol: str) -> _Route:
+        groups = {**self._index.get((kind, symbol), {}), **self._index.get((kind, "*"), {})}
+        route = (
+            tuple(group for group in groups if not group.msgpack),
+            tuple(group for group in groups if group.msgpack),
+        )
+        self._routes[kind, symbol] = route
+        return route
+
+    def _forget(self, pair: Pair) -> None:
+        if pair[1] == "*":
+            self._routes = {known: route for known, route in self._routes.items() if known[0] != pair[0]}
+        else:
+            self._routes.pop(pair, None)

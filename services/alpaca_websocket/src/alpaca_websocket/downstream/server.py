@@ -1,0 +1,315 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Alpaca's protocol as a server: who is let in, what is asked, what is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import ssl
+from collections import Counter
+from collections.abc import Callable
+
+from picows import WSListener, WSUpgradeRequest, WSUpgradeResponse, WSUpgradeResponseWithListener, ws_create_server
+
+from ..observe.state import Client, State
+from ..protocol import FOLLOWS_TRADES, KINDS, ProtocolError, Request, time_ns
+from ..settings import Downstream
+from ..websocket import negotiate
+from .auth import Token, Tokens
+from .connection import Connection
+from .replay import History, Since, replay
+from .router import Pair, Router, pairs
+
+_log = logging.getLogger(__name__)
+_REFUSED_MOST = 20  # errors on one connection; who makes more is closed
+_REPLAYS_AT_ONCE = 4
+
+
+class _Session:
+    """What is known of one connection beyond its bytes."""
+
+    __slots__ = ("channels", "errors", "live_from", "replaying", "timer", "token")
+
+    def __init__(self) -> None:
+        self.token: Token | None = None
+        self.channels: dict[str, set[str]] = {}
+        self.live_from: dict[Pair, int] = {}
+        self.replaying: asyncio.Task[None] | None = None
+        self.timer: asyncio.TimerHandle | None = None
+        self.errors = 0
+
+
+class Server:
+    """Listens, and keeps the sessions.
+
+    :param head: the sequence number of the last message received
+    :param history: where replays come from; without one they are answered 410
+    """
+
+    def __init__(
+        self,
+        settings: Downstream,
+        tokens: Tokens,
+        state: State,
+        router: Router,
+        head: Callable[[], int] = lambda: 0,
+        history: History | None = None,
+    ) -> None:
+        self._settings, self._tokens, self._state, self._router = settings, tokens, state, router
+        self._head, self._history = head, history
+        self._sessions: dict[Connection, _Session] = {}
+        self._by_token: Counter[str] = Counter()
+        self._numbers = itertools.count(1)
+        self._replays = asyncio.Semaphore(_REPLAYS_AT_ONCE)
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> int:
+        """Listens from now on; returns the port."""
+        context = None
+        if self._settings.tls_certificate:
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            context.load_cert_chain(self._settings.tls_certificate, self._settings.tls_key)
+        self._server = await ws_create_server(
+            self._accept,
+            self._settings.host,
+            self._settings.port,
+            ssl=context,
+            max_frame_size=self._settings.max_request_bytes,
+            websocket_handshake_timeout=self._settings.auth_timeout,
+            enable_auto_ping=True,
+            auto_ping_idle_timeout=self._settings.ping_seconds,
+            auto_ping_reply_timeout=self._settings.ping_seconds,
+            reuse_address=True,
+            backlog=1024,
+        )
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def stop(self, seconds: float = 2.0) -> None:
+        """Sends what is queued, closes every connection with 1001 and waits that long for them to go."""
+        if self._server is None:
+            return
+        self._server.close()
+        self._router.flush()
+        for connection in list(self._sessions):
+            connection.end(1001, "the server stops; come back")
+        give_up = asyncio.get_running_loop().time() + seconds
+        while self._sessions and asyncio.get_running_loop().time() < give_up:
+            await asyncio.sleep(0.01)
+        for connection in list(self._sessions):
+            connection.end(1001, "", at_once=True)
+        self._server = None
+
+    def warn(self, dropped: dict[str, set[str]]) -> None:
+        """Tells the clients concerned that the upstream refuses these symbols."""
+        for connection, session in self._sessions.items():
+            mine = {name: sorted(session.channels.get(name, set()) & symbols) for name, symbols in dropped.items()}
+            text = ", ".join(f"{name} {' '.join(symbols)}" for name, symbols in mine.items() if symbols)
+            if text:
+                connection.refuse(405, f"upstream has no room for {text}")
+
+    # Connections
+
+    def _accept(self, request: WSUpgradeRequest) -> WSListener | WSUpgradeResponseWithListener | None:
+        headers = request.headers
+        msgpack = headers.get("Content-Type", "").lower().startswith("application/msgpack")
+        offers = ", ".join(headers.getall("Sec-WebSocket-Extensions", []))
+        agreed = negotiate(offers) if self._settings.compression and offers else None
+        view = Client(next(self._numbers), "", self._state.clock(), format="msgpack" if msgpack else "json")
+        view.compressed = agreed is not None
+        connection = Connection(view, self._state, self._settings, agreed, self._handle, self._opened, self._closed)
+        key, secret = headers.get("APCA-API-KEY-ID", ""), headers.get("APCA-API-SECRET-KEY", "")
+        if key or secret:
+            connection.offered = key, secret
+        if agreed is None:
+            return connection
+        answer = WSUpgradeResponse.create_101_response({"Sec-WebSocket-Extensions": agreed.header})
+        return WSUpgradeResponseWithListener(answer, connection)
+
+    def _opened(self, connection: Connection) -> None:
+        session = self._sessions[connection] = _Session()
+        self._state.clients[connection.view.id] = connection.view
+        self._state.clients_total += 1
+        connection.tell({"T": "success", "msg": "connected"})
+        if len(self._sessions) > self._settings.max_connections:
+            connection.refuse(406)
+            connection.end(1013, "connection limit exceeded")
+            return
+        session.timer = asyncio.get_running_loop().call_later(self._settings.auth_timeout, self._too_late, connection)
+        if connection.offered:
+            self._authenticate(connection, session, *connection.offered)
+
+    def _closed(self, connection: Connection) -> None:
+        session = self._sessions.pop(connection, None)
+        self._state.clients.pop(connection.view.id, None)
+        if session is None:
+            return
+        if session.timer:
+            session.timer.cancel()
+        if session.replaying:
+            session.replaying.cancel()
+        if session.token:
+            self._by_token[session.token.key] -= 1
+            _log.info("client gone", extra={"client": session.token.name, "delivered": connection.view.delivered})
+        self._router.subscribe(connection, frozenset())
+
+    def _too_late(self, connection: Connection) -> None:
+        connection.refuse(404)
+        connection.end(1008, "auth timeout")
+
+    # Requests
+
+    def _handle(self, connection: Connection, request: Request) -> None:
+        session = self._sessions.get(connection)
+        if session is None:
+            return
+        try:
+            match request.action:
+                case "auth":
+                    self._authenticate(connection, session, request.key, request.secret)
+                case "subscribe" | "unsubscribe" | "replay" if session.token is None:
+                    self._refuse(connection, session, 401)
+                case "subscribe":
+                    self._subscribe(connection, session, request)
+                case "unsubscribe":
+                    self._unsubscribe(connection, session, request)
+                case "replay":
+                    self._replay(connection, session, request)
+                case _:
+                    self._refuse(connection, session, 400)
+        except Exception:
+            _log.exception("a request failed", extra={"client": connection.view.name, "action": request.action[:20]})
+            self._refuse(connection, session, 500)
+
+    def _refuse(self, connection: Connection, session: _Session, code: int, detail: str = "") -> None:
+        connection.refuse(code, detail)
+        session.errors += 1
+        if session.errors >= _REFUSED_MOST:
+            connection.end(1008, "too many errors")
+
+    def _authenticate(self, connection: Connection, session: _Session, key: str, secret: str) -> None:
+        if session.token is not None:
+            self._refuse(connection, session, 403)
+            return
+        token = self._tokens.check(key, secret)
+        if token is None:
+            _log.warning("a client failed to authenticate", extra={"address": connection.view.address})
+            connection.refuse(402)
+            connection.end(1008, "auth failed")
+            return
+        if self._by_token[token.key] >= token.connections:
+            connection.refuse(406)
+            connection.end(1008, "connection limit exceeded")
+            return
+        if session.timer:
+            session.timer.cancel()
+        session.token = token
+        self._by_token[token.key] += 1
+        connection.view.name = token.name
+        connection.tell({"T": "success", "msg": "authenticated"})
+        _log.info("client here", extra={"client": token.name, "address": connection.view.address})
+
+    def _subscribe(self, connection: Connection, session: _Session, request: Request) -> None:
+        asked = self._asked(connection, session, request)
+        if asked is None:
+            return
+        token = session.token
+        assert token is not None
+        channels = {name: set(symbols) for name, symbols in session.channels.items()}
+        for name, symbols in asked.items():
+            channels.setdefault(name, set()).update(symbols)
+        if token.symbols:
+            distinct = {symbol for symbols in channels.values() for symbol in symbols}
+            if "*" in distinct or len(distinct) > token.symbols:
+                self._refuse(connection, session, 405)
+                return
+        self._apply(connection, session, channels)
+
+    def _unsubscribe(self, connection: Connection, session: _Session, request: Request) -> None:
+        channels = {name: set(symbols) for name, symbols in session.channels.items()}
+        for name, symbols in request.channels().items():
+            # `*` is a subscription of its own: it takes nothing else with it.
+            channels.get(name, set()).difference_update(symbols)
+        self._apply(connection, session, channels)
+
+    def _apply(self, connection: Connection, session: _Session, channels: dict[str, set[str]]) -> None:
+        session.channels = {name: symbols for name, symbols in channels.items() if symbols}
+        wanted = pairs(session.channels)
+        self._router.subscribe(connection, wanted)
+        head = self._head()
+        session.live_from = {pair: session.live_from.get(pair, head) for pair in wanted}
+        trades = session.channels.get("trades", set())
+        listed = {name: sorted(trades if name in FOLLOWS_TRADES else session.channels.get(name, ())) for name in KINDS}
+        connection.view.subscriptions = {name: symbols for name, symbols in listed.items() if symbols}
+        connection.tell({"T": "subscription", **listed})
+
+    def _asked(self, connection: Connection, session: _Session, request: Request) -> dict[str, list[str]] | None:
+        """The channels of a request, without what comes by itself; None where it was refused."""
+        token = session.token
+        assert token is not None
+        asked = {name: symbols for name, symbols in request.channels().items() if name not in FOLLOWS_TRADES}
+        if request.news or request.orderbooks:
+            self._refuse(connection, session, 410)
+            return None
+        if any(not symbol or len(symbol) > 32 for symbols in asked.values() for symbol in symbols):
+            self._refuse(connection, session, 400)
+            return None
+        if not asked.keys() <= set(token.channels):
+            self._refuse(connection, session, 409)
+            return None
+        return asked
+
+    def _replay(self, connection: Connection, session: _Session, request: Request) -> None:
+        if self._history is None:
+            self._refuse(connection, session, 410)
+            return
+        asked = self._asked(connection, session, request)
+        if asked is None:
+            return
+        since = _since(request.since)
+        if since is None or (session.replaying and not session.replaying.done()):
+            self._refuse(connection, session, 400)
+            return
+        channels = {name: set(symbols) for name, symbols in asked.items()} or session.channels
+        held_from = self._mark()
+        connection.hold()
+        session.replaying = asyncio.create_task(
+            self._run_replay(connection, session, self._history, since, pairs(channels), held_from)
+        )
+
+    def _mark(self) -> int:
+        self._router.flush()
+        return self._head()
+
+    async def _run_replay(
+        self,
+        connection: Connection,
+        session: _Session,
+        history: History,
+        since: Since,
+        wanted: frozenset[Pair],
+        held_from: int,
+    ) -> None:
+        try:
+            async with self._replays:
+                through = await replay(
+                    connection, history, since, wanted, lambda: session.live_from, self._mark, held_from
+                )
+        except Exception:
+            _log.exception("a replay failed", extra={"client": connection.view.name})
+            connection.refuse(500)
+            # What was held is lost, and the client does not know what: it has to begin anew.
+            connection.end(1011, "the replay failed")
+            return
+        _log.info("replayed", extra={"client": connection.view.name, "through": through})
+
+
+def _since(text: str | int | None) -> Since | None:
+    if text is None:
+        return None
+    if isinstance(text, int) or (text.isascii() and text.isdecimal()):
+        return Since(int(text))
+    try:
+        return Since(time_ns=time_ns(text))
+    except (ValueError, OverflowError, ProtocolError):
+        return None
