@@ -169,7 +169,7 @@ def unit(venv: Venv, args: Sequence[str]) -> list[Check]:
 
 def integration(venv: Venv, args: Sequence[str]) -> list[Check]:
     # One process for each core: each has an AWS of its own.
-    workers = ["-n", str(min(4, os.cpu_count() or 1)), "--dist", "loadfile"]
+    workers = ["-n", str(min(4, os.cpu_count() or 1)), "--dist", "loadfile", "--durations=12"]
     where = [] if any(arg.startswith("tests/") for arg in args) else ["tests/integration"]
     return [pytest(venv, "integration tests", *workers, *where, *args, alone=True)]
 

@@ -128,7 +128,7 @@ class Environment:
         while running.poll() is None and len(self.aws.calls(write=True)) < after:
             time.sleep(0.05)
         assert running.poll() is None, f"{playbook} ended before its {after}th writing call"
-        _kill_tree(running.pid)
+        kill_tree(running.pid)
         running.wait()
         return self.aws.count(write=True)
 
@@ -213,7 +213,7 @@ def copied_inventories(to: Path, **changed: Mapping[str, Any]) -> Path:
     return to
 
 
-def _kill_tree(pid: int) -> None:
+def kill_tree(pid: int) -> None:
     """Ansible's workers and modules lead sessions of their own, so that no signal to a group finds them all."""
     doomed = [pid]
     for parent in doomed:

@@ -7,8 +7,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -16,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.algo.trading.tests.integration.environments import kill_tree
 
 NAME = "algo.trading.model_fleet"
 
@@ -98,13 +97,12 @@ def test_a_killed_play_is_finished_by_the_next_one(
         env=fresh_aws.env,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        start_new_session=True,
     )
-    # In the middle of the claims, the whole process group goes.
+    # In the middle of the claims, all of it goes.
     while process.poll() is None and fresh_aws.count()["ec2:CreateTags"] < 5:
         time.sleep(0.02)
     if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
+        kill_tree(process.pid)
     process.wait()
     [result] = tasks({NAME: whole})
     assert not result.get("failed"), result.get("msg")
