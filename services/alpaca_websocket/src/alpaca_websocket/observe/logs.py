@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import logging
 import logging.handlers
 import queue
@@ -14,7 +15,8 @@ from typing import Any, TextIO
 import msgspec
 
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
-_KEPT = 10_000  # records waiting for the pipe; more are dropped rather than held in memory
+KEPT = 10_000  # records waiting for the pipe; more are dropped rather than held in memory
+_PATIENCE = 2.0  # seconds for what is left at the end
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
@@ -45,20 +47,27 @@ class _Queue(logging.handlers.QueueHandler):
             super().handleError(record)
 
 
+class _Writer(logging.handlers.QueueListener):
+    """Writes from a thread; ends within seconds even where nobody reads the pipe."""
+
+    def stop(self) -> None:
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return
+        with contextlib.suppress(queue.Full):
+            self.queue.put(self._sentinel, timeout=_PATIENCE)  # type: ignore[attr-defined]
+            thread.join(_PATIENCE)
+
+
 def configure(level: str = "INFO", stream: TextIO | None = None) -> logging.handlers.QueueListener:
     """Send everything logged to `stream` (standard error). The listener's `stop()` writes what is left."""
     writer = logging.StreamHandler(stream or sys.stderr)
     writer.setFormatter(JsonFormatter())
-    waiting: queue.Queue[logging.LogRecord] = queue.Queue(_KEPT)
-    listener = logging.handlers.QueueListener(waiting, writer)
+    waiting: queue.Queue[logging.LogRecord] = queue.Queue(KEPT)
+    listener = _Writer(waiting, writer)
     listener.start()
     root = logging.getLogger()
     root.handlers = [_Queue(waiting)]
     root.setLevel(level.upper())
-    atexit.register(_finish, listener)
+    atexit.register(listener.stop)
     return listener
-
-
-def _finish(listener: logging.handlers.QueueListener) -> None:
-    if listener._thread is not None:  # not stopped yet; a second stop() would fail
-        listener.stop()
