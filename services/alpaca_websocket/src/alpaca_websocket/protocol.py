@@ -204,6 +204,11 @@ def encode(*items: dict[str, Any], msgpack: bool = False) -> bytes:
     return msgspec.msgpack.encode(items) if msgpack else _to_json.encode(items)
 
 
+def encode_request(message: dict[str, Any], *, msgpack: bool = False) -> bytes:
+    """A request, which unlike everything else is not in an array."""
+    return msgspec.msgpack.encode(message) if msgpack else _to_json.encode(message)
+
+
 def error(code: int, detail: str = "") -> dict[str, Any]:
     """The protocol's error message; a detail is appended after a colon."""
     return {"T": "error", "code": code, "msg": f"{ERRORS[code]}: {detail}" if detail else ERRORS[code]}

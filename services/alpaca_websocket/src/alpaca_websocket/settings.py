@@ -86,6 +86,8 @@ class Upstream(_Part, frozen=True):
     """After 406. Alpaca holds the place of a half-dead connection for about 90 s."""
     stable_seconds: Seconds = 60
     """A connection that lasted this long starts the back-off anew."""
+    linger_seconds: Annotated[float, msgspec.Meta(ge=0)] = 30
+    """What no client asks for any more stays subscribed for this long: one that reconnects misses nothing."""
     backfill: Backfill = Backfill()
 
 

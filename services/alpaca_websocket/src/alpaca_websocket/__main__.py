@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""alpaca-websocket: the market-data server."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any
+
+from . import __version__
+from .downstream.auth import Tokens, TokensError, make
+from .settings import Settings, SettingsError, credentials, load
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns the exit status: 0 after a graceful stop, 2 for settings that cannot be, 75 after losing the lease."""
+    args = _parser().parse_args(arguments)
+    try:
+        if args.command == "token":
+            return _token(args.name)
+        settings = load(args.settings)
+        commands: dict[str, Callable[[Settings], int]] = {"run": _run, "check": _check, "report": _report}
+        return commands[args.command](settings)
+    except (SettingsError, TokensError) as error:
+        print(f"alpaca-websocket: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="alpaca-websocket", description="The market-data server.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, text in (
+        ("run", "serve until SIGTERM; SIGHUP reads keys and tokens anew"),
+        ("check", "read the settings and what they name, and say what is wrong"),
+        ("report", "what the last start of the server recovered"),
+    ):
+        commands.add_parser(name, help=text, description=text).add_argument("settings", type=Path)
+    text = "make a client's key and secret, and the lines for the tokens file"
+    commands.add_parser("token", help=text, description=text).add_argument("name")
+    return parser
+
+
+def _run(settings: Settings) -> int:
+    from .app import App  # what the other commands do not need takes a second to load
+    from .observe import logs
+
+    listener = logs.configure(settings.observe.log_level)
+
+    async def serve() -> int:
+        return await App(settings).run()
+
+    try:
+        return _runner()(serve())
+    finally:
+        listener.stop()
+
+
+def _runner() -> Callable[[Coroutine[Any, Any, int]], int]:
+    try:
+        import uvloop
+    except ImportError:  # works without, and is slower
+        return asyncio.run
+    return uvloop.run
+
+
+def _check(settings: Settings) -> int:
+    credentials(settings.upstream)
+    Tokens(settings.downstream.tokens_file)
+    from .upstream import calendar
+
+    try:
+        asyncio.run(calendar.load(settings.upstream.calendar))
+    except calendar.CalendarError as error:
+        raise SettingsError(str(error)) from error
+    directory = Path(settings.store.directory)
+    if not directory.is_absolute():
+        raise SettingsError(f"store.directory is not absolute: {directory}")
+    print("The settings are in order.")
+    return 0
+
+
+def _report(settings: Settings) -> int:
+    import msgspec
+
+    from .store.recovery import RecoveryReport
+
+    try:
+        report = msgspec.json.decode(
+            (Path(settings.store.directory) / "recovery.json").read_bytes(), type=RecoveryReport
+        )
+    except (OSError, msgspec.MsgspecError) as error:
+        raise SettingsError(f"there is no report: {error}") from error
+    print(report)
+    return 0
+
+
+def _token(name: str) -> int:
+    for_client, for_file = make(name)
+    print(f"For the client, shown this once:\n\n{for_client}\nFor the tokens file:\n\n{for_file}", end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,361 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Keeps the one connection: connects, authenticates, subscribes, watches, and comes back when it is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from .. import protocol
+from ..observe.state import Phase, State
+from ..protocol import KINDS, Message, ProtocolError
+from ..settings import Credentials, SettingsError, Upstream
+from . import link as links
+from .calendar import Calendar
+from .gaps import Filler
+from .link import Link, LinkError
+from .policy import Act, Backoff, Decision, on_error
+from .recent import Recent
+from .silence import Silence, Verdict
+from .subscriptions import Channels, Subscriptions
+
+_log = logging.getLogger(__name__)
+_TIME = b'"t":"'
+_TICK_SECONDS = 0.5
+_DEBOUNCE_SECONDS = 0.02
+
+# Messages and when they were received.
+Sink = Callable[[Sequence[Message], int], None]
+
+
+class _Ended(Exception):
+    """This connection is over."""
+
+    def __init__(self, decision: Decision) -> None:
+        super().__init__(decision.reason)
+        self.decision = decision
+
+
+class Feed:
+    """
+    :param wanted: the union of what the clients ask for
+    :param sink: takes every message, live or backfilled
+    :param on_refused: told what the upstream has no room for, after it has changed
+    """
+
+    def __init__(
+        self,
+        settings: Upstream,
+        state: State,
+        calendar: Calendar,
+        credentials: Callable[[], Awaitable[Credentials]],
+        wanted: Callable[[], Channels],
+        sink: Sink,
+        on_refused: Callable[[Channels], None] = lambda _refused: None,
+    ) -> None:
+        self._settings, self._state, self._calendar = settings, state, calendar
+        self._credentials, self._wanted, self._sink, self._on_refused = credentials, wanted, sink, on_refused
+        self._subscriptions = Subscriptions()
+        self._backoff = Backoff(settings.backoff_seconds, settings.backoff_max_seconds)
+        self._silence = Silence(settings.silence.limits())
+        self._recent = Recent()
+        self._filler = Filler(settings, state, self._recent, self._take)
+        self._link: Link | None = None
+        self._control: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._reload = asyncio.Event()
+        self._lingering: dict[tuple[str, str], float] = {}
+        self._change: asyncio.TimerHandle | None = None
+        self._subscribed_ns = 0
+        self._asked_at = 0.0
+        self._silent: Verdict | None = None
+
+    # From outside
+
+    def changed(self) -> None:
+        """What the clients ask for is not what it was."""
+        if self._change is None:
+            self._change = asyncio.get_running_loop().call_later(_DEBOUNCE_SECONDS, self._resubscribe)
+
+    def reload(self) -> None:
+        """Try again at once, with keys read anew; ends a halt."""
+        self._reload.set()
+
+    def resume_from(self, last_ns: int, stored: Sequence[Message]) -> None:
+        """The process was not running since the last stored message came: a gap. `stored` are the last ones."""
+        self._recent.add(stored)
+        gap = self._state.open_gap("the server was not running", last_ns)
+        self._filler.opened(gap)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        try:
+            while True:
+                decision, lasted = await self._attempt()
+                await self._pause(decision, lasted)
+        finally:
+            self._drop_link()
+            await self._filler.stop()
+
+    # One connection after the other
+
+    async def _attempt(self) -> tuple[Decision, float]:
+        """Connects and stays until it is over. Returns why it was, and for how many seconds it streamed."""
+        streaming_since = 0.0
+        self._control = asyncio.Queue()
+        self._subscriptions.begin()
+        self._subscribed_ns = 0
+        try:
+            credentials = await self._credentials()
+            self._state.enter(Phase.CONNECTING, self._settings.url)
+            self._link = await links.connect(self._settings, self._on_payload)
+            await self._greet(credentials)
+            streaming_since = time.monotonic()
+            self._state.enter(Phase.STREAMING)
+            self._state.clear("upstream")
+            _log.info("streaming", extra={"url": self._settings.url})
+            await self._stream(credentials)
+        except SettingsError as error:
+            decision = Decision(Act.HALT, str(error))
+        except (LinkError, _Ended) as error:
+            decision = error.decision
+        finally:
+            self._drop_link()
+        return decision, time.monotonic() - streaming_since if streaming_since else 0.0
+
+    async def _pause(self, decision: Decision, lasted: float) -> None:
+        if lasted:
+            self._lost(decision.reason)
+        if lasted >= self._settings.stable_seconds:
+            self._backoff.reset()
+        self._state.reconnects[decision.act.value if self._silent is None else "silent"] += 1
+        if self._silent is not None:
+            self._silence.reconnected(self._silent)
+            self._silent = None
+        _log.warning("no feed", extra={"reason": decision.reason, "act": decision.act.value, "lasted": round(lasted)})
+        self._reload.clear()
+        if decision.act is Act.HALT:
+            self._state.enter(Phase.HALTED, decision.reason)
+            self._state.alert("upstream", decision.reason)
+            await self._reload.wait()
+            return
+        if decision.act is Act.WAIT:
+            seconds = self._backoff.jittered(self._settings.half_open_seconds)
+        else:
+            seconds = self._backoff.after(decision.act)
+        if self._backoff.failures > 3 or decision.act is Act.WAIT:
+            self._state.alert("upstream", f"no feed: {decision.reason}")
+        self._state.enter(Phase.WAITING, f"{decision.reason}; again in {seconds:.1f} s")
+        try:
+            async with asyncio.timeout(seconds):
+                await self._reload.wait()
+        except TimeoutError:
+            pass
+
+    def _lost(self, reason: str) -> None:
+        """The feed is interrupted since the last message that came."""
+        gap = self._state.open_gap(reason, max(self._state.last_message_ns, self._subscribed_ns))
+        self._filler.opened(gap)
+
+    def _drop_link(self) -> None:
+        link, self._link = self._link, None
+        if link is not None:
+            link.close()
+
+    async def _greet(self, credentials: Credentials) -> None:
+        await self._expect("connected")
+        self._state.enter(Phase.AUTHENTICATING)
+        assert self._link is not None
+        self._link.send({"action": "auth", "key": credentials.key_id, "secret": credentials.secret_key})
+        await self._expect("authenticated")
+
+    async def _expect(self, text: str) -> None:
+        """Waits for this success; an error on the way ends the attempt, unless it is harmless."""
+        try:
+            async with asyncio.timeout(self._settings.reply_timeout):
+                while True:
+                    message = await self._next_control()
+                    if message.get("T") == "error":
+                        self._judge(message)
+                    elif message.get("msg") == text:
+                        return
+        except TimeoutError:
+            raise _Ended(Decision(Act.BACK_OFF, f"no {text!r} in time")) from None
+
+    async def _next_control(self) -> dict[str, Any]:
+        """The next control message, or the end."""
+        assert self._link is not None
+        if self._control.empty() and self._link.closed.done():
+            raise _Ended(Decision(Act.RECONNECT, self._link.closed.result()))
+        getting = asyncio.ensure_future(self._control.get())
+        try:
+            await asyncio.wait({getting, self._link.closed}, return_when=asyncio.FIRST_COMPLETED)
+            if getting.done():
+                return getting.result()
+        finally:
+            getting.cancel()
+        raise _Ended(Decision(Act.RECONNECT, self._link.closed.result()))
+
+    async def _stream(self, credentials: Credentials) -> None:
+        self._resubscribe()
+        while True:
+            try:
+                async with asyncio.timeout(_TICK_SECONDS):
+                    message = await self._next_control()
+            except TimeoutError:
+                self._watch()
+                continue
+            kind = message.get("T")
+            if kind == "subscription":
+                self._subscriptions.answered(message)
+                self._state.upstream_subscriptions = {
+                    name: sorted(symbols) for name, symbols in self._subscriptions.confirmed.items()
+                }
+            elif kind == "error":
+                self._on_error(message)
+            self._ask()
+            if self._subscriptions.settled and not self._subscribed_ns:
+                self._subscribed_ns = time.time_ns()
+                self._filler.resumed(self._subscribed_ns, self._subscriptions.confirmed, credentials, self._link)
+
+    def _watch(self) -> None:
+        """Every half second: what nothing else would tell."""
+        asked = self._subscriptions.waits
+        if asked and time.monotonic() - self._asked_at > self._settings.reply_timeout:
+            raise _Ended(Decision(Act.BACK_OFF, "no answer to a subscription"))
+        if any(deadline <= time.monotonic() for deadline in self._lingering.values()):
+            self._resubscribe()
+        now = self._state.clock()
+        session = self._calendar.at(now)
+        self._state.session_open = session is not None
+        if not self._subscribed_ns:
+            return
+        last = {kind: channel.last_ns for kind, channel in self._state.channels.items()}
+        verdict = self._silence.judge(now, session, self._subscriptions.confirmed, last, self._subscribed_ns)
+        if verdict is not None:
+            self._silent = verdict
+            text = f"no {verdict.channel} for {verdict.seconds:.0f} s while the exchange is open"
+            self._state.enter(Phase.SILENT, text)
+            raise _Ended(Decision(Act.RECONNECT, text))
+
+    # What comes in
+
+    def _on_payload(self, payload: bytes, msgpack: bool, now: int) -> None:
+        """On the hot path: one WebSocket message."""
+        try:
+            frame = protocol.split_msgpack(payload) if msgpack else protocol.split(payload)
+        except ProtocolError as error:
+            self._state.malformed += 1
+            _log.warning("a frame that is none", extra={"problem": str(error)[:200]})
+            return
+        if frame.malformed:
+            self._state.malformed += frame.malformed
+        for message in frame.control:
+            if message.get("msg") == "replayed":
+                self._filler.replayed()
+            self._control.put_nowait(message)
+        data = frame.data
+        if data:
+            if self._filler.replaying:
+                data = self._filler.sift(data)
+            self._state.received(data, len(payload), now)
+            self._measure(data, now)
+            self._take(data, now)
+
+    def _measure(self, messages: Sequence[Message], now: int) -> None:
+        """Records how old the last message of a frame is; a bar carries the time of its beginning, which says nothing."""
+        kind, _symbol, raw = messages[-1]
+        if kind in "tq" and (at := raw.find(_TIME)) > 0:
+            begin = at + len(_TIME)
+            try:
+                moment = protocol.time_ns(raw[begin : raw.index(b'"', begin)].decode())
+            except ValueError:
+                return
+            self._state.feed_lag.record(max(0, now - moment), len(messages))
+
+    def _take(self, messages: Sequence[Message], now: int) -> None:
+        self._recent.add(messages)
+        self._sink(messages, now)
+
+    def _judge(self, message: Mapping[str, Any]) -> None:
+        """Counts an error and ends the connection if that is what follows from it."""
+        code = message.get("code")
+        code = code if isinstance(code, int) else 500
+        self._state.upstream_errors[code] += 1
+        decision = on_error(code, str(message.get("msg", "")))
+        _log.error("the upstream reports an error", extra={"code": code, "problem": decision.reason})
+        if decision.act is not Act.CARRY_ON:
+            raise _Ended(decision)
+        self._state.note(f"upstream error {decision.reason}")
+
+    def _on_error(self, message: Mapping[str, Any]) -> None:
+        code = message.get("code")
+        asked = self._subscriptions.waits
+        if asked is not None and code == 405:
+            self._state.upstream_errors[405] += 1
+            self._subscriptions.limited()
+        elif asked is not None and code in (400, 409, 410) and not self._is_required(asked.channels):
+            # What one client wants must not cost all others the feed.
+            self._state.upstream_errors[code] += 1
+            self._subscriptions.rejected()
+        else:
+            self._judge(message)
+            if asked is not None and code in (400, 410):
+                self._subscriptions.rejected()
+        self._refusals()
+
+    def _is_required(self, channels: Mapping[str, Sequence[str]]) -> bool:
+        required = self._settings.subscribe
+        return any(set(symbols) & set(required.get(name, ())) for name, symbols in channels.items())
+
+    def _refusals(self) -> None:
+        refused = {name: set(symbols) for name, symbols in self._subscriptions.refused.items() if symbols}
+        listed = {name: sorted(symbols) for name, symbols in refused.items()}
+        if listed == self._state.upstream_dropped:
+            return
+        self._state.upstream_dropped = listed
+        if listed:
+            text = "; ".join(f"{name} {' '.join(symbols)}" for name, symbols in listed.items())
+            self._state.alert("subscriptions", f"the upstream has no room for {text}")
+            self._on_refused(refused)
+        else:
+            self._state.clear("subscriptions")
+
+    # What is asked
+
+    def _resubscribe(self) -> None:
+        if self._change is not None:
+            self._change.cancel()
+            self._change = None
+        self._subscriptions.want(self._union())
+        if self._link is not None and self._state.phase is Phase.STREAMING:
+            self._ask()
+
+    def _union(self) -> Channels:
+        """What the settings and the clients want, and for a while what clients no longer want."""
+        union: Channels = {}
+        for source in (self._settings.subscribe, self._wanted()):
+            for name, symbols in source.items():
+                if name in KINDS:
+                    union.setdefault(name, set()).update(symbols)
+        now = time.monotonic()
+        for name, symbols in self._subscriptions.wanted.items():
+            for symbol in symbols - union.get(name, set()):
+                deadline = self._lingering.setdefault((name, symbol), now + self._settings.linger_seconds)
+                if deadline > now:
+                    union.setdefault(name, set()).add(symbol)
+        self._lingering = {
+            (name, symbol): deadline
+            for (name, symbol), deadline in self._lingering.items()
+            if deadline > now and symbol not in self._wanted().get(name, set())
+        }
+        return union
+
+    def _ask(self) -> None:
+        ask = self._subscriptions.next()
+        if ask is not None and self._link is not None:
+            self._asked_at = time.monotonic()
+            self._link.send(ask.message())
+        self._refusals()

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From the loss of the feed to the last of its messages fetched."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from ..observe.state import Gap, State
+from ..protocol import Message, mark_backfilled, rfc3339
+from ..settings import Credentials, Upstream
+from .backfill import BackfillError, fetch
+from .link import Link
+from .recent import Key, Recent
+from .subscriptions import Channels
+
+_log = logging.getLogger(__name__)
+_OVERLAP_NS = 2_000_000_000
+
+
+class Filler:
+    """
+    :param take: takes what was fetched, and when
+    """
+
+    def __init__(
+        self, settings: Upstream, state: State, recent: Recent, take: Callable[[Sequence[Message], int], None]
+    ) -> None:
+        self._settings, self._state, self._recent, self._take = settings, state, recent, take
+        self._open: Gap | None = None
+        self._seen: set[Key] = set()
+        self._raws: Counter[bytes] = Counter()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._gap = Gap(0, "")
+        self.replaying = False
+
+    def opened(self, gap: Gap) -> None:
+        """The feed is lost, perhaps once more before it was whole again."""
+        self._open = gap
+        self.replaying = False
+        if self._settings.backfill.source == "rest":
+            self._seen |= self._recent.keys()
+        else:
+            self._raws = self._recent.raws()
+
+    def resumed(self, now_ns: int, subscribed: Channels, credentials: Credentials, link: Link | None) -> None:
+        """The feed is back: fetch what was missed."""
+        gap, self._open = self._open, None
+        if gap is None:
+            return
+        gap.ended_ns = now_ns
+        seconds = (now_ns - gap.began_ns) / 1e9
+        self._state.note(f"the feed is back after {seconds:.1f} s")
+        _log.info("the feed is back", extra={"reason": gap.reason, "seconds": round(seconds, 3)})
+        if self._settings.backfill.source == "rest":
+            seen, self._seen = self._seen, set()
+            task = asyncio.create_task(self._fetch(gap, subscribed, seen, credentials))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        elif self._settings.backfill.source == "replay" and link is not None:
+            self._gap, self.replaying = gap, True
+            channels = {name: sorted(symbols) for name, symbols in subscribed.items()}
+            link.send({"action": "replay", "since": rfc3339(gap.began_ns - _OVERLAP_NS), **channels})
+
+    def sift(self, messages: Sequence[Message]) -> list[Message]:
+        """While the upstream replays: without what had come before the gap, the rest marked."""
+        fresh = []
+        for message in messages:
+            if self._raws[message.raw] > 0:
+                self._raws[message.raw] -= 1
+                continue
+            marked = message.raw if b'"backfilled":true' in message.raw else mark_backfilled(message.raw)
+            fresh.append(message._replace(raw=marked))
+        self._count(self._gap, fresh)
+        return fresh
+
+    def replayed(self) -> None:
+        """The upstream's replay is complete."""
+        if self.replaying:
+            self.replaying = False
+            self._gap.filled = True
+            self._said(self._gap)
+
+    async def stop(self) -> None:
+        """Gives up what is under way."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _fetch(self, gap: Gap, subscribed: Channels, seen: set[Key], credentials: Credentials) -> None:
+        settings = self._settings.backfill
+        await asyncio.sleep(settings.settle_seconds)
+        seen |= self._recent.keys()  # and what has come since
+
+        def emit(messages: Sequence[Message]) -> None:
+            self._count(gap, messages)
+            self._take(messages, time.time_ns())
+
+        symbols = {name: self._named(subscribed.get(name, set())) for name in ("bars", "trades")}
+        try:
+            await fetch(gap, symbols, seen, settings, credentials, emit)
+        except BackfillError as error:
+            gap.error = str(error)
+            self._state.alert("backfill", f"a gap could not be filled: {error}")
+            _log.error("a gap could not be filled", extra={"problem": str(error)})
+            return
+        gap.filled = True
+        self._state.clear("backfill")
+        self._said(gap)
+
+    def _named(self, symbols: set[str]) -> set[str]:
+        """What `*` stands for: the symbols that were seen, as many as the settings allow."""
+        if "*" not in symbols:
+            return symbols
+        seen = self._state.symbols or self._recent.symbols()
+        return {name for name, _count in seen.most_common(self._settings.backfill.max_symbols)}
+
+    def _count(self, gap: Gap, messages: Sequence[Message]) -> None:
+        kinds = Counter(message.kind for message in messages)
+        self._state.backfilled.update(kinds)
+        if self._settings.backfill.source == "replay":
+            gap.bars += kinds["b"]
+            gap.trades += kinds["t"]
+
+    def _said(self, gap: Gap) -> None:
+        self._state.note(f"fetched {gap.bars} bars and {gap.trades} trades that were missed")
+        _log.info("a gap is filled", extra={"bars": gap.bars, "trades": gap.trades})

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is asked of the upstream, what it has confirmed, and what it has refused. No input or output of its own.
+
+One request is under way at a time, because an error does not say which request it answers. A request that meets the
+symbol limit (405) is halved until the limit is found: so all that fits is subscribed, and what does not has a name.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from ..protocol import FOLLOWS_TRADES, KINDS
+
+_LARGEST = 1000  # symbols in a request
+
+Channels = dict[str, set[str]]
+
+
+class Ask(NamedTuple):
+    """One request: symbols of one channel, or at first of several."""
+
+    action: str
+    channels: Mapping[str, tuple[str, ...]]
+
+    def message(self) -> dict[str, Any]:
+        return {"action": self.action, **{name: list(symbols) for name, symbols in self.channels.items()}}
+
+    @property
+    def size(self) -> int:
+        return sum(map(len, self.channels.values()))
+
+
+class Subscriptions:
+    def __init__(self) -> None:
+        self.wanted: Channels = {}
+        self.confirmed: Channels = {}
+        self.refused: Channels = {}
+        self._queue: deque[Ask] = deque()
+        self._under_way: Ask | None = None
+
+    def begin(self) -> None:
+        """A new connection: nothing is subscribed there."""
+        self.confirmed, self.refused = {}, {}
+        self._queue.clear()
+        self._under_way = None
+
+    def want(self, wanted: Mapping[str, Iterable[str]]) -> None:
+        """Replaces the union; `next` then has the requests that lead there."""
+        self.wanted = {name: set(symbols) for name, symbols in wanted.items() if symbols}
+        for name, symbols in self.wanted.items():
+            if "*" in symbols:  # all of them, so nobody else's in particular
+                self.wanted[name] = {"*"}
+
+    @property
+    def waits(self) -> Ask | None:
+        """The request that has not been answered yet."""
+        return self._under_way
+
+    @property
+    def settled(self) -> bool:
+        """Whether all that is wanted is confirmed or refused."""
+        return not self._queue and self._under_way is None and not self._missing()
+
+    def next(self) -> Ask | None:
+        """The next request to send, if none is under way."""
+        if self._under_way is not None:
+            return None
+        if not self._queue:
+            self._plan()
+        self._under_way = self._queue.popleft() if self._queue else None
+        return self._under_way
+
+    def answered(self, reply: Mapping[str, Any]) -> None:
+        """The upstream told the whole of the subscription."""
+        before = sum(map(len, self.confirmed.values()))
+        listed = {name: reply.get(name) for name in KINDS if name not in FOLLOWS_TRADES}
+        self.confirmed = {
+            name: set(symbols) for name, symbols in listed.items() if isinstance(symbols, list) and symbols
+        }
+        done, self._under_way = self._under_way, None
+        if done and done.action == "unsubscribe" and sum(map(len, self.confirmed.values())) < before:
+            self.refused = {}  # there is room again
+
+    def limited(self) -> None:
+        """405: the request under way is too large."""
+        ask, self._under_way = self._under_way, None
+        if ask is None or ask.action != "subscribe":
+            return
+        if len(ask.channels) > 1:
+            parts = [Ask("subscribe", {name: symbols}) for name, symbols in ask.channels.items()]
+        elif ask.size > 1:
+            ((name, symbols),) = ask.channels.items()
+            half = len(symbols) // 2
+            parts = [Ask("subscribe", {name: symbols[:half]}), Ask("subscribe", {name: symbols[half:]})]
+        else:
+            # Not even one more: nor those of the same channel that wait behind it.
+            ((name, symbols),) = ask.channels.items()
+            behind = [other for other in self._queue if set(other.channels) == {name}]
+            self._queue = deque(other for other in self._queue if other not in behind)
+            refused = {*symbols, *(symbol for other in behind for symbol in other.channels[name])}
+            self.refused.setdefault(name, set()).update(refused)
+            return
+        self._queue.extendleft(reversed(parts))
+
+    def rejected(self) -> Ask | None:
+        """Another error: the request under way is given up. Returns it."""
+        ask, self._under_way = self._under_way, None
+        if ask is not None and ask.action == "subscribe":
+            for name, symbols in ask.channels.items():
+                self.refused.setdefault(name, set()).update(symbols)
+        return ask
+
+    def _missing(self) -> Channels:
+        found = {
+            name: symbols - self.confirmed.get(name, set()) - self.refused.get(name, set())
+            for name, symbols in self.wanted.items()
+        }
+        return {name: symbols for name, symbols in found.items() if symbols}
+
+    def _plan(self) -> None:
+        extra = {name: symbols - self.wanted.get(name, set()) for name, symbols in self.confirmed.items()}
+        # First what is too much, so that there is room.
+        for action, channels in (("unsubscribe", extra), ("subscribe", self._missing())):
+            small: dict[str, tuple[str, ...]] = {}
+            for name in sorted(channels):
+                symbols = sorted(channels[name])
+                for start in range(0, len(symbols), _LARGEST):
+                    part = tuple(symbols[start : start + _LARGEST])
+                    if sum(map(len, small.values())) + len(part) > _LARGEST or name in small:
+                        self._queue.append(Ask(action, small))
+                        small = {}
+                    small[name] = part
+            if small:
+                self._queue.append(Ask(action, small))
