@@ -50,6 +50,7 @@ class Layout:
         self.outbox = self.root / "outbox"
         self.tmp = self.root / "tmp"
         self.lock = self.root / "lock"
+        self.worker_lock = self.root / "worker.lock"
         self.report = self.root / "recovery.json"
 
     def create(self) -> None:

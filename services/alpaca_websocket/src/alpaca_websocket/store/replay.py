@@ -6,10 +6,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-
 from alpaca_websocket.protocol import KINDS, Message
 from alpaca_websocket.store.layout import Layout, Rolled, Segment
 from alpaca_websocket.store.records import Batch, messages, scan
@@ -57,7 +53,7 @@ def read(layout: Layout, wanted: Wanted, through: int, pending: Sequence[Batch])
     while True:
         for source in _sources(layout):
             if source.first > through:
-                break
+                continue  # breaking off would begin the whole round anew
             if source.last is not None and source.last <= position:
                 continue
             try:
@@ -106,6 +102,10 @@ def _read(source: _Source, wanted: Wanted, position: int) -> Iterator[Stored]:
 
 
 def _from_parquet(files: Sequence[Rolled], wanted: Wanted, position: int) -> Iterator[Stored]:
+    import pyarrow as pa  # a second and 60 MB, which a server that nobody asks for last week does without
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
     condition = pc.field("sequence") > position
     if wanted.received_ns > 0:
         condition &= pc.field("received_at") >= pa.scalar(wanted.received_ns, pa.timestamp("ns", "UTC"))

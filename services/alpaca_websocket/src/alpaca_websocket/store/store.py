@@ -25,7 +25,7 @@ from alpaca_websocket.store.status import WorkerStatus
 
 log = logging.getLogger(__name__)
 
-LOCK_SECONDS = 5.0  # the worker of a server that was killed needs a moment to notice
+LOCK_SECONDS = 5.0  # a server that is being stopped needs a moment
 _PACKAGES = Path(__file__).resolve().parents[2]
 
 
@@ -77,6 +77,10 @@ class Store:
     def durable(self) -> int:
         """The highest sequence number that survives a power loss: this is what "acknowledged" means."""
         return self._journal.durable
+
+    @property
+    def worker_pid(self) -> int:
+        return self._process.pid
 
     def on_durable(self, callback: Callable[[int], None]) -> None:
         """Calls back after every commit with `durable`, in another thread."""
@@ -144,8 +148,6 @@ class Store:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": path},
-            # The directory stays locked until the worker is gone, too.
-            pass_fds=(self._lock,),
         )
         assert process.stdin
         with suppress(BrokenPipeError):
@@ -175,14 +177,14 @@ class Store:
             if self._closing.is_set():
                 return
             log.error("the store's worker ended with status %s and is started again", code)
-            if self._closing.wait(min(60.0, 0.1 * 2**self._restarts)):
+            if self._closing.wait(min(60.0, 0.1 * 2 ** min(self._restarts, 10))):
                 return
-            self._restarts += 1
             self._process = self._start()
+            self._restarts += 1
 
 
 def _lock(path: Path) -> int:
-    """Takes the directory for this process and its worker."""
+    """Takes the directory for this process."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
     deadline = time.monotonic() + LOCK_SECONDS
     while True:

@@ -6,16 +6,16 @@ from __future__ import annotations
 import base64
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from alpaca_websocket.store.settings import StoreSettings
 
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
+
+# What a later try may mend.
+FAILURES = (BotoCoreError, ClientError, OSError)
 
 
 class UploadConflict(RuntimeError):
@@ -27,7 +27,7 @@ class Uploader:
 
     def __init__(self, settings: StoreSettings) -> None:
         self._bucket, self._prefix = settings.bucket, settings.prefix.strip("/")
-        self._client: S3Client = boto3.client(
+        self._client = boto3.client(
             "s3",
             region_name=settings.region or None,
             endpoint_url=settings.endpoint_url or None,
@@ -45,7 +45,7 @@ class Uploader:
     def upload(self, path: Path, key: str) -> None:
         """Returns when S3 confirms size and SHA-256 of the object; doing it again changes nothing.
 
-        Raises UploadConflict, BotoCoreError or ClientError.
+        Raises UploadConflict or one of FAILURES.
         """
         body = path.read_bytes()
         digest = base64.b64encode(hashlib.sha256(body).digest()).decode()

@@ -10,6 +10,7 @@ writes its status as a line of JSON.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import signal
@@ -17,16 +18,17 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
-from botocore.exceptions import BotoCoreError, ClientError
 
 from alpaca_websocket.store import retention
 from alpaca_websocket.store.layout import Layout
-from alpaca_websocket.store.roller import roll
 from alpaca_websocket.store.settings import StoreSettings
 from alpaca_websocket.store.status import WorkerStatus
-from alpaca_websocket.store.upload import UploadConflict, Uploader
+
+if TYPE_CHECKING:
+    from alpaca_websocket.store.upload import Uploader
 
 POLL_SECONDS = 5.0  # between rounds when nothing wakes it
 
@@ -56,6 +58,8 @@ class Worker:
         return max(0.0, self._not_before - time.monotonic())
 
     def _roll(self) -> None:
+        from alpaca_websocket.store.roller import roll  # pyarrow takes a second: not before main() listens
+
         self.status.roll_error = ""
         for segment in self.layout.segments():
             if segment.last is None:
@@ -67,22 +71,20 @@ class Worker:
                 self.status.roll_error = f"{segment.path.name}: {type(error).__name__}: {error}"
 
     def _upload(self) -> None:
+        from alpaca_websocket.store import upload  # boto3 only where it is used: it takes a while to load
+
         conflict = ""
         for file in self.layout.rolled(self.layout.outbox):
             try:
-                self._uploader = self._uploader or Uploader(self.settings)
+                uploader = self._uploader = self._uploader or upload.Uploader(self.settings)
                 size = file.path.stat().st_size
-                self._uploader.upload(file.path, self._uploader.key(file.path, self.layout.outbox))
-            except UploadConflict as error:
+                uploader.upload(file.path, uploader.key(file.path, self.layout.outbox))
+            except upload.UploadConflict as error:
                 conflict = str(error)
                 continue
-            except (BotoCoreError, ClientError, OSError) as error:
+            except upload.FAILURES as error:
                 self.status.upload_error = f"{file.path.name}: {error}"
-                pause = min(
-                    self.settings.retry_max_seconds, self.settings.retry_seconds * 2.0 ** min(self._failures, 30)
-                )
-                self._failures += 1
-                self._not_before = time.monotonic() + pause * random.uniform(0.5, 1.0)  # noqa: S311 not cryptography
+                self._back_off()
                 return
             file.path.unlink()
             self._failures = 0
@@ -90,6 +92,11 @@ class Worker:
             self.status.uploaded_bytes += size
             self.status.uploaded_ns = time.time_ns()
         self.status.upload_error = conflict
+
+    def _back_off(self) -> None:
+        pause = min(self.settings.retry_max_seconds, self.settings.retry_seconds * 2.0 ** min(self._failures, 30))
+        self._failures += 1
+        self._not_before = time.monotonic() + pause * random.uniform(0.5, 1.0)  # noqa: S311 not cryptography
 
     def _measure(self) -> None:
         status, layout = self.status, self.layout
@@ -134,6 +141,9 @@ def main() -> None:
         os._exit(0)
 
     threading.Thread(target=listen, daemon=True).start()
+    # The worker of a server that was killed may not have noticed yet; two at a time would get into each other's way.
+    lock = os.open(worker.layout.worker_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    fcntl.flock(lock, fcntl.LOCK_EX)
     while True:
         last = stop.is_set()
         wake.clear()

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Journal records: what is whole is found, what is not is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from alpaca_websocket.store.records import Batch, encode, messages, scan, seed
+from hypothesis import HealthCheck, given
+from hypothesis import settings as budget
+from hypothesis import strategies as st
+from store_kit import numbered, sample
+
+FIRST = 1_000
+_quick = budget(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def _segment(sizes: list[int]) -> tuple[list[Batch], list[bytes]]:
+    batches, first = [], FIRST
+    for size in sizes:
+        batches.append(Batch(first, first * 10, [numbered(first + i) for i in range(size)]))
+        first += size
+    return batches, [encode(batch, seed(FIRST), FIRST - 1) for batch in batches]
+
+
+def _read(path: Path, data: bytes) -> list[Batch]:
+    path.write_bytes(data)
+    return [Batch(record.first, record.received_ns, messages(record.payload)) for record in scan(path, FIRST)]
+
+
+_sizes = st.lists(st.integers(1, 20), min_size=1, max_size=8)
+
+
+@_quick
+@given(sizes=_sizes, share=st.floats(0, 1))
+def test_a_cut_segment_yields_exactly_the_records_before_the_cut(
+    tmp_path: Path, sizes: list[int], share: float
+) -> None:
+    batches, encoded = _segment(sizes)
+    data = b"".join(encoded)
+    cut = round(share * len(data))
+    ends = [sum(map(len, encoded[: i + 1])) for i in range(len(encoded))]
+    assert _read(tmp_path / "s", data[:cut]) == batches[: sum(end <= cut for end in ends)]
+
+
+@_quick
+@given(sizes=_sizes, at=st.floats(0, 1), garbage=st.binary(min_size=1, max_size=600))
+def test_garbage_costs_the_records_it_touches_and_invents_none(
+    tmp_path: Path, sizes: list[int], at: float, garbage: bytes
+) -> None:
+    batches, encoded = _segment(sizes)
+    data = b"".join(encoded)
+    start = round(at * (len(data) - 1))
+    broken = data[:start] + garbage + data[start + len(garbage) :]
+    intact, offset = [], 0
+    for batch, record in zip(batches, encoded, strict=True):
+        if broken[offset : offset + len(record)] == record:
+            intact.append(batch)
+        offset += len(record)
+    assert _read(tmp_path / "s", broken) == intact
+
+
+def test_a_record_of_another_segment_is_not_taken_for_ours(tmp_path: Path) -> None:
+    batches, encoded = _segment([3])
+    foreign = encode(Batch(FIRST + 3, 0, [sample("t")]), seed(FIRST + 3), FIRST - 1)
+    assert _read(tmp_path / "s", encoded[0] + foreign) == batches
+
+
+def test_a_repeated_record_counts_once(tmp_path: Path) -> None:
+    batches, encoded = _segment([3, 2])
+    assert _read(tmp_path / "s", encoded[0] + encoded[0] + encoded[1]) == batches
+
+
+@pytest.mark.parametrize("kind", "tqbudslcx")
+def test_messages_come_back_byte_for_byte(tmp_path: Path, kind: str) -> None:
+    batch = Batch(FIRST, 5, [sample(kind), sample("t")])
+    assert _read(tmp_path / "s", encode(batch, seed(FIRST), 0)) == [batch]
+
+
+def test_an_empty_segment_has_no_records(tmp_path: Path) -> None:
+    assert _read(tmp_path / "s", b"") == []
