@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The server, with and without its store, and what it is compared with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+from functools import partial
+from pathlib import Path
+
+from rig import HERE, RELAY_CORE, Contender, end, hear, spawn
+
+
+def _relay(kind: str, source: int, _directory: Path) -> tuple[subprocess.Popen[str], int]:
+    process = spawn([str(HERE / "relays.py"), kind, str(source)], RELAY_CORE)
+    try:
+        return process, int(hear(process)["port"])
+    except BaseException:
+        end(process)
+        raise
+
+
+def settings(source: int, directory: Path) -> Path:
+    """The server's settings file: everything on, as in earnest, but for TLS."""
+    keys = directory / "upstream.json"
+    keys.write_text(json.dumps({"key_id": "bench", "secret_key": "bench"}))
+    tokens = directory / "tokens.toml"
+    digest = hashlib.sha256(b"bench").hexdigest()
+    tokens.write_text(f'[[client]]\nname = "bench"\nkey = "bench"\nsecret_sha256 = "{digest}"\nconnections = 1000\n')
+    path = directory / "settings.toml"
+    path.write_text(
+        f'[upstream]\nurl = "ws://127.0.0.1:{source}/v2/sip"\ncredentials_file = "{keys}"\ncalendar = "24/7"\n'
+        f'compression = false\n[upstream.backfill]\nsource = "none"\n[upstream.silence]\ntrades = 86400\nquotes = 86400\n'
+        f'[downstream]\nport = 0\ntokens_file = "{tokens}"\n[observe]\nport = 0\n'
+        f'[store]\ndirectory = "{directory / "store"}"\n'
+    )
+    return path
+
+
+def _ours(store: bool, source: int, directory: Path) -> tuple[subprocess.Popen[str], int]:
+    path = settings(source, directory)
+    process = spawn([str(HERE / "ours.py"), str(path), *([] if store else ["--no-store"])], RELAY_CORE)
+    try:
+        return process, int(hear(process)["port"])
+    except BaseException:
+        end(process)
+        raise
+
+
+CONTENDERS = {
+    contender.name: contender
+    for contender in (
+        Contender("server", "this server, everything on", "ws", partial(_ours, True)),
+        Contender("no-store", "this server, nothing stored", "ws", partial(_ours, False)),
+        Contender("broadcast", "websockets, broadcast()", "ws", partial(_relay, "broadcast")),
+        Contender("floor", "bare TCP, coalesced", "tcp", partial(_relay, "floor")),
+    )
+}

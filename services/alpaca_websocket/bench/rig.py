@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One contender between a source and its clients: processes, steps at a rate, the highest rate that still passes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from wire import SYMBOLS
+
+HERE = Path(__file__).resolve().parent
+PASS_P99_MS = 10.0
+_PATIENCE = 30.0
+# The relay has a core of its own; the load shares the other.
+RELAY_CORE, LOAD_CORE = 0, 1
+
+
+def spawn(arguments: list[str], core: int, *, quiet: bool = False) -> subprocess.Popen[str]:
+    paths = os.pathsep.join((str(HERE.parent / "src"), str(HERE)))
+    cores = {core} if core < (os.cpu_count() or 1) else None
+    return subprocess.Popen(  # noqa: S603 - our own programs
+        [sys.executable, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL if quiet else None,
+        text=True,
+        env=os.environ | {"PYTHONPATH": paths},
+        preexec_fn=(lambda: os.sched_setaffinity(0, cores)) if cores else None,
+    )
+
+
+def hear(process: subprocess.Popen[str]) -> dict[str, Any]:
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
+        raise RuntimeError(f"{process.args} ended with {process.wait()}")
+    return dict(json.loads(line))
+
+
+def ask(process: subprocess.Popen[str], **asked: Any) -> dict[str, Any]:
+    assert process.stdin is not None
+    process.stdin.write(json.dumps(asked) + "\n")
+    process.stdin.flush()
+    return hear(process)
+
+
+def end(*processes: subprocess.Popen[Any] | None) -> None:
+    for process in processes:
+        if process is not None:
+            process.kill()
+            process.wait()
+
+
+def family(pid: int) -> list[int]:
+    """The process and its descendants."""
+    found = [pid]
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        found += [each for child in task.read_text().split() for each in family(int(child))]
+    return found
+
+
+def cpu_seconds(pid: int) -> float:
+    total = 0.0
+    for each in family(pid):
+        fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
+        total += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return total
+
+
+def memory(pid: int) -> int:
+    """Resident bytes of the process alone."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True)
+class Contender:
+    """`start(source port, directory)` returns the running relay and the port where clients connect."""
+
+    name: str
+    label: str
+    wire: str  # "ws" or "tcp"
+    start: Callable[[int, Path], tuple[subprocess.Popen[str], int]]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One rate, held for some seconds."""
+
+    rate: float  # messages per second that the source was told
+    messages: float  # that it sent, per second
+    deliveries: float  # per second
+    p50_ms: float
+    p99_ms: float
+    p999_ms: float
+    max_ms: float
+    relay_cpu: float  # share of one core; more than 1 where a relay has more processes
+    clients_cpu: float
+    frames: float  # frames or writes that clients read, per second
+    complete: bool  # everything arrived, at everybody who asked for it, and the source kept its pace
+
+    @property
+    def passed(self) -> bool:
+        return self.complete and self.p99_ms < PASS_P99_MS
+
+
+class Rig:
+    """A contender with its source and its clients, all running."""
+
+    def __init__(self, contender: Contender, clients: int, each: int) -> None:
+        self.contender, self.clients_count, self.each = contender, clients, each
+        self._directory = tempfile.TemporaryDirectory(prefix="bench-feed-")
+        self.source = self.relay = self.clients = None  # type: ignore[assignment]
+        try:
+            self.source = spawn([str(HERE / "source.py"), contender.wire], LOAD_CORE)
+            port = hear(self.source)["port"]
+            self.relay, at = contender.start(port, Path(self._directory.name))
+            self.clients = spawn(
+                [str(HERE / "clients.py"), contender.wire, str(at), str(clients), str(each)], LOAD_CORE
+            )
+            hear(self.clients)
+            # A server that subscribes upstream as its clients ask needs the last answer before all is on its way.
+            for _ in range(20):
+                if self.run(2000, 0.5).complete:
+                    return
+            raise RuntimeError(f"{contender.name}: not everything arrives even at 2,000 messages per second")
+        except BaseException:
+            self.close()
+            raise
+
+    def run(self, rate: float, seconds: float) -> Step:
+        ask(self.clients, reset=True)
+        relay_cpu, clients_cpu = cpu_seconds(self.relay.pid), cpu_seconds(self.clients.pid)
+        sent = ask(self.source, rate=rate, seconds=seconds)
+        used = cpu_seconds(self.relay.pid) - relay_cpu, cpu_seconds(self.clients.pid) - clients_cpu
+        wanted = sent["sent"] / len(SYMBOLS) * self.clients_count * self.each
+        give_up, before = time.monotonic() + _PATIENCE, -1
+        found = ask(self.clients, report=True)
+        while found["deliveries"] < wanted and time.monotonic() < give_up and not found["lost"]:
+            time.sleep(0.1)
+            found = ask(self.clients, report=True)
+            if found["deliveries"] == before and rate < 5000:
+                break
+            before = found["deliveries"]
+        elapsed = sent["elapsed"]
+        complete = found["deliveries"] == wanted and not found["foreign"] and not found["lost"]
+        return Step(
+            rate,
+            round(sent["sent"] / elapsed),
+            round(wanted / elapsed),
+            *(round(found[name], 3) for name in ("p50_ms", "p99_ms", "p999_ms", "max_ms")),
+            relay_cpu=round(used[0] / elapsed, 2),
+            clients_cpu=round(used[1] / elapsed, 2),
+            frames=round(found["frames"] / elapsed),
+            complete=complete and sent["sent"] / elapsed > 0.95 * rate,
+        )
+
+    def close(self) -> None:
+        end(self.clients, self.relay, self.source)
+        self._directory.cleanup()
+
+
+def highest(contender: Contender, clients: int, each: int, seconds: float, start: float) -> tuple[Step, list[Step]]:
+    """The highest rate that passes, found by doubling and then halving the interval; and all steps on the way."""
+    steps: list[Step] = []
+    low, high, best = 0.0, 0.0, None
+    rate = start
+    rig = Rig(contender, clients, each)
+    try:
+        while len(steps) < 14 and (not high or not low or high / low > 1.06):
+            step = rig.run(rate, seconds)
+            steps.append(step)
+            print(f"    {step.messages:>9,.0f} in/s {step.deliveries:>10,.0f} out/s  p99 {step.p99_ms:8.2f} ms  relay "
+                  f"{step.relay_cpu:4.0%}  clients {step.clients_cpu:4.0%}  {'passes' if step.passed else 'fails'}",
+                  flush=True)  # fmt: skip
+            if step.passed:
+                low = rate
+                best = step if best is None or step.deliveries > best.deliveries else best
+            else:
+                high = rate
+                if low == 0.0 and rate < start / 16:
+                    break
+                if not step.complete:  # begin again with empty buffers
+                    rig.close()
+                    rig = Rig(contender, clients, each)
+            rate = (low * high) ** 0.5 if high and low else rate * 1.6 if not high else rate / 2
+    finally:
+        rig.close()
+    return best or steps[-1], steps
+
+
+def as_json(step: Step) -> dict[str, Any]:
+    return asdict(step) | {"passed": step.passed}
