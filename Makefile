@@ -44,22 +44,33 @@ destroy: venv ## Take the local environment down; the embedded AWS stays
 down: ## End the embedded AWS and delete what it kept
 	@tools/local.sh down
 
+##@ The market-data server (docs/market-data.md)
+
+.PHONY: demo-feed
+demo-feed: venv-dev ## A stand-in for Alpaca, the server, three alpaca-py clients: make demo-feed ARGS='--seconds 20'
+	@"$(VENV)/bin/python" tools/demo_feed.py $(ARGS)
+
+.PHONY: bench-feed
+bench-feed: venv-dev ## Measure the server beside bare relays, in one run
+	@"$(VENV)/bin/python" services/alpaca_websocket/bench $(ARGS)
+
 ##@ Checks (what CI runs is `make test`)
 
 .PHONY: test
 test: venv-dev ## Everything below, on both dependency sets where the interpreters exist
 	@tools/test.sh $(ARGS)
 
-.PHONY: lint types unit integration examples artifact docs sanity units
+.PHONY: lint types unit integration examples services artifact docs sanity units
 lint: venv-dev ## ansible-lint (production profile), ruff, yamllint
 types: venv-dev ## mypy
 unit: venv-dev ## Unit tests: make unit ARGS='-k pacing'
 integration: venv-dev ## Playbooks and plugins against the embedded AWS
 examples: venv-dev ## The example model repository's own tests
+services: venv-dev ## The market-data server's own tests
 artifact: venv-dev ## Build the collection, install it, look at what is in it and at the documentation
 sanity: venv-dev ## ansible-test sanity of the built collection
 units: venv-dev ## ansible-test units of the built collection
-lint types unit integration examples artifact sanity units:
+lint types unit integration examples services artifact sanity units:
 	@$(CHECK) $@ -- $(ARGS)
 
 .PHONY: bench-fleet

@@ -26,6 +26,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / ".cache"
+SERVICE = ROOT / "services" / "alpaca_websocket"
 _COUNTS = re.compile(r"(\d+) (passed|failed|skipped|error|errors|xfailed|xpassed)\b")
 _SUMMARY = re.compile(
     r"^=* ?(?:\d+ (?:passed|failed|skipped|errors?|xfailed|xpassed|deselected|warnings?)(?:, )?)+ in "
@@ -156,6 +157,12 @@ def types(venv: Venv, args: Sequence[str]) -> list[Check]:
             for tree, path in ((ROOT / "lambda", "collections:lambda"), (ROOT / "examples/algo-modeling-v2", "."))
             if any(tree.rglob("*.py"))
         ),
+        Check(
+            "mypy alpaca_websocket",
+            [*mypy, f"{cache}-alpaca_websocket", str(SERVICE)],
+            venv,
+            env={"MYPYPATH": f"{SERVICE / 'src'}:{SERVICE / 'tests'}"},
+        ),
     ]
 
 
@@ -179,6 +186,12 @@ def examples(venv: Venv, args: Sequence[str]) -> list[Check]:
     return [pytest(venv, "example tests", *args, cwd=example)] if any(example.glob("tests/test_*.py")) else []
 
 
+def services(venv: Venv, args: Sequence[str]) -> list[Check]:
+    # Its tests run servers, clients and stand-ins in processes of their own, and wait for them more than they work.
+    workers = ["-n", "2", "--dist", "loadfile"]
+    return [pytest(venv, "market-data server's tests", *workers, *args, cwd=SERVICE, alone=True)]
+
+
 def artifact(venv: Venv, args: Sequence[str]) -> list[Check]:
     return [pytest(venv, "packaging tests", "tests/packaging", *args)]
 
@@ -197,6 +210,7 @@ PARTS = {
     "types": (types, False),
     "unit": (unit, True),
     "examples": (examples, True),
+    "services": (services, True),
     "artifact": (artifact, True),
     "sanity": (sanity, False),
     "units": (units, True),

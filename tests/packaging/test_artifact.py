@@ -53,7 +53,8 @@ def test_everything_a_role_plugin_or_function_needs_is_in_it(members: set[str]) 
 
 def test_nothing_of_the_project_around_it_is_in_it(members: set[str]) -> None:
     private = ("inventories/", "tests/integration/", "tests/packaging/", "tests/bench/", "tests/e2e/", "examples/")
-    private += ("tools/", "requirements/", "molecule/", "collections/", "awx/", "build/", ".", "Makefile", "site.yml")
+    private += ("tools/", "requirements/", "molecule/", "collections/", "awx/", "build/", "services/")
+    private += (".", "Makefile", "site.yml")
     assert {name for name in members if name.startswith(private)} == set()
     assert not {name for name in members if name.endswith((".pyc", ".tar.gz", ".retry", ".pem"))}
 

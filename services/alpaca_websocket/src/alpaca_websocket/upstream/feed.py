@@ -265,7 +265,7 @@ class Feed:
             self._take(data, now)
 
     def _measure(self, messages: Sequence[Message], now: int) -> None:
-        """Records how old the last message of a frame is; a bar carries the time of its beginning, which says nothing."""
+        """Records how old the last message of a frame is; not for bars, which carry the time of their beginning."""
         kind, _symbol, raw = messages[-1]
         if kind in "tq" and (at := raw.find(_TIME)) > 0:
             begin = at + len(_TIME)

@@ -1,0 +1,250 @@
+"""Shows the market-data server at work: a stand-in for Alpaca, the server, and three alpaca-py clients as they are.
+
+    demo_feed.py                 until Ctrl-C
+    demo_feed.py --seconds 20    that long
+
+Everything runs on loopback and in processes that end with this one; what the server stores lies below .cache until
+then. Ends with 0 if every client received what it had asked for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+ROOT = Path(__file__).resolve().parents[1]
+SERVICE = ROOT / "services" / "alpaca_websocket"
+SETTINGS = """\
+[store]
+directory = "{work}/store"
+segment_seconds = 30
+min_free_bytes = 10_000_000
+
+[upstream]
+url = "{stream}"
+credentials_file = "{work}/keys.json"
+calendar = "24/7"
+subscribe = {{ bars = ["*"] }}
+
+[upstream.backfill]
+url = "{rest}"
+settle_seconds = 1
+
+[downstream]
+port = 0
+tokens_file = "{work}/tokens.toml"
+
+[observe]
+port = 0
+"""
+# Each is a process with an unmodified alpaca_py.StockDataStream: name → what it subscribes.
+CLIENTS: dict[str, dict[str, list[str]]] = {
+    "one stock's trades": {"trades": ["AAPL"]},
+    "two stocks' quotes": {"quotes": ["GOOG", "IBM"]},
+    "every bar": {"bars": ["*"], "updated_bars": ["*"], "daily_bars": ["*"]},
+}
+_PATIENCE = 60.0  # seconds; starting takes two on a quiet machine
+
+
+class Demo:
+    """The processes, and what the clients have said."""
+
+    def __init__(self, work: Path) -> None:
+        self.work = work
+        self.received: dict[str, Counter[str]] = {name: Counter() for name in CLIENTS}
+        self.latest: dict[str, str] = {}
+        self._processes: list[subprocess.Popen[str]] = []
+
+    def start(self) -> str:
+        """Starts everything in order; returns the status page's address."""
+        from alpaca_websocket.downstream import auth
+
+        alpaca = json.loads(_line(self._spawn("standin", "--port", "0", "--rate", "4")))
+        _private(self.work / "keys.json", json.dumps({"key_id": alpaca["key"], "secret_key": alpaca["secret"]}))
+        tokens = {name: auth.make(name) for name in CLIENTS}
+        _private(self.work / "tokens.toml", "\n".join(table for _given, table in tokens.values()))
+        settings = self.work / "settings.toml"
+        settings.write_text(SETTINGS.format(work=self.work, **alpaca))
+        server = self._spawn("alpaca_websocket", "run", str(settings), stderr=subprocess.PIPE)
+        ports = self._ready(server)
+        url = f"ws://127.0.0.1:{ports['downstream_port']}"
+        for name, (given, _table) in tokens.items():
+            key, secret = (line.split()[1] for line in given.splitlines())
+            wanted = json.dumps({"url": url, "key": key, "secret": secret, "subscribe": CLIENTS[name]})
+            client = self._spawn("--client")
+            assert client.stdin
+            assert client.stdout
+            client.stdin.write(wanted + "\n")
+            client.stdin.close()
+            threading.Thread(target=self._listen, args=(name, client.stdout), daemon=True).start()
+        return f"http://127.0.0.1:{ports['observe_port']}/"
+
+    def satisfied(self) -> bool:
+        """Whether every client has received something of each of its channels but the rare ones."""
+        rare = {"updated_bars"}
+        return all(self.received[name].keys() >= wanted.keys() - rare for name, wanted in CLIENTS.items())
+
+    def ended(self) -> str:
+        """The name of a process that should still be running."""
+        return next((str(process.args[2]) for process in self._processes if process.poll() is not None), "")  # type: ignore[index]
+
+    def stop(self) -> None:
+        """In reverse order: the clients say good-bye, the server stores the rest."""
+        for process in reversed(self._processes):
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def _spawn(self, *command: str, stderr: int | None = subprocess.DEVNULL) -> subprocess.Popen[str]:
+        path = os.pathsep.join(str(SERVICE / part) for part in ("src", "tests"))
+        program = [sys.executable, __file__, *command] if command[0] == "--client" else [sys.executable, "-m", *command]
+        process = subprocess.Popen(
+            program,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            env={**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"},
+            start_new_session=True,  # Ctrl-C is for us; we end them in order
+        )
+        self._processes.append(process)
+        return process
+
+    def _ready(self, server: subprocess.Popen[str]) -> dict[str, int]:
+        assert server.stderr
+        said = []
+        for line in server.stderr:
+            said.append(line)
+            with contextlib.suppress(ValueError):
+                told = json.loads(line)
+                if told["message"] == "ready":
+                    threading.Thread(target=_drain, args=(server.stderr,), daemon=True).start()
+                    return {name: int(told[name]) for name in ("downstream_port", "observe_port")}
+        raise SystemExit("The server did not start:\n" + "".join(said[-20:]))
+
+    def _listen(self, name: str, lines: IO[str]) -> None:
+        for line in lines:
+            channel, text = line.rstrip("\n").split("\t", 1)
+            self.received[name][channel] += 1
+            self.latest[name] = text
+
+
+def _drain(lines: IO[str]) -> None:
+    while lines.read(65536):
+        pass
+
+
+def _line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout
+    if not (line := process.stdout.readline()):
+        raise SystemExit("The stand-in for Alpaca did not start.")
+    return line
+
+
+def _private(path: Path, text: str) -> None:
+    path.touch(mode=0o600)
+    path.write_text(text)
+
+
+def client() -> None:
+    """One client: what it receives, a line each."""
+    from alpaca.data.live import StockDataStream
+
+    wanted: dict[str, Any] = json.loads(sys.stdin.readline())
+    stream = StockDataStream(wanted["key"], wanted["secret"], url_override=wanted["url"])
+
+    def handler(channel: str) -> Any:
+        async def handle(item: Any) -> None:
+            at = item.timestamp.strftime("%H:%M:%S.%f")[:-3]
+            match channel:
+                case "trades":
+                    text = f"{item.symbol} {item.size:g} at {item.price}"
+                case "quotes":
+                    text = f"{item.symbol} {item.bid_price} / {item.ask_price}"
+                case _:
+                    text = f"{item.symbol} open {item.open} high {item.high} low {item.low} close {item.close}"
+            print(f"{channel}\t{at} {text}", flush=True)
+
+        return handle
+
+    for channel, symbols in wanted["subscribe"].items():
+        getattr(stream, f"subscribe_{channel}")(handler(channel), *symbols)
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    stream.run()
+
+
+@contextlib.contextmanager
+def _work() -> Iterator[Path]:
+    cache = ROOT / ".cache"
+    cache.mkdir(exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix="demo-feed-", dir=cache))
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _show(demo: Demo, seconds: float) -> None:
+    print(f"\nafter {seconds:.0f} s")
+    for name, counts in demo.received.items():
+        what = ", ".join(f"{count} {channel.replace('_', ' ')}" for channel, count in counts.items())
+        print(f"  {name:20} {what or 'nothing yet'}")
+        if name in demo.latest:
+            print(f"  {'':20} last: {demo.latest[name]}")
+    sys.stdout.flush()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=0, help="how long; 0: until Ctrl-C")
+    parser.add_argument("--client", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.client:
+        client()
+        return 0
+    sys.path.insert(0, str(SERVICE / "src"))
+    # Ends everything in order, whether it is Ctrl-C or somebody's kill.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with _work() as work:
+        demo = Demo(work)
+        try:
+            print("Starting a stand-in for Alpaca, the server, and three alpaca-py clients ...", flush=True)
+            page = demo.start()
+            print(f"\nStatus page: {page}    (Ctrl-C ends it all)", flush=True)
+            began = time.monotonic()
+            # The first that a client receives may take a while on a busy machine: not counted.
+            while not demo.satisfied() and time.monotonic() - began < _PATIENCE and not demo.ended():
+                time.sleep(0.1)
+            began = time.monotonic()
+            while not demo.ended() and (not args.seconds or time.monotonic() - began < args.seconds):
+                time.sleep(min(2.0, args.seconds or 2.0))
+                _show(demo, time.monotonic() - began)
+        except KeyboardInterrupt:
+            print("\nEnding.")
+        finally:
+            with contextlib.suppress(KeyboardInterrupt):
+                ended = demo.ended()
+                demo.stop()
+        if ended:
+            print(f"{ended} ended by itself.", file=sys.stderr)
+        return 0 if demo.satisfied() and not ended else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
