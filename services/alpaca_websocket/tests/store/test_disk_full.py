@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from alpaca_websocket.store import Store, StoreUnavailable
 from store_kit import fill, settings, stored, until
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+
 from alpaca_websocket.store import Store
 from store_kit import assert_contiguous, fill, numbered, parquet, settings, stored, until
 

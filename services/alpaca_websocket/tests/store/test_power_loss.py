@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+
 from alpaca_websocket.protocol import Message
 from alpaca_websocket.store import StoreSettings, journal
 from alpaca_websocket.store.journal import Journal

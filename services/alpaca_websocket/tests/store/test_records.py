@@ -6,10 +6,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from alpaca_websocket.store.records import Batch, encode, messages, scan, seed
 from hypothesis import HealthCheck, given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
+
+from alpaca_websocket.store.records import Batch, encode, messages, scan, seed
 from store_kit import numbered, sample
 
 FIRST = 1_000

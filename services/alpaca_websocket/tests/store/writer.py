@@ -18,10 +18,14 @@ from alpaca_websocket.store import Store
 from store_kit import numbered, settings
 
 
+def tell(durable: int) -> None:
+    os.write(1, b"%d\n" % durable)
+
+
 def write(directory: Path) -> None:
     os.write(1, b"%d\n" % os.getpid())
     store = Store.open(settings(directory, segment_bytes=30_000))
-    store.on_durable(lambda durable: os.write(1, b"%d\n" % durable) and None)
+    store.on_durable(tell)
     sequence = store.durable
     while True:
         size = random.randint(1, 12)

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The store from the outside: numbers, durability, reading back, restarts."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import threading
+from pathlib import Path
+
+import pytest
+
+from alpaca_websocket.store import Store, StoreUnavailable, layout
+from alpaca_websocket.store import store as store_module
+from store_kit import assert_contiguous, fill, numbered, parquet, sample, settings, stored, until
+
+
+class _Clock:
+    """Stands still until it is set."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def time_ns(self) -> int:
+        return int(self.now * 1e9)
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+def test_what_is_durable_is_told_and_counted_on(tmp_path: Path) -> None:
+    clock = _Clock()
+    store = Store.open(settings(tmp_path), clock=clock)
+    assert list(store.replay("tq", since_sequence=store.durable - 1)) == []
+    assert store.durable == clock.time_ns() // 1000 - 1, "a new store counts from the time"
+    told: list[int] = []
+    store.on_durable(told.append)
+    last = store.append([sample("t"), sample("q")], 5)
+    assert last == store.durable + 2 or last == store.durable
+    until(lambda: told and told[-1] == last, "the callback")
+    assert store.durable == store.stats().durable == store.stats().sequence == last
+    assert store.append([], 6) == last
+    store.close()
+
+
+def test_a_callback_that_fails_stops_nothing(tmp_path: Path) -> None:
+    store = Store.open(settings(tmp_path))
+    store.on_durable(lambda durable: 1 // 0)
+    fill(store, 1, 3)
+    assert store.flush()
+    fill(store, 4, 3)
+    assert store.flush()
+    store.close()
+
+
+def test_segments_are_sealed_by_size_and_by_age(tmp_path: Path) -> None:
+    clock = _Clock()
+    store = Store.open(settings(tmp_path, segment_bytes=5_000, segment_seconds=60.0), clock=clock)
+    fill(store, 1, 200)
+    until(lambda: parquet(tmp_path), "a segment that grew too large")
+    store.flush()
+    before = len(parquet(tmp_path))
+    fill(store, 201, 1)
+    store.flush()
+    clock.now += 61
+    until(lambda: len(parquet(tmp_path)) > before, "a segment that grew too old")
+    store.close()
+
+
+def test_a_restart_counts_on(tmp_path: Path) -> None:
+    sequences = []
+    for number in range(3):
+        store = Store.open(settings(tmp_path))
+        assert store.recovery.clean
+        fill(store, 1 + number * 10, 10)
+        store.close()
+    store = Store.open(settings(tmp_path))
+    sequences = [item.sequence for item in store.replay("tq")]
+    store.close()
+    assert len(sequences) == 30
+    assert_contiguous(sequences)
+
+
+def test_replay_gives_the_same_from_memory_journal_and_parquet(tmp_path: Path) -> None:
+    store = Store.open(settings(tmp_path, commit_milliseconds=60_000))
+    sent = fill(store, 1, 500)
+    from_memory = list(store.replay("tq"))
+    assert store.durable < store.stats().sequence
+    store.flush()
+    from_journal = list(store.replay("tq"))
+    store.close()
+    assert parquet(tmp_path)
+    again = Store.open(settings(tmp_path))
+    from_parquet = list(again.replay("tq"))
+    again.close()
+    assert [item.message for item in from_memory] == sent
+    assert from_memory == from_journal == from_parquet
+
+
+@pytest.mark.parametrize("rolled", [False, True], ids=["journal", "Parquet"])
+def test_replay_is_by_kind_symbol_sequence_and_time(tmp_path: Path, rolled: bool) -> None:
+    store = Store.open(settings(tmp_path))
+    began = store.durable
+    for number in range(1, 101):
+        store.append([numbered(number)], number * 10**9)
+    store.flush()
+    if rolled:
+        store.close()
+        store = Store.open(settings(tmp_path))
+    everything = [numbered(number) for number in range(1, 101)]
+    assert stored(store, "q") == [message for message in everything if message.kind == "q"]
+    assert stored(store, "tq", symbols={"MSFT"}) == [message for message in everything if message.symbol == "MSFT"]
+    assert stored(store, "tq", symbols=set()) == []
+    assert stored(store, "b") == []
+    assert stored(store, "tq", since_sequence=began + 40) == everything[40:]
+    assert stored(store, "tq", since_time=41 * 10**9) == everything[40:]
+    assert stored(store, "tq", since_sequence=began + 100) == []
+    store.close()
+
+
+def test_replay_is_complete_while_segments_are_rolled_under_it(tmp_path: Path) -> None:
+    store = Store.open(settings(tmp_path, segment_bytes=4_000))
+    stop = threading.Event()
+
+    def write() -> None:
+        for number in itertools.count(1, 20):
+            if stop.is_set():
+                return
+            fill(store, number, 20)
+            store.flush()
+            stop.wait(0.002)  # so much that files come up, not so much that reading them takes long
+
+    began = store.durable
+    writer = threading.Thread(target=write)
+    writer.start()
+    until(lambda: len(parquet(tmp_path)) > 3, "the first files")
+    for _ in range(5):
+        reading = store.replay("tq")
+        least = store.durable
+        items = list(reading)
+        assert_contiguous(item.sequence for item in items)
+        assert items[0].sequence == began + 1
+        assert items[-1].sequence >= least
+        assert [item.message for item in items] == [numbered(item.sequence - began) for item in items]
+    stop.set()
+    writer.join()
+    store.close()
+
+
+def test_one_server_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store.open(settings(tmp_path))
+    monkeypatch.setattr(store_module, "LOCK_SECONDS", 0.0)
+    with pytest.raises(StoreUnavailable, match="belongs to another running server"):
+        Store.open(settings(tmp_path))
+    store.close()
+    Store.open(settings(tmp_path)).close()
+
+
+def test_the_report_says_what_was_cut_and_what_was_damaged(tmp_path: Path) -> None:
+    store = Store.open(settings(tmp_path, close_seconds=0.0))
+    fill(store, 1, 3, size=1)
+    store.flush()
+    fill(store, 4, 1)
+    store.flush()
+    place = layout.Layout(tmp_path)
+    (segment,) = place.segments()
+    crashed = tmp_path / "crashed"
+    (crashed / "journal").mkdir(parents=True)
+    data = bytearray(segment.path.read_bytes())
+    store.close()
+    second = data.index(b"AWJ1", 4)
+    data[second + 60] ^= 1  # a bit lost after it had been acknowledged
+    (crashed / "journal" / segment.path.name).write_bytes(data + b"AWJ1 torn")
+    (crashed / "tmp").mkdir()
+    (crashed / "tmp" / "trades-2026-11-20-x.parquet").write_bytes(b"PAR1")
+
+    again = Store.open(settings(crashed))
+    report = again.recovery
+    assert not report.clean
+    assert report.half_written == 1
+    (found,) = report.segments
+    assert (found.messages, found.cut_bytes) == (3, 9)
+    assert found.missing == [(segment.first + 1, segment.first + 1)]
+    assert len(found.damaged) == 1
+    assert "MISSING messages" in str(report)
+    assert json.loads((crashed / "recovery.json").read_text())["next_sequence"] == report.next_sequence
+    assert [item.message for item in again.replay("tq")] == [numbered(1), numbered(3), numbered(4)]
+    again.close()
