@@ -51,7 +51,7 @@ async def load(name: str) -> Calendar:
     if name == ALWAYS:
         return Calendar([Session(0, sys.maxsize)])
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", __name__, name, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        sys.executable, "-I", __file__, name, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
     out, problem = await process.communicate()
     if process.returncode:

@@ -318,8 +318,11 @@ class Feed:
         self._state.upstream_dropped = listed
         if listed:
             text = "; ".join(f"{name} {' '.join(symbols)}" for name, symbols in listed.items())
-            self._state.alert("subscriptions", f"the upstream has no room for {text}")
+            self._state.note(f"the upstream has no room for {text}")
             self._on_refused(refused)
+        # A client's wish that is not met degrades; what the settings require, and is not there, is a failure.
+        if self._is_required(listed):
+            self._state.alert("subscriptions", "the upstream has no room for all that the settings require")
         else:
             self._state.clear("subscriptions")
 

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A client asks for what it missed: everything comes, once, in order, and live goes on without a seam."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import pytest
+from websockets.asyncio.client import connect
+
+from alpaca_websocket.protocol import rfc3339
+from serving import Caller, Serving, calling, message, serving
+
+
+def numbers(items: list[dict[str, Any]]) -> list[int]:
+    return [item["i"] for item in items if "i" in item]
+
+
+def trades(first: int, end: int, symbol: str = "A") -> list[Any]:
+    return [message("t", symbol, number) for number in range(first, end)]
+
+
+def replayed(item: dict[str, Any]) -> bool:
+    return item.get("msg") == "replayed" or item["T"] == "error"
+
+
+async def replay(client: Caller, since: str | int, **channels: Any) -> list[dict[str, Any]]:
+    await client.socket.send(json.dumps({"action": "replay", "since": since, **channels}))
+    return await client.until(replayed)
+
+
+def test_what_was_missed_comes_since_a_sequence_number_or_a_time(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with serving(tmp_path, store=True) as server:
+            server.publish(*trades(0, 10))
+            known = server.head
+            await asyncio.sleep(0.002)  # so that the next has a later time of receipt
+            since = rfc3339(server.state.clock())
+            server.publish(*trades(10, 1500), message("q", "A", -1), *trades(1500, 1510, "B"))
+            async with calling(server.url) as client:
+                for begin in (known, str(known), since):
+                    found = await replay(client, begin, trades=["A"])
+                    assert numbers(found) == list(range(10, 1500))
+                    assert found[-1] == {"T": "success", "msg": "replayed", "through": server.head}
+                found = await replay(client, 0, trades=["*"], quotes=["A"])
+                assert numbers(found) == [*range(1500), -1, *range(1500, 1510)]
+                assert numbers(await replay(client, server.head, trades=["*"])) == []
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("since", [None, "yesterday", [], {}, "1999-99-99T00:00:00Z"])
+def test_a_wrong_beginning_is_refused(tmp_path: Path, since: Any) -> None:
+    async def run() -> None:
+        async with serving(tmp_path, store=True) as server, calling(server.url) as client:
+            assert (await replay(client, since, trades=["A"]))[-1]["code"] == 400
+
+    asyncio.run(run())
+
+
+def test_rights_hold_for_the_past_as_well(tmp_path: Path) -> None:
+    from alpaca_websocket.downstream import auth
+
+    given, table = auth.make("bars only")
+    key, secret = (line.split()[1] for line in given.splitlines())
+
+    async def run() -> None:
+        async with (
+            serving(tmp_path, store=True, tokens=table + 'channels = ["bars"]\n') as server,
+            calling(server.url, key=key, secret=secret) as client,
+        ):
+            server.publish(*trades(0, 3))
+            assert (await replay(client, 0, trades=["A"]))[-1]["code"] == 409
+            assert numbers(await replay(client, 0, bars=["*"])) == []
+
+    asyncio.run(run())
+
+
+async def _talk(server: Serving, stop: asyncio.Event, first: int) -> int:
+    """Publishes without a pause; returns the next number."""
+    number, chance = first, random.Random(1)
+    while not stop.is_set():
+        count = chance.randrange(1, 50)
+        server.publish(*trades(number, number + count))
+        number += count
+        await asyncio.sleep(0.0005)
+    return number
+
+
+@pytest.mark.parametrize("buffer", [65536, 10_000_000], ids=["more comes than may wait", "all may wait"])
+def test_replay_and_live_meet_without_a_gap_and_without_a_repetition(tmp_path: Path, buffer: int) -> None:
+    async def run() -> None:
+        async with serving(tmp_path, store=True, buffer_bytes=buffer) as server:
+            server.publish(*trades(0, 20_000))
+            stop = asyncio.Event()
+            talking = asyncio.create_task(_talk(server, stop, 20_000))
+            async with calling(server.url) as client:
+                await client.ask(action="subscribe", trades=["A"])
+                early = numbers(await client.next())  # live begins before the replay does
+                await client.socket.send(json.dumps({"action": "replay", "since": 0, "trades": ["A"]}))
+                found = await client.until(replayed)
+                for _ in range(50):
+                    found += await client.next()
+                stop.set()
+                last = await talking - 1
+                found += await client.until(lambda item: item.get("i") == last)
+            got = early + numbers(found)
+            assert sorted(got) == list(range(last + 1))
+            past = got[got.index(0) :]
+            assert past == sorted(past)
+
+    asyncio.run(run())
+
+
+def test_a_subscription_made_while_a_replay_runs_is_not_lost(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with serving(tmp_path, store=True, buffer_bytes=65536) as server, calling(server.url) as client:
+            server.publish(*trades(0, 20_000))
+            await client.socket.send(json.dumps({"action": "replay", "since": 0, "trades": ["A"]}))
+            await client.socket.send(json.dumps({"action": "subscribe", "trades": ["B"]}))
+            found: list[dict[str, Any]] = []
+            while not any(item["T"] == "subscription" for item in found):
+                found += await client.next()
+            server.publish(*trades(20_000, 21_000, "B"))  # more than may wait
+            found += await client.until(replayed)
+            server.publish(*trades(21_000, 21_010, "B"))
+            found += await client.until(lambda item: item.get("i") == 21_009)
+            assert numbers(found) == list(range(21_010))
+
+    asyncio.run(run())
+
+
+def test_only_one_replay_runs_for_a_client(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with serving(tmp_path, store=True) as server, calling(server.url) as client:
+            server.publish(*trades(0, 20_000))
+            for _ in range(2):
+                await client.socket.send(json.dumps({"action": "replay", "since": 0, "trades": ["A"]}))
+            found = await client.until(lambda item: item.get("msg") == "replayed")
+            assert [item["code"] for item in found if item["T"] == "error"] == [400]
+            assert numbers(found) == list(range(20_000))
+
+    asyncio.run(run())
+
+
+def test_msgpack_clients_replay_too(tmp_path: Path) -> None:
+    async def run() -> None:
+        headers = {"Content-Type": "application/msgpack"}
+        async with serving(tmp_path, store=True) as server, connect(server.url, additional_headers=headers) as ws:
+            server.publish(*trades(0, 100))
+            client = Caller(ws)
+            for request in ({"action": "auth", "key": "m"}, {"action": "replay", "since": 0, "trades": ["*"]}):
+                await client.next()
+                await ws.send(msgpack.packb(request))
+            found = [item for item in await client.until(replayed) if item["T"] == "t"]
+            assert numbers(found) == list(range(100))
+
+    asyncio.run(run())
+
+
+def test_a_client_that_leaves_in_the_middle_leaves_nothing_behind(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with serving(tmp_path, store=True) as server:
+            server.publish(*trades(0, 50_000))
+            for _ in range(6):  # more than may replay at once
+                async with calling(server.url, compression=None) as client:
+                    await client.socket.send(json.dumps({"action": "replay", "since": 0, "trades": ["A"]}))
+                    await client.next()
+                    client.socket.transport.abort()
+            async with calling(server.url) as client:
+                assert numbers(await replay(client, 0, trades=["A"])) == list(range(50_000))
+
+    asyncio.run(run())
