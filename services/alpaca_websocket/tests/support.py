@@ -132,7 +132,7 @@ class StandIn(Process):
 # What most tests want of the upstream side: quick to come back, and silence judged only where a test asks for it.
 UPSTREAM = {
     "calendar": "24/7", "backoff_seconds": 0.05, "backoff_max_seconds": 0.2, "half_open_seconds": 0.3,
-    "stable_seconds": 0.5, "reply_timeout": 30.0, "connect_timeout": 30.0,
+    "stable_seconds": 0.5, "linger_seconds": 0.1, "reply_timeout": 30.0, "connect_timeout": 30.0,
 }  # fmt: skip
 
 

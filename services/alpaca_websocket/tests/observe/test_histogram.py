@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from alpaca_websocket.observe import Histogram
 from hypothesis import given
 from hypothesis import strategies as st
+
+from alpaca_websocket.observe import Histogram
 
 DURATIONS = st.integers(0, 2**62)
 

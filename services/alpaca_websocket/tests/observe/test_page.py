@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 
 import pytest
-from alpaca_websocket.observe import Client, Phase, State, http
 from selenium import webdriver
 from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
+
+from alpaca_websocket.observe import Client, Phase, State, http
 from support import wait_for
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

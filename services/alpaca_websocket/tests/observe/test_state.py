@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 
 import aiohttp
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
 from alpaca_websocket.observe import Client, Phase, State, http
 from alpaca_websocket.observe.health import PATIENCE_NS, health, judge
 from alpaca_websocket.observe.samples import Sampler
-from prometheus_client.parser import text_string_to_metric_families
 
 SECOND = 1_000_000_000
 

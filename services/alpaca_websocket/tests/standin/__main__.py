@@ -30,7 +30,7 @@ class Options:
     steps: int = 10
     symbols: tuple[str, ...] = SYMBOLS
     key: str = "stand-in"
-    secret: str = "not-a-secret"  # noqa: S105 - it is what it says
+    secret: str = "not-a-secret"
     connections: int = 1
     symbol_limit: int = 0
 

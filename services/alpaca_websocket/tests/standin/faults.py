@@ -50,7 +50,7 @@ class Faults:
         self.closing = {402, 404, 406, 409}
         self.duplicates = 0  # frames still to be sent twice
         self.reorders = 0  # frames whose messages are still to be shuffled
-        self._random = random.Random(seed)  # noqa: S311 - repeatable, not secret
+        self._random = random.Random(seed)
         self._errors: dict[str, list[int]] = defaultdict(list)  # moment → codes to come
         self._silent_until = 0.0
         self._refused_until = 0.0

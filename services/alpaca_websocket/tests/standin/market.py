@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A market that replays real daily prices, each day as one minute bar, with trades and quotes along its way."""
+"""A market that replays real daily prices, each day as one minute bar, with trades and quotes along its way.
+
+However fast it runs, a bar bears the time a minute before it is told, as Alpaca's do."""
 
 from __future__ import annotations
 
@@ -60,7 +62,6 @@ class Book:
     days: Iterator[Day]
     day: Day
     trades: int = 0
-    started_ns: int = 0
     daily: dict[str, float] = field(default_factory=dict)
 
 
@@ -73,7 +74,7 @@ class Market:
 
     def __init__(self, symbols: tuple[str, ...] = SYMBOLS, *, steps: int = 10, seed: int = 1) -> None:
         self.steps = steps
-        self._random = random.Random(seed)  # noqa: S311 - repeatable, not secret
+        self._random = random.Random(seed)
         self._number = itertools.count(1)
         self._step = 0
         self.past: dict[str, deque[Item]] = defaultdict(lambda: deque(maxlen=KEPT))
@@ -94,8 +95,6 @@ class Market:
         share = (self._step % self.steps) / self.steps
         items: list[Item] = []
         for symbol, book in self._books.items():
-            if not book.started_ns:
-                book.started_ns = now_ns
             items += self._trading(symbol, book, share, now_ns)
             if self._step % self.steps == self.steps - 1:
                 items += self._bar(symbol, book, now_ns)
@@ -134,7 +133,7 @@ class Market:
         day = book.day
         bar: Item = {
             "T": "b", "S": symbol, "o": day.open, "h": day.high, "l": day.low, "c": day.close, "v": day.volume,
-            "n": book.trades, "vw": round((day.high + day.low + day.close) / 3, 4), "t": book.started_ns,
+            "n": book.trades, "vw": round((day.high + day.low + day.close) / 3, 4), "t": now_ns - 60 * SECOND,
         }  # fmt: skip
         so_far = book.daily or {"o": day.open, "h": day.high, "l": day.low, "v": 0, "n": 0}
         book.daily = {
@@ -152,7 +151,7 @@ class Market:
             items.append(
                 {"T": "s", "S": symbol, "sc": "T", "sm": "Trading resumed", "rc": "", "rm": "", "t": now_ns, "z": "C"}
             )
-        book.day, book.trades, book.started_ns = next(book.days), 0, 0
+        book.day, book.trades = next(book.days), 0
         return items
 
     def between(self, kind: str, symbols: set[str], start_ns: int, end_ns: int) -> list[Item]:
