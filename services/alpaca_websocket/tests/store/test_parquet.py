@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pandas as pd
@@ -21,7 +23,7 @@ from alpaca_websocket.store.recovery import recover
 from store_kit import ALL_KINDS, SAMPLES, TIME, fill, numbered, parquet, sample, settings
 
 RECEIVED = 1_795_190_000_123_456_789
-_OWN = {
+_OWN: dict[str, dict[str, Any]] = {
     "t": {"id": 96921, "exchange": "D", "price": 126.55, "size": 1.0, "conditions": ["@", "I"], "tape": "C"},
     "q": {"ask_exchange": "U", "ask_price": 169.8, "ask_size": 3.0, "bid_exchange": "Q", "bid_size": 0.5},
     "b": {"open": 132.65, "high": 136.0, "low": 132.12, "close": 134.65, "volume": 205.0, "trade_count": 16},
@@ -177,7 +179,7 @@ def test_a_roller_killed_between_any_two_steps_yields_the_same_files(
             for owner, function in (
                 (roller, "sync_file"),
                 (roller, "sync_directory"),
-                (roller.os, "link"),
+                (os, "link"),
                 (Path, "replace"),
                 (Path, "unlink"),
                 (Path, "mkdir"),

@@ -45,7 +45,11 @@ def test_what_is_durable_is_told_and_counted_on(tmp_path: Path) -> None:
 
 def test_a_callback_that_fails_stops_nothing(tmp_path: Path) -> None:
     store = Store.open(settings(tmp_path))
-    store.on_durable(lambda durable: 1 // 0)
+
+    def fail(durable: int) -> None:
+        raise RuntimeError(durable)
+
+    store.on_durable(fail)
     fill(store, 1, 3)
     assert store.flush()
     fill(store, 4, 3)
