@@ -36,10 +36,11 @@ def test_a_message_keeps_the_bytes_it_came_with() -> None:
 
 
 def test_control_messages_are_told_apart_and_the_malformed_counted() -> None:
-    frame = split(b'[{"T":"success","msg":"connected"},1,null,{"T":"t"},{"T":7,"S":"A"},{"T":"??","S":"A"},%b]' % TRADE)
+    odd = b'1,null,{"T":"t"},{"T":7,"S":"A"},{"T":"??","S":"A"},{"T":"t","S":"%b"}' % (b"A" * 33)
+    frame = split(b'[{"T":"success","msg":"connected"},%b,%b]' % (odd, TRADE))
     assert frame.control == [{"T": "success", "msg": "connected"}]
     assert [message.symbol for message in frame.data] == ["AAPL"]
-    assert frame.malformed == 5
+    assert frame.malformed == 6
 
 
 @pytest.mark.parametrize("frame", [b"", b"[", b"{}", b'"x"', b"[" * 100_000, b"\xff\xfe", b"[1,]", b"null"])

@@ -44,6 +44,8 @@ ERRORS = {
     500: "internal error",
 }
 _CONTROL = frozenset({"success", "error", "subscription"})
+# Longer ones are nobody's; option symbols have 21 characters.
+LONGEST_SYMBOL = 32
 _TIMESTAMP = -1  # msgpack's extension type for points in time
 
 
@@ -120,7 +122,7 @@ def split(frame: bytes) -> Frame:
     control: list[dict[str, Any]] = []
     malformed = 0
     for head, raw in zip(heads, raws, strict=True):
-        if head is not None and head.T in CHANNELS and head.S:
+        if head is not None and head.T in CHANNELS and 0 < len(head.S) <= LONGEST_SYMBOL:
             data.append(Message(head.T, head.S, bytes(raw)))
         elif head is not None and head.T in _CONTROL and (decoded := _try_object(raw)):
             control.append(decoded)
@@ -142,7 +144,7 @@ def split_msgpack(frame: bytes) -> Frame:
         try:
             item = {name: _plain(value) for name, value in _map.decode(raw).items()}
             kind, symbol = item.get("T"), item.get("S")
-            if kind in CHANNELS and isinstance(symbol, str) and symbol:
+            if kind in CHANNELS and isinstance(symbol, str) and 0 < len(symbol) <= LONGEST_SYMBOL:
                 data.append(Message(kind, symbol, _to_json.encode(item)))
             elif kind in _CONTROL:
                 control.append(item)

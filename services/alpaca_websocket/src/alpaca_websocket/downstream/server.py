@@ -13,7 +13,7 @@ from collections.abc import Callable
 from picows import WSListener, WSUpgradeRequest, WSUpgradeResponse, WSUpgradeResponseWithListener, ws_create_server
 
 from ..observe.state import Client, State
-from ..protocol import FOLLOWS_TRADES, KINDS, ProtocolError, Request, time_ns
+from ..protocol import FOLLOWS_TRADES, KINDS, LONGEST_SYMBOL, ProtocolError, Request, time_ns
 from ..settings import Downstream
 from ..websocket import negotiate
 from .auth import Token, Tokens
@@ -251,7 +251,7 @@ class Server:
         if request.news or request.orderbooks:
             self._refuse(connection, session, 410)
             return None
-        if any(not symbol or len(symbol) > 32 for symbols in asked.values() for symbol in symbols):
+        if any(not symbol or len(symbol) > LONGEST_SYMBOL for symbols in asked.values() for symbol in symbols):
             self._refuse(connection, session, 400)
             return None
         if not asked.keys() <= set(token.channels):

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Sessions of a real exchange, holidays and half days included."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from alpaca_websocket.upstream import calendar
+from alpaca_websocket.upstream.calendar import CalendarError, Session
+
+NEW_YORK = ZoneInfo("America/New_York")
+
+
+def test_new_york_opens_on_weekdays_by_its_own_clock() -> None:
+    found = asyncio.run(calendar.load("XNYS"))
+    now = datetime.now(NEW_YORK)
+    opened = 0
+    for ahead in range(300):
+        day = (now + timedelta(days=ahead)).replace(hour=11, minute=0)
+        session = found.at(int(day.timestamp()) * 10**9)
+        assert session is None or day.weekday() < 5
+        if session is None:
+            continue
+        opened += 1
+        opens, closes = (datetime.fromtimestamp(moment / 1e9, UTC).astimezone(NEW_YORK) for moment in session)
+        assert (opens.hour, opens.minute) == (9, 30)
+        assert (closes.hour, closes.minute) in ((16, 0), (13, 0))
+        assert found.at(session.closes) is None
+        assert found.at(session.closes - 1) == session
+    assert 200 < opened < 215  # 252 in a year, less the holidays
+    assert found.at(0) is None
+
+
+def test_around_the_clock_needs_no_calendar() -> None:
+    assert asyncio.run(calendar.load("24/7")).at(time.time_ns()) == Session(0, 2**63 - 1)
+
+
+def test_an_unknown_exchange_is_named() -> None:
+    with pytest.raises(CalendarError, match="ATLANTIS"):
+        asyncio.run(calendar.load("ATLANTIS"))
+
+
+def test_without_sessions_nothing_is_ever_open() -> None:
+    assert calendar.Calendar([]).at(time.time_ns()) is None

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From what is wanted to what is subscribed, against an upstream with a limit."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alpaca_websocket.upstream.subscriptions import Ask, Channels, Subscriptions
+
+
+class Upstream:
+    """Answers as Alpaca does: a request that would exceed the limit changes nothing."""
+
+    def __init__(self, limit: int = 10**9) -> None:
+        self.limit = limit
+        self.has: Channels = {}
+        self.asked = Counter[str]()
+
+    def answer(self, ask: Ask) -> dict[str, Any] | None:
+        """The subscription, or None for 405."""
+        self.asked[ask.action] += 1
+        message = ask.message()
+        for name, symbols in list(message.items())[1:]:
+            if ask.action == "unsubscribe":
+                self.has.get(name, set()).difference_update(symbols)
+            elif len(self.has.get(name, set()) | set(symbols)) > self.limit:
+                return None
+        if ask.action == "subscribe":
+            for name, symbols in ask.channels.items():
+                self.has.setdefault(name, set()).update(symbols)
+        return {"T": "subscription", **{name: sorted(symbols) for name, symbols in self.has.items()}}
+
+
+def settle(subscriptions: Subscriptions, upstream: Upstream) -> None:
+    for _ in range(10_000):
+        ask = subscriptions.next()
+        if ask is None:
+            break
+        assert subscriptions.next() is None, "one at a time"
+        reply = upstream.answer(ask)
+        if reply is None:
+            subscriptions.limited()
+        else:
+            subscriptions.answered(reply)
+    assert subscriptions.settled
+
+
+def test_one_request_subscribes_what_is_wanted_and_one_more_what_is_not() -> None:
+    subscriptions, upstream = Subscriptions(), Upstream()
+    subscriptions.want({"trades": ["B", "A"], "bars": ["*"], "quotes": []})
+    settle(subscriptions, upstream)
+    assert upstream.has == subscriptions.confirmed == {"trades": {"A", "B"}, "bars": {"*"}}
+    subscriptions.want({"trades": ["C"], "bars": ["*"]})
+    settle(subscriptions, upstream)
+    assert subscriptions.confirmed == {"trades": {"C"}, "bars": {"*"}}
+    assert upstream.asked == {"subscribe": 2, "unsubscribe": 1}
+    settle(subscriptions, upstream)
+    assert upstream.asked.total() == 3
+
+
+def test_all_of_them_needs_none_in_particular() -> None:
+    subscriptions, upstream = Subscriptions(), Upstream()
+    subscriptions.want({"trades": ["A", "*", "B"]})
+    settle(subscriptions, upstream)
+    assert upstream.has == {"trades": {"*"}}
+
+
+def test_very_many_go_in_several_requests() -> None:
+    subscriptions, upstream = Subscriptions(), Upstream()
+    wanted = {"trades": {f"T{n}" for n in range(2500)}, "bars": {f"B{n}" for n in range(10)}}
+    subscriptions.want(wanted)
+    settle(subscriptions, upstream)
+    assert upstream.has == wanted
+    assert upstream.asked["subscribe"] == 4
+
+
+@given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 40))
+def test_the_limit_is_filled_to_the_last_place(limit: int, trades: int, bars: int) -> None:
+    subscriptions, upstream = Subscriptions(), Upstream(limit)
+    wanted = {"trades": {f"T{n}" for n in range(trades)}, "bars": {f"B{n}" for n in range(bars)}}
+    subscriptions.want(wanted)
+    settle(subscriptions, upstream)
+    for name, symbols in wanted.items():
+        confirmed, refused = subscriptions.confirmed.get(name, set()), subscriptions.refused.get(name, set())
+        assert len(confirmed) == min(limit, len(symbols))
+        assert confirmed | refused == symbols
+        assert not confirmed & refused
+    assert upstream.asked.total() < 40
+
+
+def test_what_was_refused_is_asked_for_again_when_there_is_room() -> None:
+    subscriptions, upstream = Subscriptions(), Upstream(2)
+    subscriptions.want({"trades": ["A", "B", "C"]})
+    settle(subscriptions, upstream)
+    assert subscriptions.refused == {"trades": {"C"}}
+    before = upstream.asked.total()
+    settle(subscriptions, upstream)
+    assert upstream.asked.total() == before, "it does not ask in vain"
+    subscriptions.want({"trades": ["B", "C"]})
+    settle(subscriptions, upstream)
+    assert (subscriptions.confirmed, subscriptions.refused) == ({"trades": {"B", "C"}}, {})
+
+
+def test_a_rejected_request_is_given_up() -> None:
+    subscriptions = Subscriptions()
+    subscriptions.want({"trades": ["A"]})
+    ask = subscriptions.next()
+    assert subscriptions.rejected() == ask
+    assert subscriptions.refused == {"trades": {"A"}}
+    assert subscriptions.next() is None
+
+
+def test_a_new_connection_begins_with_nothing() -> None:
+    subscriptions, upstream = Subscriptions(), Upstream()
+    subscriptions.want({"trades": ["A"]})
+    settle(subscriptions, upstream)
+    subscriptions.begin()
+    ask = subscriptions.next()
+    assert ask is not None
+    assert ask.message() == {"action": "subscribe", "trades": ["A"]}
+
+
+@pytest.mark.parametrize("reply", [{}, {"trades": None}, {"trades": "A"}, {"corrections": ["A"]}])
+def test_an_odd_reply_confirms_nothing(reply: dict[str, Any]) -> None:
+    subscriptions = Subscriptions()
+    subscriptions.want({"trades": ["A"]})
+    subscriptions.next()
+    subscriptions.answered(reply)
+    assert subscriptions.confirmed == {}
