@@ -37,7 +37,7 @@ _OWN: dict[str, dict[str, Any]] = {
 
 
 def _table(kind: str, *raws: bytes) -> pa.Table:
-    return roller.table(kind, range(1, len(raws) + 1), [RECEIVED] * len(raws), ["AAPL"] * len(raws), raws)
+    return roller.table(kind, range(1, len(raws) + 1), [RECEIVED] * len(raws), *roller.decode(b",".join(raws)))
 
 
 @pytest.mark.parametrize("kind", ALL_KINDS)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,12 +19,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from alpaca_websocket.protocol import CHANNELS
 from alpaca_websocket.store import schema
 from alpaca_websocket.store.layout import Layout, Segment, sync_directory, sync_file
-from alpaca_websocket.store.records import Record, messages, scan
+from alpaca_websocket.store.records import Record, messages, raws, scan
 
 ROW_GROUP = 65_536  # rows; also bounds the memory
 MOST_DATES = 64  # in one row group's worth; more is nonsense from the source, and would open as many files
+
+_ALL_DIFFERENT = ("sequence", "timestamp", "received_at", "raw")  # a dictionary of them would only cost
 
 
 class _Rows:
@@ -32,7 +36,7 @@ class _Rows:
     def __init__(self) -> None:
         self.sequences: list[int] = []
         self.received: list[int] = []
-        self.symbols: list[str] = []
+        self.rows: list[Any] = []
         self.raws: list[bytes] = []
 
 
@@ -60,27 +64,29 @@ def roll(layout: Layout, segment: Segment) -> Counter[str]:
 class _Roll:
     def __init__(self, layout: Layout, name: str) -> None:
         self._layout, self._name = layout, name
-        self._rows: dict[str, _Rows] = {}
+        self._rows: dict[type[Any], _Rows] = {}
         self._writers: dict[Partition, pq.ParquetWriter] = {}
         self._counts: Counter[str] = Counter()
 
     def add(self, records: Iterable[Record]) -> None:
         for record in records:
-            for sequence, message in enumerate(messages(record.payload), record.first):
-                rows = self._rows.get(message.kind)
+            sequence = record.first
+            for row, raw in zip(*decode(record.payload), strict=True):
+                rows = self._rows.get(type(row))
                 if rows is None:
-                    rows = self._rows[message.kind] = _Rows()
+                    rows = self._rows[type(row)] = _Rows()
                 rows.sequences.append(sequence)
                 rows.received.append(record.received_ns)
-                rows.symbols.append(message.symbol)
-                rows.raws.append(message.raw)
+                rows.rows.append(row)
+                rows.raws.append(raw)
+                sequence += 1
                 if len(rows.raws) >= ROW_GROUP:
-                    self._write(message.kind, self._rows.pop(message.kind))
+                    self._write(schema.KIND_OF[type(row)], self._rows.pop(type(row)))
 
     def finish(self) -> Counter[str]:
         """Makes the files durable under their names, and notes them for the upload."""
-        for kind, rows in self._rows.items():
-            self._write(kind, rows)
+        for row, rows in self._rows.items():
+            self._write(schema.KIND_OF[row], rows)
         for partition, writer in self._writers.items():
             writer.close()
             draft = self._draft(partition)
@@ -110,15 +116,16 @@ class _Roll:
         sync_directory(waiting.parent)
 
     def _write(self, kind: str, rows: _Rows) -> None:
-        name = schema.partition(kind)
-        data = table(kind, rows.sequences, rows.received, rows.symbols, rows.raws)
-        dates = pc.strftime(pc.coalesce(data["timestamp"], data["received_at"]), format="%Y-%m-%d")
+        name = CHANNELS[kind]
+        data = table(kind, rows.sequences, rows.received, rows.rows, rows.raws)
+        dates = pc.coalesce(data["timestamp"], data["received_at"]).cast(pa.date32())
         if len(pc.unique(dates)) > MOST_DATES:
-            dates = pc.strftime(data["received_at"], format="%Y-%m-%d")
+            dates = data["received_at"].cast(pa.date32())
         self._counts[name] += data.num_rows
         for date in sorted(pc.unique(dates).to_pylist()):
-            part = data.filter(pc.equal(dates, date)).sort_by([("symbol", "ascending"), ("sequence", "ascending")])
-            self._writer(Partition(name, date), data.schema).write_table(part, row_group_size=ROW_GROUP)
+            part = data.filter(pc.equal(dates, pa.scalar(date)))
+            part = part.sort_by([("symbol", "ascending"), ("sequence", "ascending")])
+            self._writer(Partition(name, date.isoformat()), data.schema).write_table(part, row_group_size=ROW_GROUP)
 
     def _writer(self, partition: Partition, columns: pa.Schema) -> pq.ParquetWriter:
         writer = self._writers.get(partition)
@@ -127,44 +134,49 @@ class _Roll:
                 self._draft(partition),
                 columns,
                 compression="zstd",
-                use_dictionary=[name for name in columns.names if name not in ("sequence", "received_at", "raw")],
+                use_dictionary=[name for name in columns.names if name not in _ALL_DIFFERENT],
                 write_page_checksum=True,
             )
         return writer
 
 
 def table(
-    kind: str, sequences: Sequence[int], received: Sequence[int], symbols: Sequence[str], raws: Sequence[bytes]
+    kind: str, sequences: Sequence[int], received: Sequence[int], rows: Sequence[Any], texts: Sequence[bytes]
 ) -> pa.Table:
     """The columns of `schema.arrow_schema(kind)` for messages of one kind."""
-    rows = _decode(kind, raws)
     columns: dict[str, Any] = {
         "sequence": sequences,
-        "symbol": symbols,
-        "timestamp": schema.times([row.t for row in rows]),
+        "symbol": list(map(attrgetter("S"), rows)),
+        "timestamp": schema.times(list(map(attrgetter("t"), rows))),
         "received_at": pa.array(received, pa.int64()).cast(pa.timestamp("ns", "UTC")),
-        "backfilled": [row.backfilled for row in rows],
-        "raw": _texts(raws),
+        "backfilled": list(map(attrgetter("backfilled"), rows)),
+        "raw": _texts(texts),
     }
-    for field in schema.FIELDS.get(kind, ()):
-        name = schema.attribute(field.name)
-        columns[field.column] = [getattr(row, name) for row in rows]
+    for field in schema.FIELDS[kind]:
+        columns[field.column] = list(map(attrgetter(schema.attribute(field.name)), rows))
     return pa.table(columns, schema=schema.arrow_schema(kind))
 
 
-def _decode(kind: str, raws: Sequence[bytes]) -> list[Any]:
-    row_type = schema.row_type(kind)
-    try:
-        return msgspec.json.decode(b"[%b]" % b",".join(raws), type=list[row_type])  # type: ignore[valid-type]
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return [_decode_one(row_type, raw) for raw in raws]
+_ROWS = msgspec.json.Decoder(list[schema.ROW])
+_ROW = msgspec.json.Decoder(schema.ROW)
+_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
-def _decode_one(row_type: type[Any], raw: bytes) -> Any:
+def decode(payload: bytes) -> tuple[list[Any], list[bytes]]:
+    """A record's messages as rows of the schema's types, and their bytes."""
+    pieces = raws(payload)
     try:
-        return msgspec.json.decode(raw, type=row_type)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return row_type()
+        return _ROWS.decode(b"[%b]" % payload), pieces
+    except _ERRORS:
+        return [_row(raw) for raw in pieces], pieces
+
+
+def _row(raw: bytes) -> Any:
+    try:
+        return _ROW.decode(raw)
+    except _ERRORS:
+        (message,) = messages(raw)
+        return schema.ROWS[message.kind](S=message.symbol)
 
 
 def _texts(raws: Sequence[bytes]) -> pa.Array:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, Union
 
 import msgspec
 import pyarrow as pa
@@ -116,31 +116,32 @@ _COMMON = [
 
 @cache
 def arrow_schema(kind: str) -> pa.Schema:
-    """The columns of a kind's Parquet files, in order. A kind we don't know has the common ones and `raw`."""
-    own = [pa.field(field.column, _ARROW[field.type]) for field in FIELDS.get(kind, ())]
+    """The columns of a kind's Parquet files, in order."""
+    own = [pa.field(field.column, _ARROW[field.type]) for field in FIELDS[kind]]
     return pa.schema([*_COMMON, *own, pa.field("raw", pa.string(), nullable=False)])
 
 
-@cache
-def row_type(kind: str) -> type[msgspec.Struct]:
-    """What a message of this kind is decoded into: `t`, `backfilled` and its own fields, by the protocol's names."""
-    # "as" is a word of Python's, which a struct's field can't be called.
-    own = [(attribute(field.name), field.type | None, None) for field in FIELDS.get(kind, ())]
+def attribute(name: str) -> str:
+    """A struct's field can't be called by a word of Python's."""
+    return f"{name}_" if name == "as" else name
+
+
+def _row_type(kind: str) -> type[msgspec.Struct]:
+    own = [(attribute(field.name), field.type | None, None) for field in FIELDS[kind]]
     return msgspec.defstruct(
         f"Row_{kind}",
-        [("t", str | None, None), ("backfilled", bool, False), *own],
+        [("S", str, ""), ("t", str | None, None), ("backfilled", bool, False), *own],
         rename={attribute("as"): "as"},
+        tag_field="T",
+        tag=kind,
         gc=False,
     )
 
 
-def attribute(name: str) -> str:
-    return f"{name}_" if name == "as" else name
-
-
-def partition(kind: str) -> str:
-    """The value of the partition `kind`: the channel's name."""
-    return CHANNELS.get(kind, "unknown")
+# What a message of each kind is decoded into: `S`, `t`, `backfilled` and its own fields, by the protocol's names.
+ROWS = {kind: _row_type(kind) for kind in CHANNELS}
+KIND_OF = {row: kind for kind, row in ROWS.items()}
+ROW: Any = Union[tuple(ROWS.values())]  # noqa: UP007 made of what is known at run time only
 
 
 def athena_table(kind: str, table: str, location: str, first_date: str) -> str:
@@ -149,7 +150,7 @@ def athena_table(kind: str, table: str, location: str, first_date: str) -> str:
     location: s3://bucket/prefix without the partitions.
     """
     columns = ",\n".join(f"  `{field.name}` {_HIVE[field.type]}" for field in arrow_schema(kind))
-    home = f"{location.rstrip('/')}/kind={partition(kind)}"
+    home = f"{location.rstrip('/')}/kind={CHANNELS[kind]}"
     return (
         f"CREATE EXTERNAL TABLE IF NOT EXISTS `{table}` (\n{columns}\n)\n"
         "PARTITIONED BY (`date` string)\n"
