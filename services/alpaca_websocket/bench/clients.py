@@ -16,9 +16,9 @@ import time
 from typing import Any, cast
 
 import uvloop
-from alpaca_websocket.observe.histogram import Histogram
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
+from alpaca_websocket.observe.histogram import Histogram
 from wire import PER_OBJECT, SIZE, SYMBOL_AT, age_ns, chosen
 
 
@@ -108,7 +108,7 @@ async def main(kind: str, port: int, count: int, each: int) -> None:
         symbols = chosen(number, each)
         if kind == "ws":
             listener = WebSocketClient(number, symbols, tally)
-            kept.append(await ws_connect(lambda made=listener: made, f"ws://127.0.0.1:{port}/v2/iex"))  # type: ignore[misc]
+            kept.append(await ws_connect(lambda made=listener: made, f"ws://127.0.0.1:{port}/v2/iex"))
         else:
             await loop.create_connection(lambda names=symbols: BareClient(names, tally), "127.0.0.1", port)  # type: ignore[misc]
     while tally.ready < count:

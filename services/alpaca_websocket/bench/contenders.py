@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
+import threading
 from functools import partial
 from pathlib import Path
 
@@ -31,18 +32,22 @@ def settings(source: int, directory: Path) -> Path:
     path = directory / "settings.toml"
     path.write_text(
         f'[upstream]\nurl = "ws://127.0.0.1:{source}/v2/sip"\ncredentials_file = "{keys}"\ncalendar = "24/7"\n'
-        f'compression = false\n[upstream.backfill]\nsource = "none"\n[upstream.silence]\ntrades = 86400\nquotes = 86400\n'
+        'compression = false\n[upstream.backfill]\nsource = "none"\n'
+        "[upstream.silence]\ntrades = 86400\nquotes = 86400\n"
         f'[downstream]\nport = 0\ntokens_file = "{tokens}"\n[observe]\nport = 0\n'
         f'[store]\ndirectory = "{directory / "store"}"\n'
     )
     return path
 
 
-def _ours(store: bool, source: int, directory: Path) -> tuple[subprocess.Popen[str], int]:
-    path = settings(source, directory)
-    process = spawn([str(HERE / "ours.py"), str(path), *([] if store else ["--no-store"])], RELAY_CORE)
+def _server(program: list[str], source: int, directory: Path) -> tuple[subprocess.Popen[str], int]:
+    process = spawn([*program, "run", str(settings(source, directory))], RELAY_CORE, listen="stderr")
     try:
-        return process, int(hear(process)["port"])
+        while "downstream_port" not in (said := hear(process)):
+            pass
+        # Its log goes on, and must not fill the pipe.
+        threading.Thread(target=process.communicate, daemon=True).start()
+        return process, int(said["downstream_port"])
     except BaseException:
         end(process)
         raise
@@ -51,8 +56,8 @@ def _ours(store: bool, source: int, directory: Path) -> tuple[subprocess.Popen[s
 CONTENDERS = {
     contender.name: contender
     for contender in (
-        Contender("server", "this server, everything on", "ws", partial(_ours, True)),
-        Contender("no-store", "this server, nothing stored", "ws", partial(_ours, False)),
+        Contender("server", "this server, everything on", "ws", partial(_server, ["-m", "alpaca_websocket"])),
+        Contender("no-store", "this server, nothing stored", "ws", partial(_server, [str(HERE / "without_store.py")])),
         Contender("broadcast", "websockets, broadcast()", "ws", partial(_relay, "broadcast")),
         Contender("floor", "bare TCP, coalesced", "tcp", partial(_relay, "floor")),
     )

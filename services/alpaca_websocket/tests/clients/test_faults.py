@@ -25,7 +25,8 @@ class Client:
 
     def __init__(self, server: Server, number: int = 0, **channels: list[str]) -> None:
         self.got: list[dict[str, Any]] = []
-        self.connection = connect(server.url)
+        self._open = contextlib.ExitStack()
+        self.connection = self._open.enter_context(connect(server.url))
         self._ask(action="auth", key=f"key-{number}", secret=f"secret-{number}")
         self._ask(action="subscribe", **channels)
         self._thread = threading.Thread(target=self._read, daemon=True)
@@ -47,7 +48,7 @@ class Client:
         return [item["i"] for item in self.of("t") if "i" in item]
 
     def close(self) -> None:
-        self.connection.close()
+        self._open.close()
         self._thread.join(60)
 
 
@@ -87,9 +88,11 @@ def test_what_was_missed_is_fetched_and_marked(world: World, client: Client) -> 
     assert not any(item.get("backfilled") for item in trades if item["i"] not in missed)
     assert len({item["i"] for item in trades}) == len(trades), "a trade came twice"
     wait_for(lambda: [item for item in client.of("b") if item.get("backfilled")], "the missed bars")
-    gap = wait_for(lambda: next(iter(world.server.status()["gaps"]), None), "the gap to be recorded")
-    wait_for(lambda: world.server.status()["gaps"][0]["filled"], "the gap to be filled")
-    assert gap["ended"]
+    gaps = wait_for(
+        lambda: (gaps := world.server.status()["gaps"]) and gaps[0]["filled"] and gaps,
+        "the gap to be recorded and filled",
+    )
+    assert gaps[0]["ended"]
 
 
 def test_a_connection_limit_is_waited_out(world: World, client: Client) -> None:

@@ -7,8 +7,9 @@ import asyncio
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
+from typing import Any, TypeVar
 
 import pytest
 from selenium import webdriver
@@ -24,6 +25,7 @@ DRIVER = shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(
     not (BROWSER and DRIVER), reason="no Chromium with its driver here (Debian: chromium, chromium-driver)"
 )
+T = TypeVar("T")
 ODD = '<img src=x onerror="document.title=1">'
 
 
@@ -37,11 +39,11 @@ class Page:
         self.runner, self.port = self.do(http.start(self.state, "127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.port}/"
 
-    def do(self, coroutine):
-        future: Future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+    def do(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        future: Future[T] = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
         return future.result(60)
 
-    def change(self, action) -> None:
+    def change(self, action: Callable[[State], object]) -> None:
         async def run() -> None:
             action(self.state)
 
@@ -76,6 +78,11 @@ def page() -> Iterator[Page]:
 
 def _text(browser: webdriver.Chrome, selector: str) -> str:
     return str(browser.execute_script("return document.querySelector(arguments[0])?.innerText ?? ''", selector))
+
+
+def _console(browser: webdriver.Chrome) -> list[dict[str, Any]]:
+    """What it complained of since the last time."""
+    return list(browser.get_log("browser"))  # type: ignore[no-untyped-call]
 
 
 def _live(state: State) -> None:
@@ -125,7 +132,8 @@ def test_it_follows_what_happens_and_says_what_is_wrong(page: Page, browser: web
     wait_for(lambda: _text(browser, "#phase") == "Halted", "the new phase")
     assert "402 auth failed" in _text(browser, "#reasons")
     assert browser.title.startswith("failing")
-    page.change(lambda state: (state.enter(Phase.STREAMING), state.clients.clear()))
+    page.change(lambda state: state.enter(Phase.STREAMING))
+    page.change(lambda state: state.clients.clear())
     wait_for(lambda: "nobody" in _text(browser, "#clients"), "the client to go")
     wait_for(lambda: not _text(browser, "#reasons"), "the reason to go")
 
@@ -140,7 +148,7 @@ def test_it_says_when_the_server_does_not_answer(page: Page, browser: webdriver.
 def test_names_from_outside_are_text_and_nothing_is_fetched_from_elsewhere(
     page: Page, browser: webdriver.Chrome
 ) -> None:
-    browser.get_log("browser")
+    _console(browser)
     page.change(_live)
     browser.get(page.url)
     wait_for(lambda: ODD in _text(browser, "#clients"), "the odd name")
@@ -149,7 +157,7 @@ def test_names_from_outside_are_text_and_nothing_is_fetched_from_elsewhere(
     fetched = browser.execute_script("return performance.getEntriesByType('resource').map((entry) => entry.name)")
     assert fetched
     assert all(url.startswith(page.url) or url == "data:," for url in fetched)
-    assert browser.get_log("browser") == []
+    assert _console(browser) == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
