@@ -22,7 +22,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if args.command == "token":
             return _token(args.name)
         settings = load(args.settings)
-        commands: dict[str, Callable[[Settings], int]] = {"run": _run, "check": _check, "report": _report}
+        commands: dict[str, Callable[[Settings], int]] = {
+            "run": _run,
+            "check": _check,
+            "report": _report,
+            "athena": _athena,
+        }
         return commands[args.command](settings)
     except (SettingsError, TokensError) as error:
         print(f"alpaca-websocket: {error}", file=sys.stderr)
@@ -36,7 +41,8 @@ def _parser() -> argparse.ArgumentParser:
     for name, text in (
         ("run", "serve until SIGTERM; SIGHUP reads keys and tokens anew"),
         ("check", "read the settings and what they name, and say what is wrong"),
-        ("report", "what the last start of the server recovered"),
+        ("report", "what is stored, and what the server had to recover when it started"),
+        ("athena", "SQL that makes the bucket's Parquet files tables of Athena's database market_data"),
     ):
         commands.add_parser(name, help=text, description=text).add_argument("settings", type=Path)
     text = "make a client's key and secret, and the lines for the tokens file"
@@ -86,15 +92,19 @@ def _check(settings: Settings) -> int:
 def _report(settings: Settings) -> int:
     import msgspec
 
-    from .store.recovery import RecoveryReport
+    from .store.describe import describe
 
     try:
-        report = msgspec.json.decode(
-            (Path(settings.store.directory) / "recovery.json").read_bytes(), type=RecoveryReport
-        )
+        print(describe(settings.store))
     except (OSError, msgspec.MsgspecError) as error:
         raise SettingsError(f"there is no report: {error}") from error
-    print(report)
+    return 0
+
+
+def _athena(settings: Settings) -> int:
+    from .store.describe import athena
+
+    print(athena(settings.store, "market_data", "2020-01-01"), end="")
     return 0
 
 

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from alpaca_websocket.protocol import CHANNELS, Message, mark_backfilled
-from alpaca_websocket.store import Store, roller, schema
+from alpaca_websocket.store import Store, describe, roller, schema
 from alpaca_websocket.store.layout import Layout
 from alpaca_websocket.store.records import Batch, encode, seed
 from alpaca_websocket.store.recovery import recover
@@ -142,6 +142,18 @@ def test_athena_s_table_fits_the_files(filled: Path, kind: str) -> None:
     }
     assert f"LOCATION 's3://bucket/market-data/kind={CHANNELS[kind]}/'" in ddl
     assert path.parent.name.startswith("date=")
+
+
+def test_athena_gets_a_table_for_every_kind() -> None:
+    ddl = describe.athena(
+        settings(Path("/"), bucket="algo-dev-data", prefix="/market-data/"), "market_data", "2020-01-01"
+    )
+    tables = re.findall(r"CREATE EXTERNAL TABLE IF NOT EXISTS `market_data`\.`(\w+)`", ddl)
+    assert tables == [
+        *("trades", "quotes", "bars", "updated_bars", "daily_bars"),
+        *("statuses", "lulds", "corrections", "cancel_errors"),
+    ]
+    assert "'s3://algo-dev-data/market-data/kind=updatedBars/date=${date}/'" in ddl
 
 
 def test_files_are_compressed_checked_and_sorted_by_symbol(filled: Path) -> None:

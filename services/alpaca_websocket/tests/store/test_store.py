@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from alpaca_websocket.store import Store, StoreUnavailable, layout
+from alpaca_websocket.store import Store, StoreUnavailable, describe, layout
 from alpaca_websocket.store import store as store_module
 from store_kit import assert_contiguous, fill, numbered, parquet, sample, settings, stored, until
 
@@ -190,3 +190,10 @@ def test_the_report_says_what_was_cut_and_what_was_damaged(tmp_path: Path) -> No
     assert json.loads((crashed / "recovery.json").read_text())["next_sequence"] == report.next_sequence
     assert [item.message for item in again.replay("tq")] == [numbered(1), numbered(3), numbered(4)]
     again.close()
+
+    Store.open(settings(crashed)).close()
+    text = describe.describe(settings(crashed))
+    assert "clean start" in text
+    assert "Recoveries: 1\n" in text
+    assert "MISSING messages" in text, "a report outlives the next start"
+    assert "trades: 1 files" in text

@@ -51,7 +51,8 @@ class Layout:
         self.tmp = self.root / "tmp"
         self.lock = self.root / "lock"
         self.worker_lock = self.root / "worker.lock"
-        self.report = self.root / "recovery.json"
+        self.report = self.root / "recovery.json"  # of the last start
+        self.history = self.root / "recoveries.jsonl"  # of all starts that found something to recover
 
     def create(self) -> None:
         for path in (self.root, self.journal, self.parquet, self.outbox, self.tmp):

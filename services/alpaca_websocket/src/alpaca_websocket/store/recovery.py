@@ -83,7 +83,11 @@ def recover(layout: Layout, now_ns: int) -> RecoveryReport:
         to_roll=sum(segment.last is not None for segment in layout.segments()),
         to_upload=len(layout.rolled(layout.outbox)),
     )
-    _write(layout.report, msgspec.json.format(msgspec.json.encode(report)))
+    encoded = msgspec.json.encode(report)
+    if not report.clean:
+        with layout.history.open("ab") as history:
+            history.write(encoded + b"\n")
+    _write(layout.report, msgspec.json.format(encoded))
     return report
 
 

@@ -144,6 +144,11 @@ KIND_OF = {row: kind for kind, row in ROWS.items()}
 ROW: Any = Union[tuple(ROWS.values())]  # noqa: UP007 made of what is known at run time only
 
 
+def table(kind: str) -> str:
+    """A table's name for a kind, in the lower case that Athena knows only."""
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in CHANNELS[kind])
+
+
 def athena_table(kind: str, table: str, location: str, first_date: str) -> str:
     """DDL of an Athena table over one kind, with projected partitions: no crawler, no MSCK REPAIR.
 
