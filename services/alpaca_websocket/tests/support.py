@@ -167,6 +167,8 @@ class Server(Process):
             "observe": {"port": 0} | tables.get("observe", {}),
             "store": {"directory": str(directory / "store"), "min_free_bytes": 1 << 20} | tables.get("store", {}),
         }
+        if "lease" in tables:
+            settings["lease"] = tables["lease"]
         path = directory / "settings.toml"
         path.write_text(toml(settings))
         super().__init__("-m", "alpaca_websocket", "run", str(path), stream="stderr")

@@ -118,7 +118,9 @@ class Feed:
             _log.info("streaming", extra={"url": self._settings.url})
             await self._stream(credentials)
         except SettingsError as error:
-            decision = Decision(Act.HALT, str(error))
+            # Nobody is bothered by our looking for them again.
+            decision = Decision(Act.BACK_OFF, str(error))
+            self._state.alert("upstream", str(error))
         except (LinkError, _Ended) as error:
             decision = error.decision
         finally:

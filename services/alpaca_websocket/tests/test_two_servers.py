@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Two servers: one as the upstream of the other, one in the place of the other, one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from serving import Caller, calling
+from support import Process, Server, StandIn, ended, get, wait_for
+
+FAKE = {"x": "V", "p": 1.5, "s": 1, "c": ["@"], "z": "C", "t": "2026-11-23T14:30:00.123456789Z"}
+
+
+@dataclass
+class AsUpstream:
+    """A server of ours, as the settings of another want it."""
+
+    server: Server
+    key: str = "key-0"
+    secret: str = "secret-0"
+    rest: str = "http://127.0.0.1:9"
+
+    @property
+    def stream(self) -> str:
+        return self.server.url
+
+
+def trade(number: int) -> dict[str, Any]:
+    return {"T": "t", "S": "AAPL", "i": number, **FAKE}
+
+
+def listening(server: Server, **options: Any) -> Any:
+    return calling(server.url, key="key-1", secret="secret-1", **options)
+
+
+async def numbers(client: Caller, through: int) -> list[int]:
+    return [item["i"] for item in await client.until(lambda item: item.get("i") == through)]
+
+
+async def subscribe(client: Caller, standin: StandIn) -> None:
+    """And waits until the subscription has come all the way up."""
+    await client.ask(action="subscribe", trades=["AAPL"])
+    await asyncio.to_thread(wait_for, lambda: "AAPL" in standin.subscribed("trades"), "the subscription upstream")
+
+
+def test_a_server_is_the_upstream_of_another(tmp_path: Path) -> None:
+    """What a client of the second asks for is subscribed by the second at the first, and by the first at Alpaca."""
+    standin = StandIn()
+    with ended(standin):
+        first = Server(tmp_path / "1", standin)
+        second = Server(tmp_path / "2", AsUpstream(first), upstream={"backfill": {"source": "replay"}})  # type: ignore[arg-type]
+        with ended(first, second):
+
+            async def run() -> None:
+                async with listening(second) as client:
+                    await subscribe(client, standin)
+                    for number in range(20):
+                        await asyncio.to_thread(standin.control, "send", messages=[trade(number)])
+                    assert await numbers(client, 19) == list(range(20))
+
+            asyncio.run(run())
+            assert second.stop() == first.stop() == 0
+
+
+def test_the_second_level_asks_the_first_for_what_it_missed(tmp_path: Path) -> None:
+    """The second is frozen until the first has cut it, wakes up, and then has everything, once."""
+    standin = StandIn()
+    with ended(standin):
+        first = Server(tmp_path / "1", standin, downstream={"ping_seconds": 0.3})
+        second = Server(
+            tmp_path / "2",
+            AsUpstream(first),  # type: ignore[arg-type]
+            upstream={"backfill": {"source": "replay"}, "subscribe": {"trades": ["AAPL"]}},
+        )
+        with ended(first, second):
+            wait_for(lambda: "AAPL" in standin.subscribed("trades"), "the subscription upstream")
+            wait_for(lambda: first.status()["clients"], "the second to be connected")
+            second.phase("streaming")
+            standin.control("send", messages=[trade(number) for number in range(5)])
+            wait_for(lambda: second.health()["channels"].get("trades", {}).get("received") == 5, "the first five")
+            os.kill(second.popen.pid, signal.SIGSTOP)
+            try:
+                wait_for(lambda: not first.status()["clients"], "the first to give the second up")
+                standin.control("send", messages=[trade(number) for number in range(5, 50)])
+                wait_for(lambda: first.health()["channels"]["trades"]["received"] == 50, "the first to have them")
+            finally:
+                os.kill(second.popen.pid, signal.SIGCONT)
+
+            async def run() -> None:
+                wait_for(lambda: any(gap["filled"] for gap in second.status()["gaps"]), "the gap to be filled")
+                async with listening(second) as client:
+                    await client.socket.send(json.dumps({"action": "replay", "since": 0, "trades": ["*"]}))
+                    found = await client.until(lambda item: item.get("msg") == "replayed")
+                    assert [item["i"] for item in found[:-1]] == list(range(50))
+                    assert [item["i"] for item in found if item.get("backfilled")] == list(range(5, 50))
+
+            asyncio.run(run())
+
+
+def test_what_came_while_the_server_was_down_is_fetched_at_the_next_start(tmp_path: Path) -> None:
+    standin = StandIn()
+    with ended(standin):
+        wanted = {"subscribe": {"trades": ["*"], "bars": ["*"]}}
+        first = Server(tmp_path / "1", standin, upstream=wanted)
+        with ended(first):
+            wait_for(lambda: standin.subscribed("bars"), "the subscription upstream")
+            before = first.status()["store"]["durable"]
+            standin.control("step", times=4)
+            made = len(standin.state()["trades"])
+            wait_for(lambda: first.status()["store"]["durable"] >= before + made, "messages to be stored")
+            first.kill()
+        standin.control("step", times=5)  # nobody listens
+        again = Server(tmp_path / "1", standin, upstream=wanted)
+        with ended(again):
+            wait_for(lambda: any(gap["filled"] for gap in again.status()["gaps"]), "the gap to be filled")
+            standin.control("step", times=2)
+
+            async def run() -> None:
+                expected = set(standin.state()["trades"])
+                wait_for(
+                    lambda: again.health()["channels"].get("trades", {}).get("received", 0) > 0, "live messages again"
+                )
+                async with listening(again) as client:
+                    await client.socket.send(json.dumps({"action": "replay", "since": 0, "trades": ["*"]}))
+                    found = await client.until(lambda item: item.get("msg") == "replayed")
+                    got = [item["i"] for item in found if item["T"] == "t"]
+                    assert len(got) == len(set(got))
+                    assert set(got) == expected
+                    assert any(item.get("backfilled") for item in found)
+
+            asyncio.run(run())
+
+
+def test_a_second_server_of_the_same_store_waits_and_takes_over(tmp_path: Path) -> None:
+    standin = StandIn()
+    with ended(standin):
+        first = Server(tmp_path / "1", standin)
+        with ended(first):
+            first.phase("streaming")
+            second = Process("-m", "alpaca_websocket", "run", str(tmp_path / "1" / "settings.toml"), stream="stderr")
+            with ended(second):
+                page = second.expect(lambda item: item.get("message") == "standby", "that it waits")["observe_port"]
+                health = f"http://127.0.0.1:{page}/health"
+                wait_for(lambda: json.loads(get(health)[1])["feed"]["phase"] == "standby", "it to stand by")
+                assert len(standin.state()["connections"]) == 1
+                first.kill()
+                second.expect(lambda item: item.get("message") == "ready", "that it has taken over")
+                wait_for(lambda: json.loads(get(health)[1])["feed"]["phase"] == "streaming", "it to stream")
+                assert second.stop() == 0
+
+
+def test_of_two_hosts_one_has_the_lease_and_the_other_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    s3 = ThreadedMotoServer(port=0)
+    s3.start()
+    host, port = s3.get_host_and_port()
+    endpoint = f"http://{host}:{port}"
+    boto3.client("s3", region_name="us-east-1", endpoint_url=endpoint).create_bucket(Bucket="data")
+    lease = {"bucket": "data", "region": "us-east-1", "endpoint_url": endpoint, "seconds": 1}
+    standin = StandIn()
+    try:
+        with ended(standin):
+            first = Server(tmp_path / "1", standin, lease=lease)
+            with ended(first):
+                first.phase("streaming")
+                settings = (tmp_path / "1" / "settings.toml").read_text()
+                (tmp_path / "2").mkdir()
+                # Another host: a store of its own.
+                other = settings.replace(str(tmp_path / "1" / "store"), str(tmp_path / "2" / "store"))
+                (tmp_path / "2" / "settings.toml").write_text(other)
+                second = Process(
+                    "-m", "alpaca_websocket", "run", str(tmp_path / "2" / "settings.toml"), stream="stderr"
+                )
+                with ended(second):
+                    second.expect(lambda item: item.get("message") == "standby", "that it waits")
+                    first.kill()
+                    standin.control("abort")
+                    second.expect(lambda item: item.get("message") == "ready", "that it has taken over")
+                    wait_for(lambda: standin.state()["connections"], "the second to be connected")
+                    assert second.stop() == 0
+    finally:
+        s3.stop()
