@@ -219,3 +219,39 @@ def test_a_roller_killed_between_any_two_steps_yields_the_same_files(
     assert steps > 10
     for number in range(1, steps + 1):
         assert attempt(number, number)[0] == expected
+
+
+def test_a_segment_goes_only_after_its_files_are_safe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Layout(tmp_path)
+    place.create()
+    segment = place.sealed_segment(1, 2)
+    segment.write_bytes(encode(Batch(1, RECEIVED, [sample("t"), sample("b")]), seed(1), 0))
+    done: list[tuple[str, Path]] = []
+
+    def note(owner: Any, function: str) -> None:
+        original = getattr(owner, function)
+
+        def noting(*args: Any, **options: Any) -> object:
+            done.append((function, args[-1]))
+            return original(*args, **options)
+
+        monkeypatch.setattr(owner, function, noting)
+
+    for owner, function in (
+        (roller, "sync_file"),
+        (roller, "sync_directory"),
+        (Path, "replace"),
+        (Path, "unlink"),
+        (os, "link"),
+    ):
+        note(owner, function)
+    roller.roll(place, place.segments()[0])
+    gone = done.index(("unlink", segment))
+    for file in place.rolled():
+        renamed = done.index(("replace", file.path))
+        waiting = done.index(("link", place.in_outbox(file.path)))
+        assert ("sync_file", place.tmp / f"{file.kind}-{file.date}-{file.path.name}") in done[:renamed]
+        assert ("sync_directory", file.path.parent) in done[renamed:gone]
+        assert ("sync_directory", place.in_outbox(file.path).parent) in done[waiting:gone]
+        assert {("sync_directory", path) for path in (place.parquet, file.path.parents[1])} <= set(done[:gone])
+    assert ("sync_directory", place.journal) in done[gone:]

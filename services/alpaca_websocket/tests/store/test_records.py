@@ -10,7 +10,9 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
 
+from alpaca_websocket.store.layout import Layout
 from alpaca_websocket.store.records import Batch, encode, messages, scan, seed
+from alpaca_websocket.store.recovery import recover
 from store_kit import numbered, sample
 
 FIRST = 1_000
@@ -81,3 +83,15 @@ def test_messages_come_back_byte_for_byte(tmp_path: Path, kind: str) -> None:
 
 def test_an_empty_segment_has_no_records(tmp_path: Path) -> None:
     assert _read(tmp_path / "s", b"") == []
+
+
+@_quick
+@given(content=st.binary(max_size=300) | st.binary(max_size=100).map(lambda tail: b"AWJ1" + tail))
+def test_recovery_takes_any_bytes(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    place = Layout(tmp_path_factory.mktemp("store"))
+    place.create()
+    place.open_segment(FIRST).write_bytes(content)
+    report = recover(place, 5)
+    assert report.next_sequence == FIRST
+    assert place.segments() == []
+    assert report.clean == (not content)

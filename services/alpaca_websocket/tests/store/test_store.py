@@ -190,6 +190,8 @@ def test_the_report_says_what_was_cut_and_what_was_damaged(tmp_path: Path) -> No
     assert json.loads((crashed / "recovery.json").read_text())["next_sequence"] == report.next_sequence
     assert [item.message for item in again.replay("tq")] == [numbered(1), numbered(3), numbered(4)]
     again.close()
+    assert again.stats().worker.missing_messages == 1
+    assert "damaged on the disk" in again.stats().last_error
 
     Store.open(settings(crashed)).close()
     text = describe.describe(settings(crashed))

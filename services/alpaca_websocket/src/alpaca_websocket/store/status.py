@@ -10,6 +10,8 @@ class WorkerStatus(msgspec.Struct, kw_only=True):
     """Counts since the process began; bytes and files as they are now."""
 
     rows: dict[str, int] = {}
+    missing_messages: int = 0
+    """Sequence numbers of rolled segments that no whole record held: the disk has lost them."""
     uploaded_files: int = 0
     uploaded_bytes: int = 0
     uploaded_ns: int = 0
@@ -23,3 +25,9 @@ class WorkerStatus(msgspec.Struct, kw_only=True):
     pruned_bytes: int = 0
     roll_error: str = ""
     upload_error: str = ""
+
+    def trouble(self) -> str:
+        """What is wrong, in words; empty if nothing is."""
+        if self.missing_messages:
+            return f"{self.missing_messages} stored messages were damaged on the disk; the journal's report has more"
+        return self.roll_error or self.upload_error

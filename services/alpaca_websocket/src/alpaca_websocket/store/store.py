@@ -118,7 +118,7 @@ class Store:
             commits=journal.commits,
             slowest_commit_seconds=journal.slowest_commit,
             disk_free=journal.disk_free,
-            last_error=journal.error or worker.roll_error or worker.upload_error,
+            last_error=journal.error or worker.trouble(),
             worker_restarts=self._restarts,
             worker=worker,
         )
@@ -144,7 +144,7 @@ class Store:
     def _start(self) -> subprocess.Popen[bytes]:
         path = os.pathsep.join(filter(None, (str(_PACKAGES), os.environ.get("PYTHONPATH"))))
         process = subprocess.Popen(
-            [sys.executable, "-m", "alpaca_websocket.store"],
+            [sys.executable, "-P", "-m", "alpaca_websocket.store"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": path},
@@ -169,7 +169,7 @@ class Store:
             assert self._process.stdout
             for line in self._process.stdout:
                 self._status = status = msgspec.json.decode(line, type=WorkerStatus)
-                error = status.roll_error or status.upload_error
+                error = status.trouble()
                 if error != said:
                     said = error
                     log.log(logging.ERROR if error else logging.INFO, "store worker: %s", error or "all is well again")

@@ -42,10 +42,10 @@ class Worker:
         self._failures = 0
         self._not_before = 0.0
 
-    def round(self) -> float:
-        """Does what is to be done. Returns the seconds until the next try at an upload, 0 if none waits for one."""
+    def round(self, *, last: bool = False) -> float:
+        """Does what is to be done; the last time without waiting for the next try's turn. Returns the seconds until the next try at an upload, 0 if none waits for one."""
         self._roll()
-        if self.settings.bucket and time.monotonic() >= self._not_before:
+        if self.settings.bucket and (last or time.monotonic() >= self._not_before):
             self._upload()
         disk = os.statvfs(self.layout.root)
         try:
@@ -65,7 +65,9 @@ class Worker:
             if segment.last is None:
                 continue
             try:
-                for kind, rows in roll(self.layout, segment).items():
+                counts = roll(self.layout, segment)
+                self.status.missing_messages += segment.last - segment.first + 1 - counts.total()
+                for kind, rows in counts.items():
                     self.status.rows[kind] = self.status.rows.get(kind, 0) + rows
             except Exception as error:  # one segment, whatever is wrong with it, does not hold up the others
                 self.status.roll_error = f"{segment.path.name}: {type(error).__name__}: {error}"
@@ -147,7 +149,7 @@ def main() -> None:
     while True:
         last = stop.is_set()
         wake.clear()
-        pause = worker.round()
+        pause = worker.round(last=last)
         print(msgspec.json.encode(worker.status).decode(), flush=True)
         if last:
             return
