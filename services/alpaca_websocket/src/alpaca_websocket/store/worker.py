@@ -43,7 +43,10 @@ class Worker:
         self._not_before = 0.0
 
     def round(self, *, last: bool = False) -> float:
-        """Does what is to be done; the last time without waiting for the next try's turn. Returns the seconds until the next try at an upload, 0 if none waits for one."""
+        """Does what is to be done; the last time without waiting for an upload's turn.
+
+        Returns the seconds until the next try at an upload, 0 if none waits for one.
+        """
         self._roll()
         if self.settings.bucket and (last or time.monotonic() >= self._not_before):
             self._upload()
