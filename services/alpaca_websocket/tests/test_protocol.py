@@ -22,7 +22,7 @@ TRADE = (
 NS = 1_614_009_104_208_123_456
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(st.characters(exclude_categories=("Cs",)), max_size=8),
+    | st.text(st.characters(exclude_categories=["Cs"]), max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("STtabc", max_size=2), inner, max_size=4),
     max_leaves=12,
 )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
@@ -55,6 +56,7 @@ def _run(settings: Settings) -> int:
     from .observe import logs
 
     listener = logs.configure(settings.observe.log_level)
+    logging.getLogger("picows").setLevel(logging.WARNING)  # it tells of every connection, as we do
 
     async def serve() -> int:
         return await App(settings).run()

@@ -10,7 +10,8 @@ import logging
 import signal
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 from . import __version__
 from .downstream.auth import Tokens, TokensError
@@ -64,8 +65,7 @@ class App:
             await runner.cleanup()
         return self._status
 
-    async def _until_stopped(self, work: object) -> None:
-        assert asyncio.iscoroutine(work)
+    async def _until_stopped(self, work: Coroutine[Any, Any, None]) -> None:
         working = asyncio.create_task(work)
         stopping = asyncio.create_task(self._stop.wait())
         await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -179,7 +179,7 @@ class App:
 
     # Every message
 
-    def _sink(self, messages: Sequence[Message], received_ns: int) -> None:
+    def _sink(self, messages: Sequence[Message], received_ns: int, backfilled: bool) -> None:
         """On the hot path: keep, then pass on. What cannot be kept is passed on all the same, and said."""
         assert self._store is not None
         try:
@@ -193,9 +193,10 @@ class App:
             if self._refusing:
                 self._refusing = ""
                 self._state.clear("store")
-        self._router.publish(messages, received_ns)
+        if not backfilled or self._settings.downstream.deliver_backfilled:
+            self._router.publish(messages, received_ns)
 
-    def _on_durable(self, loop: asyncio.AbstractEventLoop):  # type: ignore[no-untyped-def]
+    def _on_durable(self, loop: asyncio.AbstractEventLoop) -> Callable[[int], None]:
         def acknowledge(durable: int) -> None:
             now = time.time_ns()
             while self._on_the_way and self._on_the_way[0][0] <= durable:

@@ -27,8 +27,8 @@ _TIME = b'"t":"'
 _TICK_SECONDS = 0.5
 _DEBOUNCE_SECONDS = 0.02
 
-# Messages and when they were received.
-Sink = Callable[[Sequence[Message], int], None]
+# Messages, when they were received, and whether they were fetched after a gap.
+Sink = Callable[[Sequence[Message], int, bool], None]
 
 
 class _Ended(Exception):
@@ -260,11 +260,12 @@ class Feed:
             self._control.put_nowait(message)
         data = frame.data
         if data:
-            if self._filler.replaying:
+            backfilled = self._filler.replaying
+            if backfilled:
                 data = self._filler.sift(data)
             self._state.received(data, len(payload), now)
             self._measure(data, now)
-            self._take(data, now)
+            self._take(data, now, backfilled)
 
     def _measure(self, messages: Sequence[Message], now: int) -> None:
         """Records how old the last message of a frame is; not for bars, which carry the time of their beginning."""
@@ -277,9 +278,9 @@ class Feed:
                 return
             self._state.feed_lag.record(max(0, now - moment), len(messages))
 
-    def _take(self, messages: Sequence[Message], now: int) -> None:
+    def _take(self, messages: Sequence[Message], now: int, backfilled: bool) -> None:
         self._recent.add(messages)
-        self._sink(messages, now)
+        self._sink(messages, now, backfilled)
 
     def _judge(self, message: Mapping[str, Any]) -> None:
         """Counts an error and ends the connection if that is what follows from it."""

@@ -23,11 +23,11 @@ _OVERLAP_NS = 2_000_000_000
 
 class Filler:
     """
-    :param take: takes what was fetched, and when
+    :param take: takes what was fetched, when, and that it was
     """
 
     def __init__(
-        self, settings: Upstream, state: State, recent: Recent, take: Callable[[Sequence[Message], int], None]
+        self, settings: Upstream, state: State, recent: Recent, take: Callable[[Sequence[Message], int, bool], None]
     ) -> None:
         self._settings, self._state, self._recent, self._take = settings, state, recent, take
         self._open: Gap | None = None
@@ -97,7 +97,7 @@ class Filler:
 
         def emit(messages: Sequence[Message]) -> None:
             self._count(gap, messages)
-            self._take(messages, time.time_ns())
+            self._take(messages, time.time_ns(), True)
 
         symbols = {name: self._named(subscribed.get(name, set())) for name in ("bars", "trades")}
         try:
