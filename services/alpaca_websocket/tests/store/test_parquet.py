@@ -172,7 +172,7 @@ def test_a_roller_killed_between_any_two_steps_yields_the_same_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     messages = [*map(numbered, range(1, 51)), sample("b"), sample("b", "2026-11-19T00:00:00Z")]
-    data, name = encode(Batch(1, RECEIVED, messages), seed(1), 0), f"{1:016d}-{len(messages):016d}.wal"
+    data, name = encode([Batch(1, RECEIVED, messages)], seed(1), 0), f"{1:016d}-{len(messages):016d}.wal"
 
     def attempt(number: int, stop_after: int | None) -> tuple[dict[str, bytes], int]:
         """The files after a run killed at a step (None: at none) and a second run; the steps of the first."""
@@ -225,7 +225,7 @@ def test_a_segment_goes_only_after_its_files_are_safe(tmp_path: Path, monkeypatc
     place = Layout(tmp_path)
     place.create()
     segment = place.sealed_segment(1, 2)
-    segment.write_bytes(encode(Batch(1, RECEIVED, [sample("t"), sample("b")]), seed(1), 0))
+    segment.write_bytes(encode([Batch(1, RECEIVED, [sample("t"), sample("b")])], seed(1), 0))
     done: list[tuple[str, Path]] = []
 
     def note(owner: Any, function: str) -> None:

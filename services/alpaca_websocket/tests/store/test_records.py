@@ -24,12 +24,19 @@ def _segment(sizes: list[int]) -> tuple[list[Batch], list[bytes]]:
     for size in sizes:
         batches.append(Batch(first, first * 10, [numbered(first + i) for i in range(size)]))
         first += size
-    return batches, [encode(batch, seed(FIRST), FIRST - 1) for batch in batches]
+    return batches, [encode([batch], seed(FIRST), FIRST - 1) for batch in batches]
 
 
 def _read(path: Path, data: bytes) -> list[Batch]:
     path.write_bytes(data)
-    return [Batch(record.first, record.received_ns, messages(record.payload)) for record in scan(path, FIRST)]
+    found = []
+    for record in scan(path, FIRST):
+        first, items = record.first, messages(record.payload)
+        for received_ns, rows in record.arrivals:
+            found.append(Batch(first, received_ns, items[:rows]))
+            first, items = first + rows, items[rows:]
+        assert not items
+    return found
 
 
 _sizes = st.lists(st.integers(1, 20), min_size=1, max_size=8)
@@ -66,7 +73,7 @@ def test_garbage_costs_the_records_it_touches_and_invents_none(
 
 def test_a_record_of_another_segment_is_not_taken_for_ours(tmp_path: Path) -> None:
     batches, encoded = _segment([3])
-    foreign = encode(Batch(FIRST + 3, 0, [sample("t")]), seed(FIRST + 3), FIRST - 1)
+    foreign = encode([Batch(FIRST + 3, 0, [sample("t")])], seed(FIRST + 3), FIRST - 1)
     assert _read(tmp_path / "s", encoded[0] + foreign) == batches
 
 
@@ -78,7 +85,14 @@ def test_a_repeated_record_counts_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", "tqbudslcx")
 def test_messages_come_back_byte_for_byte(tmp_path: Path, kind: str) -> None:
     batch = Batch(FIRST, 5, [sample(kind), sample("t")])
-    assert _read(tmp_path / "s", encode(batch, seed(FIRST), 0)) == [batch]
+    assert _read(tmp_path / "s", encode([batch], seed(FIRST), 0)) == [batch]
+
+
+def test_one_record_holds_many_arrivals(tmp_path: Path) -> None:
+    batches, _ = _segment([3, 1, 2])
+    assert _read(tmp_path / "s", encode(batches, seed(FIRST), 0)) == batches
+    (record,) = scan(tmp_path / "s", FIRST)
+    assert record.received() == [FIRST * 10] * 3 + [(FIRST + 3) * 10] + [(FIRST + 4) * 10] * 2
 
 
 def test_an_empty_segment_has_no_records(tmp_path: Path) -> None:

@@ -162,10 +162,9 @@ def test_one_server_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_the_report_says_what_was_cut_and_what_was_damaged(tmp_path: Path) -> None:
     store = Store.open(settings(tmp_path, close_seconds=0.0))
-    fill(store, 1, 3, size=1)
-    store.flush()
-    fill(store, 4, 1)
-    store.flush()
+    for number in range(1, 5):  # a record each
+        fill(store, number, 1)
+        assert store.flush(60)
     place = layout.Layout(tmp_path)
     (segment,) = place.segments()
     crashed = tmp_path / "crashed"

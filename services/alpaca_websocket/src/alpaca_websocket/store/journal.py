@@ -24,6 +24,7 @@ from alpaca_websocket.store.settings import StoreSettings
 log = logging.getLogger(__name__)
 
 RECHECK_SECONDS = 1.0  # how often the free disk is looked at, and a fresh segment is tried after a failure
+RECORD_BATCHES = 512  # in one record at most
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -141,7 +142,8 @@ class Journal:
     def _commit(self, now: float) -> None:
         batches = list(self._pending)
         start = seed(self._first)
-        data = memoryview(b"".join([encode(batch, start, self.durable) for batch in batches]))
+        runs = range(0, len(batches), RECORD_BATCHES)
+        data = memoryview(b"".join([encode(batches[at : at + RECORD_BATCHES], start, self.durable) for at in runs]))
         size = self._size + len(data)
         while data:
             data = data[os.write(self._descriptor, data) :]

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Journal records: what arrived in one piece, framed so that a torn or foreign one can't be taken for whole.
+"""Journal records: what was committed together, framed so that a torn or foreign one can't be taken for whole.
 
-A record is a header of 40 bytes, little-endian, and the messages' own JSON, joined by commas:
+A record is a header of 36 bytes, little-endian; a table of when how many messages came; and the messages' own JSON,
+joined by commas:
 
-    magic "AWJ1" · CRC-32 of all that follows · payload bytes · messages · first sequence · received (ns since 1970)
-    · highest sequence that was durable before
+    magic "AWJ1" · CRC-32 of all that follows · bytes after the header · messages · first sequence
+    · highest sequence that was durable before · rows of the table
+    received (ns since 1970) · messages                                                          (64 bits each)
 
-The last tells a torn write from damage: what a later record calls durable had been acknowledged. The CRC starts from
-the segment's first sequence number: bytes that lay on the disk before can't pass for ours.
+What a later record calls durable had been acknowledged; that tells a torn write from damage. The CRC starts from the
+segment's first sequence number: bytes that lay on the disk before can't pass for ours. One checksum and one join for
+many messages leave the interpreter to the event loop.
 """
 
 from __future__ import annotations
@@ -24,8 +27,8 @@ import msgspec
 from alpaca_websocket.protocol import Message
 
 MAGIC = b"AWJ1"
-_HEADER = struct.Struct("<4sIIIQqQ")
-_CHECKED = struct.Struct("<IIQqQ")  # the header from behind the CRC
+_HEADER = struct.Struct("<4sIIIQQI")
+_CHECKED = struct.Struct("<IIQQI")  # the header from behind the CRC
 _CHECKED_AT = 8
 
 
@@ -41,6 +44,13 @@ class Batch(NamedTuple):
         return self.first + len(self.messages) - 1
 
 
+class Arrival(NamedTuple):
+    """How many messages came at once, and when (ns since 1970)."""
+
+    received_ns: int
+    rows: int
+
+
 class Record(NamedTuple):
     """A whole record as it lies in a segment, from byte `start` to byte `end`."""
 
@@ -48,25 +58,31 @@ class Record(NamedTuple):
     end: int
     first: int
     rows: int
-    received_ns: int
     durable: int
+    arrivals: list[Arrival]
     payload: bytes
 
     @property
     def last(self) -> int:
         return self.first + self.rows - 1
 
+    def received(self) -> list[int]:
+        """When each message came."""
+        return [received_ns for received_ns, rows in self.arrivals for _ in range(rows)]
+
 
 def seed(first: int) -> int:
     return zlib.crc32(first.to_bytes(8, "little"))
 
 
-def encode(batch: Batch, segment_seed: int, durable: int) -> bytes:
+def encode(batches: Sequence[Batch], segment_seed: int, durable: int) -> bytes:
     """One record's bytes."""
-    payload = b",".join([message.raw for message in batch.messages])
-    checked = _CHECKED.pack(len(payload), len(batch.messages), batch.first, batch.received_ns, durable)
-    crc = zlib.crc32(payload, zlib.crc32(checked, segment_seed))
-    return b"".join((MAGIC, crc.to_bytes(4, "little"), checked, payload))
+    raws = [message.raw for batch in batches for message in batch.messages]
+    arrivals = [number for batch in batches for number in (batch.received_ns, len(batch.messages))]
+    body = struct.pack(f"<{len(arrivals)}q", *arrivals) + b",".join(raws)
+    checked = _CHECKED.pack(len(body), len(raws), batches[0].first, durable, len(batches))
+    crc = zlib.crc32(body, zlib.crc32(checked, segment_seed))
+    return b"".join((MAGIC, crc.to_bytes(4, "little"), checked, body))
 
 
 def scan(path: Path, first: int) -> Iterator[Record]:
@@ -91,17 +107,19 @@ def scan(path: Path, first: int) -> Iterator[Record]:
 
 
 def _record(data: mmap.mmap, at: int, start_crc: int) -> Record | None:
-    body = at + _HEADER.size
-    if body > len(data):
+    start = at + _HEADER.size
+    if start > len(data):
         return None
-    _, crc, length, rows, first, received_ns, durable = _HEADER.unpack_from(data, at)
-    end = body + length
+    _, crc, length, rows, first, durable, batches = _HEADER.unpack_from(data, at)
+    end = start + length
     if end > len(data):
         return None
-    payload = data[body:end]
-    if zlib.crc32(payload, zlib.crc32(data[at + _CHECKED_AT : body], start_crc)) != crc:
+    body = data[start:end]
+    if zlib.crc32(body, zlib.crc32(data[at + _CHECKED_AT : start], start_crc)) != crc:
         return None
-    return Record(at, end, first, rows, received_ns, durable, payload)
+    numbers = struct.unpack_from(f"<{2 * batches}q", body)
+    arrivals = list(map(Arrival, numbers[::2], numbers[1::2]))
+    return Record(at, end, first, rows, durable, arrivals, body[16 * batches :])
 
 
 class _Identity(msgspec.Struct):

@@ -93,7 +93,7 @@ def recover(layout: Layout, now_ns: int) -> RecoveryReport:
 
 def _seal(layout: Layout, segment: Segment, limit: int | None) -> SegmentReport | None:
     """Cuts and renames one segment. None if there never was anything in it."""
-    records = [record._replace(payload=b"") for record in scan(segment.path, segment.first)]
+    records = [record._replace(payload=b"", arrivals=[]) for record in scan(segment.path, segment.first)]
     # What had been acknowledged: all up to the next segment, or what any later record says.
     acknowledged = max((record.durable for record in records), default=0) if limit is None else limit
     end, last, count = 0, segment.first - 1, 0

@@ -93,11 +93,11 @@ def _read(source: _Source, wanted: Wanted, position: int) -> Iterator[Stored]:
     for record in scan(source.segment.path, source.first):
         if source.last is not None and record.last > source.last:
             return
-        if record.last <= position or record.received_ns < wanted.received_ns:
+        if record.last <= position or record.arrivals[-1].received_ns < wanted.received_ns:
             continue
-        for sequence, message in enumerate(messages(record.payload), record.first):
-            item = Stored(sequence, record.received_ns, message)
-            if sequence > position and wanted.has(item):
+        sequences = range(record.first, record.last + 1)
+        for item in map(Stored, sequences, record.received(), messages(record.payload)):
+            if item.sequence > position and wanted.has(item):
                 yield item
 
 

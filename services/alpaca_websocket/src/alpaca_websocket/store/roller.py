@@ -71,12 +71,12 @@ class _Roll:
     def add(self, records: Iterable[Record]) -> None:
         for record in records:
             sequence = record.first
-            for row, raw in zip(*decode(record.payload), strict=True):
+            for row, raw, received in zip(*decode(record.payload), record.received(), strict=True):
                 rows = self._rows.get(type(row))
                 if rows is None:
                     rows = self._rows[type(row)] = _Rows()
                 rows.sequences.append(sequence)
-                rows.received.append(record.received_ns)
+                rows.received.append(received)
                 rows.rows.append(row)
                 rows.raws.append(raw)
                 sequence += 1
