@@ -166,12 +166,15 @@ def test_a_changed_object_is_not_taken_for_ours(s3: S3, tmp_path: Path) -> None:
 
 def test_local_files_go_only_when_the_bucket_has_them(s3: S3, tmp_path: Path) -> None:
     s3.stop()
-    store = Store.open(_settings(tmp_path, s3, retain_days=0.0, segment_bytes=20_000))
-    fill(store, 1, 600)
-    until(lambda: store.stats().worker.backlog_files >= 2, "the backlog")
-    assert len(parquet(tmp_path)) == store.stats().worker.backlog_files
+    store = Store.open(_settings(tmp_path, s3, retain_days=0.0, segment_bytes=20_000, commit_milliseconds=60_000.0))
+    for number in range(4):
+        fill(store, number * 300 + 1, 300)
+        assert store.flush(60)  # one commit, which fills a segment
+    until(lambda: store.stats().worker.backlog_files == 8, "the backlog")
+    before = store.stats().worker.upload_tries
+    until(lambda: store.stats().worker.upload_tries > before + 1, "another round or two")
+    assert len(parquet(tmp_path)) == 8
     s3.start()
-    fill(store, 601, 600)
     store.close()
     left = parquet(tmp_path)
     assert {path.name for path in left} == {max(path.name for path in left)}, "only the newest stays"

@@ -109,6 +109,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorder:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(journal, "os", recorder)
         patch.setattr(journal, "sync_directory", recorder.sync_directory)
+        patch.setattr(journal, "RECORD_BATCHES", 1)  # several records in a commit, as there are in a large one
         settings = StoreSettings(
             directory=str(layout.root), commit_milliseconds=1, segment_bytes=9_000, min_free_bytes=0
         )

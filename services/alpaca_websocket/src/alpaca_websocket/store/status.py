@@ -12,6 +12,7 @@ class WorkerStatus(msgspec.Struct, kw_only=True):
     rows: dict[str, int] = {}
     missing_messages: int = 0
     """Sequence numbers of rolled segments that no whole record held: the disk has lost them."""
+    upload_tries: int = 0
     uploaded_files: int = 0
     uploaded_bytes: int = 0
     uploaded_ns: int = 0

@@ -83,6 +83,7 @@ class Worker:
             try:
                 uploader = self._uploader = self._uploader or upload.Uploader(self.settings)
                 size = file.path.stat().st_size
+                self.status.upload_tries += 1
                 uploader.upload(file.path, uploader.key(file.path, self.layout.outbox))
             except upload.UploadConflict as error:
                 conflict = str(error)
