@@ -194,7 +194,7 @@ def test_requests_without_sense(world: World, frames: list[str | bytes], authent
             odd.send(json.dumps({"action": "auth", "key": "key-0", "secret": "secret-0"}))
         for frame in frames:
             odd.send(frame)
-        odd.ping().wait(PATIENCE)
+        odd.ping(ack_on_close=True).wait(PATIENCE)
     assert world.server.popen.poll() is None
 
 
