@@ -64,6 +64,7 @@ class Recorder:
         return count
 
     def fdatasync(self, descriptor: int) -> None:
+        self.moment()
         os.fdatasync(descriptor)
         status = os.fstat(descriptor)
         self.safe[status.st_ino] = status.st_size
