@@ -107,5 +107,6 @@ def test_recovery_takes_any_bytes(tmp_path_factory: pytest.TempPathFactory, cont
     place.open_segment(FIRST).write_bytes(content)
     report = recover(place, 5)
     assert report.next_sequence == FIRST
+    assert bool(place.damaged()) == (content != b"" and not content.startswith(b"AWJ1"))
     assert place.segments() == []
     assert report.clean == (not content)

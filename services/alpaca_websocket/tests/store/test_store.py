@@ -191,10 +191,24 @@ def test_the_report_says_what_was_cut_and_what_was_damaged(tmp_path: Path) -> No
     again.close()
     assert again.stats().worker.missing_messages == 1
     assert "damaged on the disk" in again.stats().last_error
+    assert len(layout.Layout(crashed).damaged()) == 1, "what could not be read is kept"
 
     Store.open(settings(crashed)).close()
     text = describe.describe(settings(crashed))
     assert "clean start" in text
     assert "Recoveries: 1\n" in text
     assert "MISSING messages" in text, "a report outlives the next start"
+    assert "DAMAGED, kept" in text
     assert "trades: 1 files" in text
+
+
+def test_a_journal_of_another_format_is_kept_and_its_numbers_are_not_used_again(tmp_path: Path) -> None:
+    place = layout.Layout(tmp_path)
+    place.create()
+    place.sealed_segment(10, 19).write_bytes(b"AWJ0 sealed")
+    place.open_segment(20).write_bytes(b"AWJ0 open")
+    for _ in range(2):
+        store = Store.open(settings(tmp_path))
+        assert store.durable >= 19
+        store.close()
+    assert [segment.path.read_bytes() for segment in place.damaged()] == [b"AWJ0 sealed", b"AWJ0 open"]

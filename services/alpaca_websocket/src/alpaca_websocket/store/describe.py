@@ -25,7 +25,9 @@ def describe(settings: StoreSettings) -> str:
         lines += ["", f"Recoveries: {len(reports)}"]
         lines += [str(msgspec.json.decode(line, type=RecoveryReport)) for line in reports[-_REPORTS:]]
     sealed = [segment for segment in layout.segments() if segment.last is not None]
-    lines += ["", f"Journal: {len(sealed)} sealed segments to roll", "", "Parquet on this host"]
+    lines += ["", f"Journal: {len(sealed)} sealed segments to roll"]
+    lines += [f"  DAMAGED, kept: {segment.path}" for segment in layout.damaged()]
+    lines += ["", "Parquet on this host"]
     waiting = {file[:4] for file in layout.rolled(layout.outbox)}
     for kind, files in sorted(_by_kind(layout).items()):
         size = sum(file.path.stat().st_size for file in files)

@@ -3,6 +3,7 @@
 
     journal/0001781234567890.open                     being written
     journal/0001781234567890-0001781234590122.wal     sealed: complete and durable, to be rolled into Parquet
+    journal/0001781234567890-0001781234590122.damaged sealed, rolled as far as it could be read, kept for a person
     tmp/                                              half-written Parquet, worthless after a crash
     parquet/kind=trades/date=2026-07-24/0001781234567890-0001781234590122.parquet
     outbox/kind=…                                     hard links to those of them that aren't confirmed in S3 yet
@@ -19,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-_NAME = re.compile(r"(\d+)(?:-(\d+))?\.(open|wal|parquet)")
+_NAME = re.compile(r"(\d+)(?:-(\d+))?\.(open|wal|damaged|parquet)")
 
 
 class Segment(NamedTuple):
@@ -65,11 +66,21 @@ class Layout:
     def sealed_segment(self, first: int, last: int) -> Path:
         return self.journal / f"{first:016d}-{last:016d}.wal"
 
+    def damaged_segment(self, path: Path) -> Path:
+        return path.with_suffix(".damaged")
+
     def segments(self) -> list[Segment]:
-        """All journal segments, oldest first."""
+        """The journal's segments, oldest first."""
+        return [segment for segment in self._segments() if segment.path.suffix != ".damaged"]
+
+    def damaged(self) -> list[Segment]:
+        """Segments with something unreadable in them."""
+        return [segment for segment in self._segments() if segment.path.suffix == ".damaged"]
+
+    def _segments(self) -> list[Segment]:
         found = []
         for path in _list(self.journal):
-            if (match := _NAME.fullmatch(path.name)) and match[3] != "parquet":
+            if match := _NAME.fullmatch(path.name):
                 found.append(Segment(int(match[1]), int(match[2]) if match[2] else None, path))
         return sorted(found, key=lambda segment: segment.first)
 
@@ -86,7 +97,7 @@ class Layout:
 
     def last_sequence(self) -> int | None:
         """The highest sequence number that any name speaks of; None for an empty store."""
-        lasts = [segment.first - 1 if segment.last is None else segment.last for segment in self.segments()]
+        lasts = [segment.first - 1 if segment.last is None else segment.last for segment in self._segments()]
         lasts += [file.last for file in self.rolled()]
         return max(lasts, default=None)
 

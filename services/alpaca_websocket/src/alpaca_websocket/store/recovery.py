@@ -10,7 +10,7 @@ import msgspec
 
 from alpaca_websocket.protocol import rfc3339
 from alpaca_websocket.store.layout import Layout, Segment, sync_directory
-from alpaca_websocket.store.records import scan
+from alpaca_websocket.store.records import MAGIC, scan
 
 
 class SegmentReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,6 +116,8 @@ def _seal(layout: Layout, segment: Segment, limit: int | None) -> SegmentReport 
             file.truncate(end)
             os.fsync(file.fileno())
         segment.path.rename(layout.sealed_segment(segment.first, last))
+    elif size and not segment.path.read_bytes().startswith(MAGIC):
+        segment.path.rename(layout.damaged_segment(segment.path))  # not torn: not what we write
     else:
         segment.path.unlink()
     sync_directory(layout.journal)

@@ -46,7 +46,10 @@ class Partition(NamedTuple):
 
 
 def roll(layout: Layout, segment: Segment) -> Counter[str]:
-    """Rolls one segment. Returns rows by partition name (`trades`, …). Raises OSError, the segment then stays."""
+    """Rolls one segment. Returns rows by partition name (`trades`, …).
+
+    One that held more than could be read is kept as damaged. Raises OSError, the segment then stays as it is.
+    """
     assert segment.last is not None
     rows = _Roll(layout, f"{segment.first:016d}-{segment.last:016d}.parquet")
     try:
@@ -56,7 +59,10 @@ def roll(layout: Layout, segment: Segment) -> Counter[str]:
     except BaseException:
         rows.abandon()
         raise
-    segment.path.unlink()
+    if counts.total() == segment.last - segment.first + 1:
+        segment.path.unlink()
+    else:
+        segment.path.rename(layout.damaged_segment(segment.path))
     sync_directory(layout.journal)
     return counts
 
