@@ -17,6 +17,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -135,7 +136,8 @@ def _settings() -> bytes:
 def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # sent to all processes of the unit; the server tells us when
         signal.signal(number, signal.SIG_IGN)
-    os.nice(10)
+    with suppress(OSError):  # a sandbox may forbid it
+        os.nice(10)
     worker = Worker(msgspec.json.decode(_settings(), type=StoreSettings))
     wake, stop = threading.Event(), threading.Event()
 
