@@ -106,7 +106,8 @@ class Downstream(_Part, frozen=True):
     """What may wait for one client before it is told 407."""
     slow_grace_seconds: Seconds = 5
     """From 407 until it is cut."""
-    ping_seconds: Seconds = 20
+    ping_seconds: Seconds = 60
+    """Who says nothing for this long is pinged, and is gone after as long again: a client may be busy for a while."""
     deliver_backfilled: bool = True
 
 

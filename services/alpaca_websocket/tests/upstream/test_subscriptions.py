@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alpaca_websocket.upstream.subscriptions import Ask, Channels, Subscriptions
+from alpaca_websocket.upstream.subscriptions import Ask, Channels, Lingering, Subscriptions
 
 
 class Upstream:
@@ -132,3 +132,28 @@ def test_an_odd_reply_confirms_nothing(reply: dict[str, Any]) -> None:
     subscriptions.next()
     subscriptions.answered(reply)
     assert subscriptions.confirmed == {}
+
+
+def test_what_nobody_wants_any_more_lingers() -> None:
+    lingering = Lingering(30)
+    both, one = {"trades": {"A", "B"}}, {"trades": {"A"}}
+    assert lingering.add(one, both, 100) == both
+    assert not lingering.over(129)
+    assert lingering.add(one, both, 129) == both
+    assert lingering.over(130)
+    assert lingering.add(one, both, 130) == one
+    assert not lingering.over(999)
+
+
+def test_what_is_wanted_again_begins_anew() -> None:
+    lingering = Lingering(30)
+    both, one = {"trades": {"A"}, "bars": {"*"}}, {"trades": {"A"}}
+    lingering.add(one, both, 100)
+    lingering.add(both, both, 120)
+    assert lingering.add(one, both, 125) == both
+    assert not lingering.over(140)
+    assert lingering.over(155)
+
+
+def test_nothing_lingers_where_that_is_asked() -> None:
+    assert Lingering(0).add({}, {"trades": {"A"}}, 100) == {}

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -20,12 +22,13 @@ from .link import Link, LinkError
 from .policy import Act, Backoff, Decision, on_error
 from .recent import Recent
 from .silence import Silence, Verdict
-from .subscriptions import Channels, Subscriptions
+from .subscriptions import Channels, Lingering, Subscriptions
 
 _log = logging.getLogger(__name__)
 _TIME = b'"t":"'
 _TICK_SECONDS = 0.5
 _DEBOUNCE_SECONDS = 0.02
+_MEASURE_NS = 1_000_000  # between two measurements of how old messages are
 
 # Messages, when they were received, and whether they were fetched after a gap.
 Sink = Callable[[Sequence[Message], int, bool], None]
@@ -64,11 +67,14 @@ class Feed:
         self._recent = Recent()
         self._filler = Filler(settings, state, self._recent, self._take)
         self._link: Link | None = None
-        self._control: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._control: deque[dict[str, Any]] = deque()
+        self._news = asyncio.Event()  # a control message, or the end
         self._reload = asyncio.Event()
-        self._lingering: dict[tuple[str, str], float] = {}
+        self._measured_ns = 0
+        self._lingering = Lingering(settings.linger_seconds)
         self._change: asyncio.TimerHandle | None = None
         self._subscribed_ns = 0
+        self._since: dict[str, int] = {}  # channel → since when it is what it is
         self._asked_at = 0.0
         self._silent: Verdict | None = None
 
@@ -104,13 +110,14 @@ class Feed:
     async def _attempt(self) -> tuple[Decision, float]:
         """Connects and stays until it is over. Returns why it was, and for how many seconds it streamed."""
         streaming_since = 0.0
-        self._control = asyncio.Queue()
+        self._control.clear()
         self._subscriptions.begin()
-        self._subscribed_ns = 0
+        self._subscribed_ns, self._since = 0, {}
         try:
             credentials = await self._credentials()
             self._state.enter(Phase.CONNECTING, self._settings.url)
             self._link = await links.connect(self._settings, self._on_payload)
+            self._link.closed.add_done_callback(lambda _closed: self._news.set())
             await self._greet(credentials)
             streaming_since = time.monotonic()
             self._state.enter(Phase.STREAMING)
@@ -175,46 +182,44 @@ class Feed:
 
     async def _expect(self, text: str) -> None:
         """Waits for this success; an error on the way ends the attempt, unless it is harmless."""
-        try:
-            async with asyncio.timeout(self._settings.reply_timeout):
-                while True:
-                    message = await self._next_control()
-                    if message.get("T") == "error":
-                        self._judge(message)
-                    elif message.get("msg") == text:
-                        return
-        except TimeoutError:
-            raise _Ended(Decision(Act.BACK_OFF, f"no {text!r} in time")) from None
+        give_up = time.monotonic() + self._settings.reply_timeout
+        while (left := give_up - time.monotonic()) > 0:
+            message = await self._next_control(left)
+            if message is None:
+                continue
+            if message.get("T") == "error":
+                self._judge(message)
+            elif message.get("msg") == text:
+                return
+        raise _Ended(Decision(Act.BACK_OFF, f"no {text!r} in time"))
 
-    async def _next_control(self) -> dict[str, Any]:
-        """The next control message, or the end."""
+    async def _next_control(self, seconds: float) -> dict[str, Any] | None:
+        """The next control message, or None after that time; raises at the end of the connection."""
         assert self._link is not None
-        if self._control.empty() and self._link.closed.done():
+        if not self._control and not self._link.closed.done():
+            self._news.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._news.wait()
+        if self._control:
+            return self._control.popleft()
+        if self._link.closed.done():
             raise _Ended(Decision(Act.RECONNECT, self._link.closed.result()))
-        getting = asyncio.ensure_future(self._control.get())
-        try:
-            await asyncio.wait({getting, self._link.closed}, return_when=asyncio.FIRST_COMPLETED)
-            if getting.done():
-                return getting.result()
-        finally:
-            getting.cancel()
-        raise _Ended(Decision(Act.RECONNECT, self._link.closed.result()))
+        return None
 
     async def _stream(self, credentials: Credentials) -> None:
         self._resubscribe()
+        watched = 0.0
         while True:
-            try:
-                async with asyncio.timeout(_TICK_SECONDS):
-                    message = await self._next_control()
-            except TimeoutError:
+            message = await self._next_control(_TICK_SECONDS)
+            if time.monotonic() - watched >= _TICK_SECONDS:
+                watched = time.monotonic()
                 self._watch()
+            if message is None:
                 continue
             kind = message.get("T")
             if kind == "subscription":
-                self._subscriptions.answered(message)
-                self._state.upstream_subscriptions = {
-                    name: sorted(symbols) for name, symbols in self._subscriptions.confirmed.items()
-                }
+                self._on_subscription(message)
             elif kind == "error":
                 self._on_error(message)
             self._ask()
@@ -222,12 +227,23 @@ class Feed:
                 self._subscribed_ns = time.time_ns()
                 self._filler.resumed(self._subscribed_ns, self._subscriptions.confirmed, credentials, self._link)
 
+    def _on_subscription(self, message: Mapping[str, Any]) -> None:
+        before = self._subscriptions.confirmed
+        self._subscriptions.answered(message)
+        confirmed, now = self._subscriptions.confirmed, self._state.clock()
+        # What has changed is given its whole time to speak.
+        self._since = {
+            name: self._since.get(name, now) if before.get(name) == symbols else now
+            for name, symbols in confirmed.items()
+        }
+        self._state.upstream_subscriptions = {name: sorted(symbols) for name, symbols in confirmed.items()}
+
     def _watch(self) -> None:
         """Every half second: what nothing else would tell."""
         asked = self._subscriptions.waits
         if asked and time.monotonic() - self._asked_at > self._settings.reply_timeout:
             raise _Ended(Decision(Act.BACK_OFF, "no answer to a subscription"))
-        if any(deadline <= time.monotonic() for deadline in self._lingering.values()):
+        if self._lingering.over(time.monotonic()):
             self._resubscribe()
         now = self._state.clock()
         session = self._calendar.at(now)
@@ -235,7 +251,7 @@ class Feed:
         if not self._subscribed_ns:
             return
         last = {kind: channel.last_ns for kind, channel in self._state.channels.items()}
-        verdict = self._silence.judge(now, session, self._subscriptions.confirmed, last, self._subscribed_ns)
+        verdict = self._silence.judge(now, session, self._since, last)
         if verdict is not None:
             self._silent = verdict
             text = f"no {verdict.channel} for {verdict.seconds:.0f} s while the exchange is open"
@@ -255,9 +271,10 @@ class Feed:
         if frame.malformed:
             self._state.malformed += frame.malformed
         for message in frame.control:
-            if message.get("msg") == "replayed":
-                self._filler.replayed()
-            self._control.put_nowait(message)
+            if self._filler.replaying:
+                self._filler.told(message)
+            self._control.append(message)
+            self._news.set()
         data = frame.data
         if data:
             backfilled = self._filler.replaying
@@ -268,7 +285,11 @@ class Feed:
             self._take(data, now, backfilled)
 
     def _measure(self, messages: Sequence[Message], now: int) -> None:
-        """Records how old the last message of a frame is; not for bars, which carry the time of their beginning."""
+        """Records how old the last message of a frame is, of some frames, when there are many; not for bars, which
+        carry the time of their beginning."""
+        if now - self._measured_ns < _MEASURE_NS:
+            return
+        self._measured_ns = now
         kind, _symbol, raw = messages[-1]
         if kind in "tq" and (at := raw.find(_TIME)) > 0:
             begin = at + len(_TIME)
@@ -346,18 +367,7 @@ class Feed:
             for name, symbols in source.items():
                 if name in KINDS:
                     union.setdefault(name, set()).update(symbols)
-        now = time.monotonic()
-        for name, symbols in self._subscriptions.wanted.items():
-            for symbol in symbols - union.get(name, set()):
-                deadline = self._lingering.setdefault((name, symbol), now + self._settings.linger_seconds)
-                if deadline > now:
-                    union.setdefault(name, set()).add(symbol)
-        self._lingering = {
-            (name, symbol): deadline
-            for (name, symbol), deadline in self._lingering.items()
-            if deadline > now and symbol not in self._wanted().get(name, set())
-        }
-        return union
+        return self._lingering.add(union, self._subscriptions.wanted, time.monotonic())
 
     def _ask(self) -> None:
         ask = self._subscriptions.next()

@@ -7,7 +7,8 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from ..observe.state import Gap, State
 from ..protocol import Message, mark_backfilled, rfc3339
@@ -77,12 +78,16 @@ class Filler:
         self._count(self._gap, fresh)
         return fresh
 
-    def replayed(self) -> None:
-        """The upstream's replay is complete."""
-        if self.replaying:
+    def told(self, message: Mapping[str, Any]) -> None:
+        """A control message while the upstream replays: the end of it, or its refusal."""
+        if message.get("msg") == "replayed":
             self.replaying = False
             self._gap.filled = True
+            self._state.clear("backfill")
             self._said(self._gap)
+        elif message.get("T") == "error":
+            self.replaying = False
+            self._failed(self._gap, f"the upstream refused to replay: {message.get('code')} {message.get('msg')}")
 
     async def stop(self) -> None:
         """Gives up what is under way."""
@@ -103,9 +108,7 @@ class Filler:
         try:
             await fetch(gap, symbols, seen, settings, credentials, emit)
         except BackfillError as error:
-            gap.error = str(error)
-            self._state.alert("backfill", f"a gap could not be filled: {error}")
-            _log.error("a gap could not be filled", extra={"problem": str(error)})
+            self._failed(gap, str(error))
             return
         gap.filled = True
         self._state.clear("backfill")
@@ -124,6 +127,11 @@ class Filler:
         if self._settings.backfill.source == "replay":
             gap.bars += kinds["b"]
             gap.trades += kinds["t"]
+
+    def _failed(self, gap: Gap, problem: str) -> None:
+        gap.error = problem
+        self._state.alert("backfill", f"a gap could not be filled: {problem}")
+        _log.error("a gap could not be filled", extra={"problem": problem})
 
     def _said(self, gap: Gap) -> None:
         self._state.note(f"fetched {gap.bars} bars and {gap.trades} trades that were missed")

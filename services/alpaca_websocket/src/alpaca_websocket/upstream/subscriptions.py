@@ -134,3 +134,25 @@ class Subscriptions:
                     small[name] = part
             if small:
                 self._queue.append(Ask(action, small))
+
+
+class Lingering:
+    """Keeps what was wanted until a moment ago: a client that comes back at once finds its subscription alive."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._until: dict[tuple[str, str], float] = {}
+
+    def over(self, now: float) -> bool:
+        """Whether something has been kept for long enough."""
+        return any(deadline <= now for deadline in self._until.values())
+
+    def add(self, wanted: Channels, before: Channels, now: float) -> Channels:
+        """What is wanted, and what of `before` is still kept."""
+        gone = [(name, symbol) for name, symbols in before.items() for symbol in symbols - wanted.get(name, set())]
+        deadlines = {pair: self._until.get(pair, now + self._seconds) for pair in gone}
+        self._until = {pair: deadline for pair, deadline in deadlines.items() if deadline > now}
+        union = {name: set(symbols) for name, symbols in wanted.items()}
+        for name, symbol in self._until:
+            union.setdefault(name, set()).add(symbol)
+        return union
