@@ -20,6 +20,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+from ansible_collections.algo.trading.plugins.plugin_utils import lifeline
 
 display = Display()
 
@@ -46,6 +47,7 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
+        lifeline.hold()
         arguments = dict(self._task.args)
         show = arguments.get("show_table", "changed")
         local = self._connection.transport == "local" and not self._play_context.become

@@ -22,7 +22,7 @@ from ansible_collections.algo.trading.plugins.module_utils.resources import (
     decide,
     settle,
 )
-from ansible_collections.algo.trading.plugins.plugin_utils import warm_module
+from ansible_collections.algo.trading.plugins.plugin_utils import lifeline, warm_module
 
 display = Display()
 
@@ -43,6 +43,7 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         super().run(tmp, task_vars)
+        lifeline.hold()
         variables = dict(task_vars or {})
         for name in ("algo_project", "algo_environment", "algo_tags", "algo_adopt", "algo_aws_connection"):
             if name in variables:

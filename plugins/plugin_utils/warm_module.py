@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 
 from ansible.module_utils import basic
 from ansible.module_utils.common.json import Direction, get_module_encoder
+from ansible_collections.algo.trading.plugins.plugin_utils import lifeline
 
 try:
     # In the parent, so that every child has it.
@@ -46,8 +47,10 @@ def run(module: str, arguments: Mapping[str, Any], environment: Mapping[str, str
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         sys.stdout.flush()
         sys.stderr.flush()
+        parent = os.getpid()
         child = os.fork()
         if child == 0:
+            lifeline.hold(parent)
             _be_module(module, payload, environment, output.fileno(), errors.fileno())
         _pid, status = os.waitpid(child, 0)
         output.seek(0)

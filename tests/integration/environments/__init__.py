@@ -112,7 +112,10 @@ class Environment:
         return self(*args, playbook="playbooks/destroy.yml", fails=fails, **settings)
 
     def kill(self, after: int, playbook: str = "site.yml", **settings: Any) -> Counter[str]:
-        """Start a run and kill all of it, without a warning, as soon as it has made `after` writing calls."""
+        """Start a run and kill it, without a warning, as soon as it has made `after` writing calls.
+
+        Only the process that a person would kill; what it has started has to end with it.
+        """
         self.aws.forget_calls()
         variables = json.dumps({"algo_endpoint_url": self.aws.endpoint, **settings})
         program = Path(sys.executable).parent / "ansible-playbook"
@@ -128,8 +131,13 @@ class Environment:
         while running.poll() is None and len(self.aws.calls(write=True)) < after:
             time.sleep(0.05)
         assert running.poll() is None, f"{playbook} ended before its {after}th writing call"
-        kill_tree(running.pid)
+        family = _family(running.pid)
+        running.kill()
         running.wait()
+        until = time.monotonic() + 60
+        while left := [pid for pid in family if _lives(pid)]:
+            assert time.monotonic() < until, f"still running after the kill: {left}"
+            time.sleep(0.05)
         return self.aws.count(write=True)
 
     # ---- what is there ----
@@ -215,11 +223,22 @@ def copied_inventories(to: Path, **changed: Mapping[str, Any]) -> Path:
 
 def kill_tree(pid: int) -> None:
     """Ansible's workers and modules lead sessions of their own, so that no signal to a group finds them all."""
-    doomed = [pid]
-    for parent in doomed:
-        with contextlib.suppress(OSError):
-            for task in Path(f"/proc/{parent}/task").iterdir():
-                doomed += map(int, (task / "children").read_text().split())
-    for process in doomed:
+    for process in _family(pid):
         with contextlib.suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
+
+
+def _family(pid: int) -> list[int]:
+    found = [pid]
+    for parent in found:
+        with contextlib.suppress(OSError):
+            for task in Path(f"/proc/{parent}/task").iterdir():
+                found += map(int, (task / "children").read_text().split())
+    return found
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
