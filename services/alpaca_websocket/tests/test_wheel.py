@@ -23,7 +23,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("wheel")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(SERVICE)
-        return out / flit_core.buildapi.build_wheel(str(out))
+        return out / str(flit_core.buildapi.build_wheel(str(out)))
 
 
 def test_it_has_every_file_of_the_package_and_nothing_else(wheel: Path) -> None:
