@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import subprocess
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,18 @@ async def calling(url: str, *, key: str | None = "me", secret: str = "", **optio
         if key is not None:
             assert await caller.ask(action="auth", key=key, secret=secret) == {"T": "success", "msg": "authenticated"}
         yield caller
+
+
+def certificate(directory: Path) -> tuple[str, str]:
+    """A certificate for 127.0.0.1 that signs itself, and its key: their paths."""
+    made, key = str(directory / "cert.pem"), str(directory / "key.pem")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+         "-keyout", key, "-out", made, "-days", "1", "-subj", "/CN=localhost",
+         "-addext", "subjectAltName=IP:127.0.0.1"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return made, key
 
 
 async def eventually(condition: Callable[[], object], what: str) -> None:

@@ -15,7 +15,7 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from serving import Caller, calling
+from serving import Caller, calling, certificate
 from support import Process, Server, StandIn, ended, get, wait_for
 
 FAKE = {"x": "V", "p": 1.5, "s": 1, "c": ["@"], "z": "C", "t": "2026-11-23T14:30:00.123456789Z"}
@@ -30,9 +30,11 @@ class AsUpstream:
     secret: str = "secret-0"
     rest: str = "http://127.0.0.1:9"
 
+    tls: bool = False
+
     @property
     def stream(self) -> str:
-        return self.server.url
+        return self.server.url.replace("ws:", "wss:") if self.tls else self.server.url
 
 
 def trade(number: int) -> dict[str, Any]:
@@ -53,12 +55,15 @@ async def subscribe(client: Caller, standin: StandIn) -> None:
     await asyncio.to_thread(wait_for, lambda: "AAPL" in standin.subscribed("trades"), "the subscription upstream")
 
 
-def test_a_server_is_the_upstream_of_another(tmp_path: Path) -> None:
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
+def test_a_server_is_the_upstream_of_another(tmp_path: Path, tls: bool) -> None:
     """What a client of the second asks for is subscribed by the second at the first, and by the first at Alpaca."""
+    made, key = certificate(tmp_path)
     standin = StandIn()
     with ended(standin):
-        first = Server(tmp_path / "1", standin)
-        second = Server(tmp_path / "2", AsUpstream(first), upstream={"backfill": {"source": "replay"}})  # type: ignore[arg-type]
+        first = Server(tmp_path / "1", standin, downstream={"tls_certificate": made, "tls_key": key} if tls else {})
+        upstream = {"backfill": {"source": "replay"}, "ca_file": made if tls else ""}
+        second = Server(tmp_path / "2", AsUpstream(first, tls=tls), upstream=upstream)  # type: ignore[arg-type]
         with ended(first, second):
 
             async def run() -> None:

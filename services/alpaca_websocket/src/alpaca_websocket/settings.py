@@ -72,6 +72,8 @@ class Upstream(_Part, frozen=True):
     """Instead of a file: name or ARN of a secret in AWS Secrets Manager with the same content."""
     format: Literal["json", "msgpack"] = "json"
     compression: bool = True
+    ca_file: str = ""
+    """Certificates to trust instead of the system's, for an upstream of our own."""
     subscribe: dict[str, list[str]] = {}
     """Channel → symbols that are always subscribed, whether a client asks or not; `*` is all of them."""
     calendar: str = "XNYS"

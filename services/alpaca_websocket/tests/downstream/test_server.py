@@ -8,7 +8,6 @@ import contextlib
 import json
 import socket
 import ssl
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from websockets.exceptions import ConnectionClosed
 
 from alpaca_websocket.downstream import auth
 from alpaca_websocket.protocol import Message
-from serving import Caller, calling, eventually, message, serving
+from serving import Caller, calling, certificate, eventually, message, serving
 
 EMPTY: dict[str, Any] = {
     "T": "subscription", "trades": [], "quotes": [], "bars": [], "updatedBars": [], "dailyBars": [], "statuses": [],
@@ -388,18 +387,12 @@ def test_clients_are_told_what_the_upstream_has_no_room_for(tmp_path: Path) -> N
 
 
 def test_tls_needs_nothing_but_a_certificate(tmp_path: Path) -> None:
-    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-         "-keyout", key, "-out", certificate, "-days", "1", "-subj", "/CN=localhost",
-         "-addext", "subjectAltName=IP:127.0.0.1"],
-        check=True, capture_output=True,
-    )  # fmt: skip
+    made, key = certificate(tmp_path)
 
     async def run() -> None:
-        trusting = ssl.create_default_context(cafile=str(certificate))
+        trusting = ssl.create_default_context(cafile=made)
         async with (
-            serving(tmp_path, tls_certificate=str(certificate), tls_key=str(key)) as server,
+            serving(tmp_path, tls_certificate=made, tls_key=key) as server,
             calling(server.url.replace("ws:", "wss:"), ssl=trusting) as client,
         ):
             await client.ask(action="subscribe", trades=["*"])
