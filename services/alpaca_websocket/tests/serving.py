@@ -52,7 +52,11 @@ class Serving:
 @contextlib.asynccontextmanager
 async def serving(tmp_path: Path, *, store: bool = False, tokens: str = "", **settings: Any) -> AsyncIterator[Serving]:
     state = State()
-    kept = Store.open(StoreSettings(directory=str(tmp_path / "store"), min_free_bytes=1)) if store else None
+    kept = (
+        Store.open(StoreSettings(directory=str(tmp_path / "store"), min_free_bytes=1, close_seconds=0.0))
+        if store
+        else None
+    )
     if tokens:
         (tmp_path / "tokens.toml").write_text(tokens)
         settings["tokens_file"] = str(tmp_path / "tokens.toml")

@@ -14,7 +14,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 from alpaca_websocket.protocol import rfc3339
-from serving import Caller, Serving, calling, message, serving
+from serving import Caller, Serving, calling, eventually, message, serving
 
 
 def numbers(items: list[dict[str, Any]]) -> list[int]:
@@ -118,19 +118,33 @@ def test_replay_and_live_meet_without_a_gap_and_without_a_repetition(tmp_path: P
     asyncio.run(run())
 
 
-def test_a_subscription_made_while_a_replay_runs_is_not_lost(tmp_path: Path) -> None:
+@pytest.mark.parametrize("when", ["before", "during"])
+@pytest.mark.parametrize("buffer", [65536, 100_000_000], ids=["more comes than may wait", "all may wait"])
+def test_what_comes_while_a_replay_is_stuck_is_not_lost(tmp_path: Path, buffer: int, when: str) -> None:
+    """The client does not read for a while: the replay waits for it, and live messages for the replay."""
+
     async def run() -> None:
-        async with serving(tmp_path, store=True, buffer_bytes=65536) as server, calling(server.url) as client:
-            server.publish(*trades(0, 20_000))
+        async with (
+            serving(tmp_path, store=True, buffer_bytes=buffer) as server,
+            calling(server.url, compression=None, max_queue=1) as client,
+        ):
+            # More than the buffers of the kernel hold.
+            server.publish(*(message("t", "A", number, padding=1500) for number in range(20_000)))
+            subscribe = json.dumps({"action": "subscribe", "trades": ["B"]})
+            if when == "before":
+                await client.socket.send(subscribe)
             await client.socket.send(json.dumps({"action": "replay", "since": 0, "trades": ["A"]}))
-            await client.socket.send(json.dumps({"action": "subscribe", "trades": ["B"]}))
-            found: list[dict[str, Any]] = []
-            while not any(item["T"] == "subscription" for item in found):
-                found += await client.next()
-            server.publish(*trades(20_000, 21_000, "B"))  # more than may wait
+            found = await client.next()
+            if when == "during":
+                await client.socket.send(subscribe)
+            await eventually(lambda: server.router.wanted() == {"trades": {"B"}}, "the subscription")
+            for number in range(20_000, 21_000, 100):
+                server.publish(*trades(number, number + 100, "B"))
+                await asyncio.sleep(0)
             found += await client.until(replayed)
             server.publish(*trades(21_000, 21_010, "B"))
-            found += await client.until(lambda item: item.get("i") == 21_009)
+            while not found or found[-1].get("i") != 21_009:
+                found += await client.next()
             assert numbers(found) == list(range(21_010))
 
     asyncio.run(run())
@@ -167,13 +181,13 @@ def test_msgpack_clients_replay_too(tmp_path: Path) -> None:
 def test_a_client_that_leaves_in_the_middle_leaves_nothing_behind(tmp_path: Path) -> None:
     async def run() -> None:
         async with serving(tmp_path, store=True) as server:
-            server.publish(*trades(0, 50_000))
+            server.publish(*trades(0, 20_000))
             for _ in range(6):  # more than may replay at once
                 async with calling(server.url, compression=None) as client:
                     await client.socket.send(json.dumps({"action": "replay", "since": 0, "trades": ["A"]}))
                     await client.next()
                     client.socket.transport.abort()
             async with calling(server.url) as client:
-                assert numbers(await replay(client, 0, trades=["A"])) == list(range(50_000))
+                assert numbers(await replay(client, 0, trades=["A"])) == list(range(20_000))
 
     asyncio.run(run())

@@ -62,7 +62,7 @@ async def replay(
     :param held_from: the sequence number at which the client's live messages began to wait
     """
     while True:
-        # Live messages from here on wait; all up to here are the past.
+        # Live messages from here on wait; all up to here are the past, which the store ends at as well.
         through = mark()
         connection.hold()
         subscribed = live()
@@ -71,17 +71,15 @@ async def replay(
         found = history.replay(
             {kind for kind, _symbol in union}, symbols, since_sequence=since.sequence, since_time=since.time_ns
         )
-        reached = False
-        while connection.open and not reached and (part := await asyncio.to_thread(list, islice(found, _BATCH))):
+        while connection.open and (part := await asyncio.to_thread(list, islice(found, _BATCH))):
             chosen = [
                 message
                 for sequence, _received, message in part
-                if sequence <= through and _due(message, sequence, wanted, subscribed, held_from)
+                if _due(message, sequence, wanted, subscribed, held_from)
             ]
             if chosen:
                 _send(connection, chosen)
                 await connection.drained()
-            reached = part[-1][0] >= through
         if not connection.open:
             return through
         if not connection.overheld:
