@@ -15,6 +15,7 @@ import pytest
 from support import PATIENCE, get, wait_for
 
 ROOT = Path(__file__).parents[3]
+BARS = r"every bar +\d+ (bars|daily bars)"
 
 
 def processes(work: str) -> list[str]:
@@ -42,7 +43,7 @@ def test_three_clients_receive_and_nothing_is_left(how: str) -> None:
         assert (status, "<html" in html.lower()) == (200, True)
         (work,) = set((ROOT / ".cache").glob("demo-feed-*")) - before
         if how == "Ctrl-C":
-            wait_for(lambda: "after" in "".join(said), "what the clients receive", 2 * PATIENCE)
+            wait_for(lambda: re.search(BARS, "".join(said)), "what the clients receive", 2 * PATIENCE)
             demo.send_signal(signal.SIGINT)
         assert demo.wait(2 * PATIENCE) == 0, "".join(said)
     finally:
@@ -51,6 +52,6 @@ def test_three_clients_receive_and_nothing_is_left(how: str) -> None:
     text = "".join(said)
     assert re.search(r"one stock's trades +\d+ trades", text)
     assert re.search(r"two stocks' quotes +\d+ quotes", text)
-    assert re.search(r"every bar +\d+ (bars|daily bars)", text)
+    assert re.search(BARS, text)
     assert not work.exists()
     assert processes(str(work)) == []
