@@ -10,7 +10,7 @@ import threading
 from functools import partial
 from pathlib import Path
 
-from rig import HERE, RELAY_CORE, Contender, end, hear, spawn
+from rig import HERE, RELAY_CORE, Contender, as_usual, end, hear, spawn
 
 
 def _relay(kind: str, source: int, _directory: Path) -> tuple[subprocess.Popen[str], int]:
@@ -47,6 +47,7 @@ def _server(program: list[str], source: int, directory: Path) -> tuple[subproces
             pass
         # Its log goes on, and must not fill the pipe.
         threading.Thread(target=process.communicate, daemon=True).start()
+        as_usual(process.pid)
         return process, int(said["downstream_port"])
     except BaseException:
         end(process)
@@ -59,6 +60,7 @@ CONTENDERS = {
         Contender("server", "this server, everything on", "ws", partial(_server, ["-m", "alpaca_websocket"])),
         Contender("no-store", "this server, nothing stored", "ws", partial(_server, [str(HERE / "without_store.py")])),
         Contender("broadcast", "websockets, broadcast()", "ws", partial(_relay, "broadcast")),
-        Contender("floor", "bare TCP, coalesced", "tcp", partial(_relay, "floor")),
+        Contender("floor", "bare TCP, coalesced", "arrays", partial(_relay, "floor")),
+        Contender("echo", "the same, nothing decoded", "objects", partial(_relay, "echo")),
     )
 }

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the server is compared with: relays that do nothing but relay.
 
-    relays.py broadcast|floor SOURCE_PORT
+    relays.py broadcast|floor|echo SOURCE_PORT
 
 `broadcast`: `websockets`, one `broadcast()` of a frame made beforehand for each message. `floor`: bare TCP on uvloop,
-one write for each client and turn of the loop, nothing decoded: what is left when everything that can be left out is.
+symbols decoded, one write for each client and turn of the loop. `echo`: the same, but it knows at which byte the symbol
+stands and decodes nothing: what is left when everything that can be left out is.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import asyncio
 import json
 import sys
 from collections import defaultdict
+from functools import partial
 from typing import Any, cast
 
 import msgspec
@@ -68,30 +70,40 @@ class Subscriber(asyncio.Protocol):
         self._asked += data
         if self._asked.endswith(b"\n"):
             for symbol in json.loads(self._asked):
-                self._floor.subscribers[symbol.encode()].append(self)
+                self._floor.subscribers[symbol].append(self)
 
 
 class Floor(asyncio.Protocol):
-    """The upstream connection of the floor."""
+    """The upstream connection of the floor: an array of objects a line, or for the echo an object a line."""
 
-    def __init__(self) -> None:
-        self.subscribers: dict[bytes, list[Subscriber]] = defaultdict(list)
+    def __init__(self, *, decode: bool) -> None:
+        self._decode = decode
+        self._raws, self._heads = msgspec.json.Decoder(list[msgspec.Raw]), msgspec.json.Decoder(list[Head])
+        self.subscribers: dict[str, list[Subscriber]] = defaultdict(list)
         self._rest = b""
         self._dirty: list[Subscriber] = []
 
     def data_received(self, data: bytes) -> None:
         data = self._rest + data if self._rest else data
-        rest = len(data) % PER_OBJECT
-        self._rest = data[-rest:] if rest else b""
-        subscribers, dirty = self.subscribers, self._dirty
-        if not dirty:
+        if not self._dirty:
             asyncio.get_running_loop().call_soon(self._flush)
-        for at in range(0, len(data) - rest, PER_OBJECT):
-            line = data[at : at + PER_OBJECT]
-            for subscriber in subscribers.get(line[SYMBOL_AT], ()):
-                if not subscriber.pending:
-                    dirty.append(subscriber)
-                subscriber.pending.append(line)
+        if self._decode:
+            *lines, self._rest = data.split(b"\n")
+            for line in lines:
+                for head, raw in zip(self._heads.decode(line), self._raws.decode(line), strict=True):
+                    self._route(head.S, bytes(raw) + b"\n")
+        else:
+            rest = len(data) % PER_OBJECT
+            self._rest = data[-rest:] if rest else b""
+            for at in range(0, len(data) - rest, PER_OBJECT):
+                line = data[at : at + PER_OBJECT]
+                self._route(line[SYMBOL_AT].decode(), line)
+
+    def _route(self, symbol: str, line: bytes) -> None:
+        for subscriber in self.subscribers.get(symbol, ()):
+            if not subscriber.pending:
+                self._dirty.append(subscriber)
+            subscriber.pending.append(line)
 
     def _flush(self) -> None:
         dirty, self._dirty = self._dirty, []
@@ -100,16 +112,20 @@ class Floor(asyncio.Protocol):
             subscriber.transport.write(b"".join(pending))
 
 
-async def bare_floor(source: int) -> None:
+async def bare(source: int, *, decode: bool) -> None:
     loop = asyncio.get_running_loop()
-    floor = Floor()
+    floor = Floor(decode=decode)
     server = await loop.create_server(lambda: Subscriber(floor), "127.0.0.1", 0)
     await loop.create_connection(lambda: floor, "127.0.0.1", source)
     print(json.dumps({"port": server.sockets[0].getsockname()[1]}), flush=True)
     await asyncio.Event().wait()
 
 
-RELAYS: dict[str, Any] = {"broadcast": websockets_broadcast, "floor": bare_floor}
+RELAYS: dict[str, Any] = {
+    "broadcast": websockets_broadcast,
+    "floor": partial(bare, decode=True),
+    "echo": partial(bare, decode=False),
+}
 
 if __name__ == "__main__":
     uvloop.run(RELAYS[sys.argv[1]](int(sys.argv[2])))

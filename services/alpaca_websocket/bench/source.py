@@ -63,17 +63,18 @@ class Upstream(WSListener):
 
 
 class Bare(asyncio.Protocol):
-    """The same without WebSocket: an object a line."""
+    """The same without WebSocket: an array a line, or an object a line."""
 
-    def __init__(self, ready: Callable[[Bare], None]) -> None:
+    def __init__(self, ready: Callable[[Bare], None], *, arrays: bool) -> None:
         self._ready = ready
+        self._form, self._between = (b"[%b]\n", b",") if arrays else (b"%b\n", b"\n")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's are none by class
         self._ready(self)
 
     def frame(self, objects: list[bytes]) -> None:
-        self.transport.write(b"\n".join(objects) + b"\n")
+        self.transport.write(self._form % self._between.join(objects))
 
 
 async def send(to: Upstream | Bare, rate: float, seconds: float) -> dict[str, float]:
@@ -99,7 +100,7 @@ async def main(kind: str) -> None:
     if kind == "ws":
         server = await ws_create_server(lambda _request: Upstream(connected.put_nowait), "127.0.0.1", 0)
     else:
-        server = await loop.create_server(lambda: Bare(connected.put_nowait), "127.0.0.1", 0)
+        server = await loop.create_server(lambda: Bare(connected.put_nowait, arrays=kind == "arrays"), "127.0.0.1", 0)
     print(json.dumps({"port": server.sockets[0].getsockname()[1]}), flush=True)
     commands = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)

@@ -56,6 +56,8 @@ def _run(settings: Settings) -> int:
     from .observe import logs
 
     listener = logs.configure(settings.observe.log_level)
+    # The journal's thread gives the interpreter back to the event loop after half a millisecond, not after five.
+    sys.setswitchinterval(0.0005)
     logging.getLogger("picows").setLevel(logging.WARNING)  # it tells of every connection, as we do
 
     async def serve() -> int:

@@ -99,6 +99,7 @@ class _Head(msgspec.Struct, gc=False):
     S: str = ""
 
 
+_new = tuple.__new__
 _raws = msgspec.json.Decoder(list[msgspec.Raw])
 _heads = msgspec.json.Decoder(list[_Head])
 _head = msgspec.json.Decoder(_Head)
@@ -123,7 +124,7 @@ def split(frame: bytes) -> Frame:
     malformed = 0
     for head, raw in zip(heads, raws, strict=True):
         if head is not None and head.T in CHANNELS and 0 < len(head.S) <= LONGEST_SYMBOL:
-            data.append(Message(head.T, head.S, bytes(raw)))
+            data.append(_new(Message, (head.T, head.S, bytes(raw))))  # half the time of Message(…)
         elif head is not None and head.T in _CONTROL and (decoded := _try_object(raw)):
             control.append(decoded)
         else:

@@ -36,6 +36,7 @@ class Connection(WSListener):
         self.view = view
         self.msgpack = view.format == "msgpack"
         self.deflate_bits = agreed.bits if agreed else 0
+        self._kind = WSMsgType.BINARY if self.msgpack else WSMsgType.TEXT
         self._state = state
         self._settings = settings
         self._handle, self._opened, self._closed = handle, opened, closed
@@ -68,13 +69,15 @@ class Connection(WSListener):
             if waiting + len(payload) > self._settings.buffer_bytes:
                 self._slow(count)
                 return
-        self.send(payload, compressed, count)
+        self._transport.send(self._kind, payload, True, compressed)
+        view.delivered += count
+        view.sent_bytes += len(payload)
 
     def send(self, payload: bytes, compressed: bool, count: int) -> None:
         """Sends a frame, whatever waits already."""
         if self._transport is None:
             return
-        self._transport.send(WSMsgType.BINARY if self.msgpack else WSMsgType.TEXT, payload, rsv1=compressed)
+        self._transport.send(self._kind, payload, True, compressed)
         self.view.delivered += count
         self.view.sent_bytes += len(payload)
         self._state.bytes_out += len(payload)

@@ -13,11 +13,20 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from ..observe.state import State
-from ..protocol import CHANNELS, FOLLOWS_TRADES, KINDS, Message, ProtocolError, join_json, join_msgpack, to_msgpack
+from ..protocol import CHANNELS, FOLLOWS_TRADES, KINDS, Message, ProtocolError, join_msgpack, to_msgpack
 from ..websocket import deflate, worth_deflating
 
+# After a flush none follows for as long as it took, at most _LONGEST_REST: what a write costs hardly depends on what is
+# in it, so under load fewer and larger ones leave time for everything else. With little to do, nothing waits.
+_LONGEST_REST = 0.002
+_TICK = 0.001  # uvloop's timers go by whole milliseconds
 # A frame holds at most this many, well below the mebibyte that `websockets` accepts by default.
 _FRAME_MESSAGES = 1000
+
+
+def _parts(pending: list[bytes]) -> list[list[bytes]]:
+    return [pending[start : start + _FRAME_MESSAGES] for start in range(0, len(pending), _FRAME_MESSAGES)]
+
 
 Pair = tuple[str, str]  # kind, symbol
 
@@ -43,8 +52,9 @@ class _Group:
         self.pending: list[bytes] = []
 
 
-# Those who get JSON, those who get msgpack.
-_Route = tuple[tuple[_Group, ...], tuple[_Group, ...]]
+# `append` of what waits for each group: those that get JSON, those that get msgpack.
+_Append = Callable[[bytes], None]
+_Route = tuple[tuple[_Append, ...], tuple[_Append, ...]]
 
 
 def pairs(channels: dict[str, set[str]]) -> frozenset[Pair]:
@@ -67,9 +77,9 @@ class Router:
         self._of: dict[Receiver, _Group] = {}
         self._index: dict[Pair, dict[_Group, None]] = {}
         self._routes: dict[Pair, _Route] = {}
-        self._dirty: list[_Group] = []
         self._scheduled = False
         self._oldest_ns = 0
+        self._rests_until = 0.0
 
     def subscribe(self, receiver: Receiver, wanted: frozenset[Pair]) -> None:
         """Replaces what the receiver is subscribed to; nothing at all removes it."""
@@ -116,59 +126,61 @@ class Router:
         """Queues the messages for whoever asked; they leave at the end of this turn of the event loop."""
         if not self._index:
             return
-        routes, dirty = self._routes, self._dirty
+        routes = self._routes
         for message in messages:
             kind, symbol, raw = message
-            route = routes.get((kind, symbol))
-            if route is None:
-                route = self._resolve(kind, symbol)
-            for group in route[0]:
-                if not group.pending:
-                    dirty.append(group)
-                group.pending.append(raw)
+            route = routes.get((kind, symbol)) or self._resolve(kind, symbol)
+            for append in route[0]:
+                append(raw)
             if route[1]:
                 try:
                     packed = to_msgpack(message)
                 except ProtocolError:
                     self._state.dropped["not msgpack"] += 1
                     continue
-                for group in route[1]:
-                    if not group.pending:
-                        dirty.append(group)
-                    group.pending.append(packed)
-        if dirty and not self._scheduled:
+                for append in route[1]:
+                    append(packed)
+        if not self._scheduled:
             self._scheduled = True
             self._oldest_ns = received_ns
-            asyncio.get_running_loop().call_soon(self.flush)
+            wait = self._rests_until - time.monotonic()
+            loop = asyncio.get_running_loop()
+            if wait > _TICK / 2:
+                loop.call_later(wait, self.flush)
+            else:
+                loop.call_soon(self.flush)
 
     def flush(self) -> None:
         """Sends what is queued, one frame for each group."""
         self._scheduled = False
-        if not self._dirty:
-            return
-        dirty, self._dirty = self._dirty, []
-        delivered = 0
-        for group in dirty:
-            pending, group.pending = group.pending, []
-            for start in range(0, len(pending), _FRAME_MESSAGES):
-                part = pending[start : start + _FRAME_MESSAGES] if len(pending) > _FRAME_MESSAGES else pending
-                payload = join_msgpack(part) if group.msgpack else join_json(part)
-                compressed = bool(group.bits) and worth_deflating(payload)
+        began = time.monotonic()
+        delivered = size = 0
+        # A copy: a member that is cut leaves its group meanwhile, and the last one takes the group with it.
+        for group in [group for group in self._groups.values() if group.pending]:
+            pending = group.pending
+            for part in [pending] if len(pending) <= _FRAME_MESSAGES else _parts(pending):
+                payload = join_msgpack(part) if group.msgpack else b"[%b]" % b",".join(part)
+                compressed = group.bits > 0 and worth_deflating(payload)
                 if compressed:
                     payload = deflate(payload, group.bits)
-                count = len(part)
-                # A copy: a member that is cut leaves the group meanwhile.
-                for member in tuple(group.members):
+                count, members = len(part), group.members
+                for member in members if len(members) == 1 else members.copy():
                     member.deliver(payload, compressed, count)
-                delivered += count * len(group.members)
-        self._state.delivered += delivered
-        self._state.relay_lag.record(time.time_ns() - self._oldest_ns, delivered)
+                    delivered += count
+                    size += len(payload)
+            pending.clear()  # the routes know this list
+        if delivered:
+            ended = time.monotonic()
+            self._rests_until = ended + min(ended - began, _LONGEST_REST)
+            self._state.delivered += delivered
+            self._state.bytes_out += size
+            self._state.relay_lag.record(time.time_ns() - self._oldest_ns, delivered)
 
     def _resolve(self, kind: str, symbol: str) -> _Route:
         groups = {**self._index.get((kind, symbol), {}), **self._index.get((kind, "*"), {})}
         route = (
-            tuple(group for group in groups if not group.msgpack),
-            tuple(group for group in groups if group.msgpack),
+            tuple(group.pending.append for group in groups if not group.msgpack),
+            tuple(group.pending.append for group in groups if group.msgpack),
         )
         self._routes[kind, symbol] = route
         return route

@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any
@@ -123,17 +123,17 @@ class State:
         self.events: deque[tuple[int, str]] = deque(maxlen=KEPT_EVENTS)  # what a person reads on the page
         self.store: Callable[[], Any] | None = None
 
-    def received(self, messages: Iterable[tuple[Any, ...]], size: int, now_ns: int) -> None:
+    def received(self, messages: Sequence[tuple[Any, ...]], size: int, now_ns: int) -> None:
         """Count the messages (kind and symbol first) of one frame of `size` bytes. On the hot path."""
         self.frames_in += 1
         self.bytes_in += size
-        messages = list(messages)
         self.symbols.update(map(_symbol, messages))
-        for kind, count in Counter(map(_kind, messages)).items():
+        kinds = list(map(_kind, messages))
+        for kind in set(kinds):
             channel = self.channels.get(kind)
             if channel is None:
                 channel = self.channels[kind] = Channel()
-            channel.received += count
+            channel.received += kinds.count(kind)
             channel.last_ns = now_ns
 
     def enter(self, phase: Phase, detail: str = "") -> None:
