@@ -16,9 +16,9 @@ from ..observe.state import State
 from ..protocol import CHANNELS, FOLLOWS_TRADES, KINDS, Message, ProtocolError, join_msgpack, to_msgpack
 from ..websocket import deflate, worth_deflating
 
-# After a flush none follows for as long as it took, at most _LONGEST_REST: what a write costs hardly depends on what is
+# After a flush none follows for twice as long as it took, at most _LONGEST_REST: what a write costs hardly depends on what is
 # in it, so under load fewer and larger ones leave time for everything else. With little to do, nothing waits.
-_LONGEST_REST = 0.002
+_LONGEST_REST = 0.003
 _TICK = 0.001  # uvloop's timers go by whole milliseconds
 # A frame holds at most this many, well below the mebibyte that `websockets` accepts by default.
 _FRAME_MESSAGES = 1000
@@ -171,7 +171,7 @@ class Router:
             pending.clear()  # the routes know this list
         if delivered:
             ended = time.monotonic()
-            self._rests_until = ended + min(ended - began, _LONGEST_REST)
+            self._rests_until = ended + min(2 * (ended - began), _LONGEST_REST)
             self._state.delivered += delivered
             self._state.bytes_out += size
             self._state.relay_lag.record(time.time_ns() - self._oldest_ns, delivered)
