@@ -16,8 +16,8 @@ from ..observe.state import State
 from ..protocol import CHANNELS, FOLLOWS_TRADES, KINDS, Message, ProtocolError, join_msgpack, to_msgpack
 from ..websocket import deflate, worth_deflating
 
-# After a flush none follows for twice as long as it took, at most _LONGEST_REST: what a write costs hardly depends on what is
-# in it, so under load fewer and larger ones leave time for everything else. With little to do, nothing waits.
+# After a flush none follows for twice as long as it took, at most _LONGEST_REST: what a write costs hardly depends on
+# what is in it, so under load fewer and larger ones leave time for everything else. With little to do, nothing waits.
 _LONGEST_REST = 0.003
 _TICK = 0.001  # uvloop's timers go by whole milliseconds
 # A frame holds at most this many, well below the mebibyte that `websockets` accepts by default.
