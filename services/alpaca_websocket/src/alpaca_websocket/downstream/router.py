@@ -16,10 +16,9 @@ from ..observe.state import State
 from ..protocol import CHANNELS, FOLLOWS_TRADES, KINDS, Message, ProtocolError, join_msgpack, to_msgpack
 from ..websocket import deflate, worth_deflating
 
-# After a flush none follows for twice as long as it took, at most _LONGEST_REST: what a write costs hardly depends on
-# what is in it, so under load fewer and larger ones leave time for everything else. With little to do, nothing waits.
-_LONGEST_REST = 0.003
-_TICK = 0.001  # uvloop's timers go by whole milliseconds
+# So many groups are written to in one turn of the event loop; then it reads again, and goes on with the next ones.
+# Under load each write so holds what came in a whole round, and nobody waits for the writes to all others.
+_GROUPS_A_TURN = 48
 # A frame holds at most this many, well below the mebibyte that `websockets` accepts by default.
 _FRAME_MESSAGES = 1000
 
@@ -79,7 +78,8 @@ class Router:
         self._routes: dict[Pair, _Route] = {}
         self._scheduled = False
         self._oldest_ns = 0
-        self._rests_until = 0.0
+        self._since_ns = 0
+        self._round: list[_Group] = []
 
     def subscribe(self, receiver: Receiver, wanted: frozenset[Pair]) -> None:
         """Replaces what the receiver is subscribed to; nothing at all removes it."""
@@ -123,7 +123,7 @@ class Router:
         return [(receiver, group.pairs) for receiver, group in self._of.items()]
 
     def publish(self, messages: Sequence[Message], received_ns: int) -> None:
-        """Queues the messages for whoever asked; they leave at the end of this turn of the event loop."""
+        """Queues the messages for whoever asked; they leave in the next turns of the event loop."""
         if not self._index:
             return
         routes = self._routes
@@ -140,38 +140,48 @@ class Router:
                     continue
                 for append in route[1]:
                     append(packed)
+        if not self._since_ns:
+            self._since_ns = received_ns
         if not self._scheduled:
             self._scheduled = True
-            self._oldest_ns = received_ns
-            wait = self._rests_until - time.monotonic()
-            loop = asyncio.get_running_loop()
-            if wait > _TICK / 2:
-                loop.call_later(wait, self.flush)
-            else:
-                loop.call_soon(self.flush)
+            asyncio.get_running_loop().call_soon(self._turn)
 
     def flush(self) -> None:
-        """Sends what is queued, one frame for each group."""
-        self._scheduled = False
-        began = time.monotonic()
+        """Sends all that is queued, at once."""
+        self._round = []
+        self._write([group for group in self._groups.values() if group.pending])
+
+    def _turn(self) -> None:
+        """Sends to the next groups of the round."""
+        if not self._round:
+            self._round = [group for group in self._groups.values() if group.pending]
+            self._oldest_ns, self._since_ns = self._since_ns or time.time_ns(), 0
+        self._write(self._round[:_GROUPS_A_TURN])
+        del self._round[:_GROUPS_A_TURN]
+        self._scheduled = bool(self._round) or any(group.pending for group in self._groups.values())
+        if self._scheduled:
+            asyncio.get_running_loop().call_soon(self._turn)
+
+    def _write(self, groups: list[_Group]) -> None:
+        """One frame for each group."""
         delivered = size = 0
-        # A copy: a member that is cut leaves its group meanwhile, and the last one takes the group with it.
-        for group in [group for group in self._groups.values() if group.pending]:
+        for group in groups:
             pending = group.pending
+            if not pending:  # sent meanwhile, by flush()
+                continue
             for part in [pending] if len(pending) <= _FRAME_MESSAGES else _parts(pending):
                 payload = join_msgpack(part) if group.msgpack else b"[%b]" % b",".join(part)
                 compressed = group.bits > 0 and worth_deflating(payload)
                 if compressed:
                     payload = deflate(payload, group.bits)
                 count, members = len(part), group.members
-                for member in members if len(members) == 1 else members.copy():
+                # A copy: a member that is cut leaves its group meanwhile.
+                for member in members.copy():
                     member.deliver(payload, compressed, count)
                     delivered += count
                     size += len(payload)
             pending.clear()  # the routes know this list
         if delivered:
-            ended = time.monotonic()
-            self._rests_until = ended + min(2 * (ended - began), _LONGEST_REST)
             self._state.delivered += delivered
             self._state.bytes_out += size
             self._state.relay_lag.record(time.time_ns() - self._oldest_ns, delivered)
