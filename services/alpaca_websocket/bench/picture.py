@@ -27,12 +27,14 @@ def _write(path: Path, width: int, height: int, title: str, parts: Sequence[str]
 
 def bars(path: Path, title: str, groups: Sequence[tuple[str, Sequence[tuple[str, float]]]]) -> None:
     """Each group has a heading and its labelled values; the longest bar is the largest value of all."""
+    colours: dict[str, int] = {}  # the same label has the same one in every group
     largest = max((value for _, rows in groups for _, value in rows), default=1) or 1
     parts, y = [], 30
     for heading, rows in groups:
         parts.append(f'<text class="quiet" x="0" y="{y + 14}">{escape(heading)}</text>')
         y += 22
-        for number, (label, value) in enumerate(rows):
+        for label, value in rows:
+            number = colours.setdefault(label, len(colours))
             size = 380 * value / largest
             parts.append(f'<text x="215" y="{y + 14}" text-anchor="end">{escape(label)}</text>')
             parts.append(
