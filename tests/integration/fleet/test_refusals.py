@@ -54,6 +54,35 @@ def test_what_could_not_be_placed_is_reported_and_the_next_run_continues(world: 
     world.assert_exactly_one_each(make(0, 1, 2))
 
 
+def test_spot_is_a_setting_also_of_some_models_only(world: Any, make: Any) -> None:
+    wanted = make(0, 1, 2)
+    spot = {"symbol": ["EURUSD"], "market": "spot"}
+    launched: list[bool] = []
+
+    def notice(request: Request) -> Any:
+        if request.operation == "RunInstances":
+            launched.append(request.form.get("InstanceMarketOptions.SpotOptions.SpotInstanceType") == "one-time")
+        return None
+
+    world.standin.fault = notice
+    assert not world.run(wanted, overrides=[spot]).message
+    assert sorted(launched) == [False, True]
+    lifecycles = {tags["Symbol"]: life for tags, life in lives(world)}
+    assert [symbol for symbol, life in lifecycles.items() if life == "spot"] == ["EURUSD"]
+    # The evening: a one-time instance cannot be stopped, and the plan says so instead of trying.
+    evening = world.run(wanted, overrides=[spot], power="stopped")
+    assert not evening.message
+    left = [line for line in evening.plan.lines if line.action == "leave"]
+    assert [line.reason for line in left] == ["a one-time spot instance cannot be stopped"]
+
+
+def lives(world: Any) -> list[tuple[dict[str, str], str]]:
+    return [
+        ({tag["Key"]: tag["Value"] for tag in item["Tags"]}, item.get("InstanceLifecycle", ""))
+        for item in world.instances()
+    ]
+
+
 def test_throttling_is_not_taken_for_missing_capacity(world: Any, make: Any) -> None:
     def decide(request: Request) -> Any:
         if request.operation == "RunInstances" and request.number_of_operation <= 3:
