@@ -79,6 +79,13 @@ def test_msgpack_time_is_the_timestamp_extension_with_its_nanoseconds() -> None:
     assert json.loads(message.raw)["t"] == "2021-02-22T15:51:44.208123456Z"
 
 
+@pytest.mark.parametrize("number", [2**64, -(2**63) - 1, 10**30])
+def test_a_number_beyond_msgpack_s_is_its_own_error(number: int) -> None:
+    (message,) = split(b'[{"T":"t","S":"A","x":%d}]' % number).data
+    with pytest.raises(ProtocolError, match="2\\*\\*6"):
+        to_msgpack(message)
+
+
 @pytest.mark.parametrize("ns", [0, 1_614_009_104 * 10**9, (1 << 34) * 10**9, -(10**9), NS])
 def test_every_form_of_the_timestamp_extension_is_read(ns: int) -> None:
     """msgpack has one of 4, of 8 and of 12 bytes."""

@@ -169,7 +169,10 @@ def to_msgpack(message: Message) -> bytes:
     if isinstance(moment, str):
         with suppress(ValueError):  # what is no time is passed on as it came
             item["t"] = msgspec.msgpack.Ext(_TIMESTAMP, _pack_time(time_ns(moment)))
-    return msgspec.msgpack.encode(item)
+    try:
+        return msgspec.msgpack.encode(item)
+    except (OverflowError, ValueError, RecursionError) as error:  # msgpack's integers end at 64 bits
+        raise ProtocolError(str(error)) from error
 
 
 def join_json(raws: Iterable[bytes]) -> bytes:
