@@ -124,6 +124,7 @@ async def main(kind: str, port: int, count: int, each: int) -> None:
             listener = WebSocketClient(number, symbols, tally)
             kept.append(await ws_connect(lambda made=listener: made, f"ws://127.0.0.1:{port}/v2/iex"))
         else:
+            # mypy cannot infer a lambda whose argument only binds the loop's variable.
             await loop.create_connection(lambda names=symbols: BareClient(names, tally), "127.0.0.1", port)  # type: ignore[misc]
     while tally.ready < count:
         await asyncio.sleep(0.01)

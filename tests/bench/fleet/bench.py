@@ -126,7 +126,7 @@ def throttled_table(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 def throttled(endpoint: str, world: World, sizes: Sequence[int]) -> list[dict[str, Any]]:
     cases = [[size, how] for size in sizes for how in ("alone", "shared", "unpaced")]
-    settings = Contestant(world, 0).settings()
+    settings = CONTESTANTS["engine"](world, 0).settings()
     given = json.dumps({"endpoint": endpoint, "settings": settings, "cases": cases})
     done = subprocess.run(
         [sys.executable, str(HERE / "throttled.py")],

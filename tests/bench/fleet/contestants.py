@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,7 +92,7 @@ def models(count: int, *, changed: bool) -> list[dict[str, Any]]:
     ]
 
 
-class Contestant:
+class Contestant(ABC):
     """`run` makes a phase real and says what it took."""
 
     name = ""
@@ -108,8 +109,8 @@ class Contestant:
     def wanted(self, phase: str) -> list[dict[str, Any]]:
         return models(self.count, changed=phase in ("change", "terminate"))
 
-    def run(self, phase: str) -> Measured:
-        raise NotImplementedError
+    @abstractmethod
+    def run(self, phase: str) -> Measured: ...
 
     def settings(self) -> dict[str, Any]:
         return {

@@ -82,7 +82,7 @@ def _text(browser: webdriver.Chrome, selector: str) -> str:
 
 def _console(browser: webdriver.Chrome) -> list[dict[str, Any]]:
     """What it complained of since the last time."""
-    return list(browser.get_log("browser"))  # type: ignore[no-untyped-call]
+    return list(browser.get_log("browser"))  # type: ignore[no-untyped-call]  # selenium leaves it untyped
 
 
 def _live(state: State) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from ..observe.state import State
@@ -117,10 +117,6 @@ class Router:
             if CHANNELS[kind] not in FOLLOWS_TRADES:
                 union.setdefault(CHANNELS[kind], set()).add(symbol)
         return union
-
-    def receivers(self) -> Iterable[tuple[Receiver, frozenset[Pair]]]:
-        """Everybody who is subscribed to something, and to what."""
-        return [(receiver, group.pairs) for receiver, group in self._of.items()]
 
     def publish(self, messages: Sequence[Message], received_ns: int) -> None:
         """Queues the messages for whoever asked; they leave in the next turns of the event loop."""

@@ -55,6 +55,7 @@ class _Writer(logging.handlers.QueueListener):
         if thread is None:
             return
         with contextlib.suppress(queue.Full):
+            # The type information knows neither the sentinel nor that the queue has a time limit.
             self.queue.put(self._sentinel, timeout=_PATIENCE)  # type: ignore[attr-defined]
             thread.join(_PATIENCE)
 
