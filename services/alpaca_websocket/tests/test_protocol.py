@@ -43,6 +43,14 @@ def test_control_messages_are_told_apart_and_the_malformed_counted() -> None:
     assert frame.malformed == 6
 
 
+@pytest.mark.parametrize("symbols", ["AAPL", {"AAPL": 1}, [["AAPL"]], [{}], [1], [None], 0])
+def test_a_subscription_told_in_another_shape_is_malformed(symbols: Any) -> None:
+    odd = {"T": "subscription", "trades": symbols}
+    good = {"T": "subscription", "trades": ["AAPL"], "quotes": None, "news": [1]}
+    for frame in (split(json.dumps([odd, good]).encode()), split_msgpack(msgpack.packb([odd, good]))):
+        assert (frame.control, frame.malformed) == ([good], 1)
+
+
 @pytest.mark.parametrize("frame", [b"", b"[", b"{}", b'"x"', b"[" * 100_000, b"\xff\xfe", b"[1,]", b"null"])
 def test_what_is_no_array_is_refused(frame: bytes) -> None:
     with pytest.raises(ProtocolError):

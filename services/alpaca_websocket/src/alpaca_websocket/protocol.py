@@ -7,7 +7,7 @@ in it, fields of tomorrow included, passes through as it came.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -125,7 +125,7 @@ def split(frame: bytes) -> Frame:
     for head, raw in zip(heads, raws, strict=True):
         if head is not None and head.T in CHANNELS and 0 < len(head.S) <= LONGEST_SYMBOL:
             data.append(_new(Message, (head.T, head.S, bytes(raw))))  # half the time of Message(…)
-        elif head is not None and head.T in _CONTROL and (decoded := _try_object(raw)):
+        elif head is not None and head.T in _CONTROL and (decoded := _try_object(raw)) and _is_control(decoded):
             control.append(decoded)
         else:
             malformed += 1
@@ -147,7 +147,7 @@ def split_msgpack(frame: bytes) -> Frame:
             kind, symbol = item.get("T"), item.get("S")
             if kind in CHANNELS and isinstance(symbol, str) and 0 < len(symbol) <= LONGEST_SYMBOL:
                 data.append(Message(kind, symbol, _to_json.encode(item)))
-            elif kind in _CONTROL:
+            elif _is_control(item):
                 control.append(item)
             else:
                 malformed += 1
@@ -281,6 +281,15 @@ def _moment(code: int, raw: bytes) -> str:
 _Value = msgspec.msgpack.Ext | str | int | float | bool | list[Any] | dict[str, Any] | None
 _map = msgspec.msgpack.Decoder(dict[str, _Value])
 _maps = msgspec.msgpack.Decoder(list[msgspec.Raw])
+
+
+def _is_control(item: Mapping[str, Any]) -> bool:
+    """Whether it can be acted on; what is subscribed must be told as lists of symbols."""
+    kind = item.get("T")
+    if kind != "subscription":
+        return isinstance(kind, str) and kind in _CONTROL
+    listed = (item[name] for name in KINDS if item.get(name) is not None)
+    return all(isinstance(symbols, list) and all(isinstance(one, str) for one in symbols) for symbols in listed)
 
 
 def _try_head(raw: msgspec.Raw) -> _Head | None:

@@ -125,7 +125,7 @@ def test_a_new_connection_begins_with_nothing() -> None:
     assert ask.message() == {"action": "subscribe", "trades": ["A"]}
 
 
-@pytest.mark.parametrize("reply", [{}, {"trades": None}, {"trades": "A"}, {"corrections": ["A"]}])
+@pytest.mark.parametrize("reply", [{}, {"trades": None}, {"trades": []}, {"corrections": ["A"]}])
 def test_an_odd_reply_confirms_nothing(reply: dict[str, Any]) -> None:
     subscriptions = Subscriptions()
     subscriptions.want({"trades": ["A"]})

@@ -76,7 +76,7 @@ def recover(layout: Layout, now_ns: int) -> RecoveryReport:
     following = max([segment.first for segment in segments] + [now_ns // 1000 if last is None else last + 1])
     report = RecoveryReport(
         at=rfc3339(now_ns),
-        clean=not reports and not half_written,
+        clean=not segments and not half_written,  # a graceful stop leaves no segment open, not even an empty one
         next_sequence=following,
         segments=reports,
         half_written=len(half_written),

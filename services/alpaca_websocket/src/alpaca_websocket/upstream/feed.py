@@ -28,6 +28,7 @@ _log = logging.getLogger(__name__)
 _TIME = b'"t":"'
 _TICK_SECONDS = 0.5
 _DEBOUNCE_SECONDS = 0.02
+_LONGEST_TEXT = 200  # characters of what the upstream says that are shown
 _MEASURE_NS = 1_000_000  # between two measurements of how old messages are
 
 # Messages, when they were received, and whether they were fetched after a gap.
@@ -266,7 +267,7 @@ class Feed:
             frame = protocol.split_msgpack(payload) if msgpack else protocol.split(payload)
         except ProtocolError as error:
             self._state.malformed += 1
-            _log.warning("a frame that is none", extra={"problem": str(error)[:200]})
+            _log.warning("a frame that is none", extra={"problem": str(error)[:_LONGEST_TEXT]})
             return
         if frame.malformed:
             self._state.malformed += frame.malformed
@@ -308,7 +309,7 @@ class Feed:
         code = message.get("code")
         code = code if isinstance(code, int) else 500
         self._state.upstream_errors[code] += 1
-        decision = on_error(code, str(message.get("msg", "")))
+        decision = on_error(code, str(message.get("msg", ""))[:_LONGEST_TEXT])
         _log.error("the upstream reports an error", extra={"code": code, "problem": decision.reason})
         if decision.act is not Act.CARRY_ON:
             raise _Ended(decision)

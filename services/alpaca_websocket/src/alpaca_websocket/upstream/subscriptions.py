@@ -76,9 +76,7 @@ class Subscriptions:
         """The upstream told the whole of the subscription."""
         before = sum(map(len, self.confirmed.values()))
         listed = {name: reply.get(name) for name in KINDS if name not in FOLLOWS_TRADES}
-        self.confirmed = {
-            name: set(symbols) for name, symbols in listed.items() if isinstance(symbols, list) and symbols
-        }
+        self.confirmed = {name: set(symbols) for name, symbols in listed.items() if symbols}
         done, self._under_way = self._under_way, None
         if done and done.action == "unsubscribe" and sum(map(len, self.confirmed.values())) < before:
             self.refused = {}  # there is room again
