@@ -70,6 +70,22 @@ def _heed_conditions() -> None:
     FakeBucket.get_permission = get_permission  # type: ignore[method-assign]
 
 
+def _find_tags_by_resource() -> None:
+    """moto looks through all tags of the account for those of one resource, for each resource that it answers with.
+
+    A thousand instances with a dozen tags each, and their disks, would take it half a minute to list.
+    """
+    from moto.ec2.models.core import TaggedEC2Resource
+    from moto.ec2.utils import EC2_PREFIX_TO_RESOURCE, get_prefix
+
+    def get_tags(self: Any) -> list[dict[str, str]]:
+        kind = EC2_PREFIX_TO_RESOURCE.get(get_prefix(self.id), "") if self.id else ""
+        tags = self.ec2_backend.tags.get(self.id, {}) if self.id else {}
+        return [{"resource_id": self.id, "key": key, "value": tags[key], "resource_type": kind} for key in tags]
+
+    TaggedEC2Resource.get_tags = get_tags  # type: ignore[method-assign]
+
+
 class Recorder:
     """WSGI middleware: notes each API call, and lets moto see one request at a time."""
 
@@ -200,6 +216,7 @@ def main(argv: list[str] | None = None) -> int:
     from werkzeug.serving import make_server
 
     _heed_conditions()
+    _find_tags_by_resource()
 
     class Handler(MotoRequestHandler):
         # Werkzeug writes head and body apart; with Nagle's algorithm each answer would cost 40 ms.

@@ -93,7 +93,7 @@ async def replay(
 def _due(
     message: Message, sequence: int, wanted: frozenset[Pair], subscribed: Mapping[Pair, int], held_from: int
 ) -> bool:
-    kind, symbol, _raw = message
+    kind, symbol = message.kind, message.symbol
     pairs = (kind, symbol), (kind, "*")
     begins = min((subscribed[pair] for pair in pairs if pair in subscribed), default=None)
     if begins is not None and sequence > begins:

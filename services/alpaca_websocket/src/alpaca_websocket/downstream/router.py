@@ -19,6 +19,10 @@ from ..websocket import deflate, worth_deflating
 # So many groups are written to in one turn of the event loop; then it reads again, and goes on with the next ones.
 # Under load each write so holds what came in a whole round, and nobody waits for the writes to all others.
 _GROUPS_A_TURN = 48
+# After a round messages gather for as long as it took, but for a millisecond at most: where many are written to, larger
+# and fewer writes cost less than that and wait no longer. Where few are, the pause is too short to be taken.
+_LONGEST_PAUSE_NS = 1_000_000
+_SHORTEST_PAUSE_NS = 500_000  # the loop's timers are no finer
 # A frame holds at most this many, well below the mebibyte that `websockets` accepts by default.
 _FRAME_MESSAGES = 1000
 
@@ -47,7 +51,7 @@ class _Group:
         self.pairs = pairs
         self.msgpack = msgpack
         self.bits = bits
-        self.members: list[Receiver] = []
+        self.members: tuple[Receiver, ...] = ()
         self.pending: list[bytes] = []
 
 
@@ -80,13 +84,15 @@ class Router:
         self._oldest_ns = 0
         self._since_ns = 0
         self._round: list[_Group] = []
+        self._spent_ns = 0  # on writes, in this round
+        self._not_before_ns = 0
 
     def subscribe(self, receiver: Receiver, wanted: frozenset[Pair]) -> None:
         """Replaces what the receiver is subscribed to; nothing at all removes it."""
         self.flush()  # what came before belongs to the old subscription
         old = self._of.pop(receiver, None)
         if old is not None:
-            old.members.remove(receiver)
+            old.members = tuple(member for member in old.members if member is not receiver)
         changed = False
         if wanted:
             key = (wanted, receiver.msgpack, receiver.deflate_bits)
@@ -97,7 +103,7 @@ class Router:
                     changed |= pair not in self._index
                     self._index.setdefault(pair, {})[group] = None
                     self._forget(pair)
-            group.members.append(receiver)
+            group.members += (receiver,)
             self._of[receiver] = group
         if old is not None and not old.members:
             del self._groups[old.pairs, old.msgpack, old.bits]
@@ -124,8 +130,9 @@ class Router:
             return
         routes = self._routes
         for message in messages:
-            kind, symbol, raw = message
-            route = routes.get((kind, symbol)) or self._resolve(kind, symbol)
+            pair = message.kind, message.symbol
+            route = routes.get(pair) or self._resolve(*pair)
+            raw = message.raw
             for append in route[0]:
                 append(raw)
             if route[1]:
@@ -140,7 +147,7 @@ class Router:
             self._since_ns = received_ns
         if not self._scheduled:
             self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._turn)
+            self._schedule()
 
     def flush(self) -> None:
         """Sends all that is queued, at once."""
@@ -152,11 +159,28 @@ class Router:
         if not self._round:
             self._round = [group for group in self._groups.values() if group.pending]
             self._oldest_ns, self._since_ns = self._since_ns or time.time_ns(), 0
+            self._spent_ns = 0
+        began = time.perf_counter_ns()
         self._write(self._round[:_GROUPS_A_TURN])
         del self._round[:_GROUPS_A_TURN]
-        self._scheduled = bool(self._round) or any(group.pending for group in self._groups.values())
-        if self._scheduled:
+        now = time.perf_counter_ns()
+        self._spent_ns += now - began
+        if self._round:
             asyncio.get_running_loop().call_soon(self._turn)
+            return
+        self._not_before_ns = now + min(self._spent_ns, _LONGEST_PAUSE_NS)
+        self._scheduled = any(group.pending for group in self._groups.values())
+        if self._scheduled:
+            self._schedule()
+
+    def _schedule(self) -> None:
+        """Begins a round, after the pause."""
+        loop = asyncio.get_running_loop()
+        pause = self._not_before_ns - time.perf_counter_ns()
+        if pause > _SHORTEST_PAUSE_NS:
+            loop.call_later(pause / 1e9, self._turn)
+        else:
+            loop.call_soon(self._turn)
 
     def _write(self, groups: list[_Group]) -> None:
         """One frame for each group."""
@@ -171,8 +195,7 @@ class Router:
                 if compressed:
                     payload = deflate(payload, group.bits)
                 count, members = len(part), group.members
-                # A copy: a member that is cut leaves its group meanwhile.
-                for member in members.copy():
+                for member in members:
                     member.deliver(payload, compressed, count)
                     delivered += count
                     size += len(payload)

@@ -12,16 +12,17 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import itemgetter
+from operator import attrgetter
 from typing import Any
 
+from ..protocol import Message
 from .histogram import Histogram
 
 KEPT_GAPS = 50
 KEPT_EVENTS = 200
 
-_kind = itemgetter(0)
-_symbol = itemgetter(1)
+_kind = attrgetter("kind")
+_symbol = attrgetter("symbol")
 
 
 class Phase(enum.StrEnum):
@@ -123,8 +124,8 @@ class State:
         self.events: deque[tuple[int, str]] = deque(maxlen=KEPT_EVENTS)  # what a person reads on the page
         self.store: Callable[[], Any] | None = None
 
-    def received(self, messages: Sequence[tuple[Any, ...]], size: int, now_ns: int) -> None:
-        """Count the messages (kind and symbol first) of one frame of `size` bytes. On the hot path."""
+    def received(self, messages: Sequence[Message], size: int, now_ns: int) -> None:
+        """Count the messages of one frame of `size` bytes. On the hot path."""
         self.frames_in += 1
         self.bytes_in += size
         self.symbols.update(map(_symbol, messages))

@@ -138,6 +138,7 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     with suppress(OSError):  # a sandbox may forbid it
         os.nice(10)
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     worker = Worker(msgspec.json.decode(_settings(), type=StoreSettings))
     wake, stop = threading.Event(), threading.Event()
 

@@ -291,8 +291,9 @@ class Feed:
         if now - self._measured_ns < _MEASURE_NS:
             return
         self._measured_ns = now
-        kind, _symbol, raw = messages[-1]
-        if kind in "tq" and (at := raw.find(_TIME)) > 0:
+        last = messages[-1]
+        raw = last.raw
+        if last.kind in "tq" and (at := raw.find(_TIME)) > 0:
             begin = at + len(_TIME)
             try:
                 moment = protocol.time_ns(raw[begin : raw.index(b'"', begin)].decode())

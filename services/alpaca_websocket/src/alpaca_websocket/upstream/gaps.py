@@ -74,7 +74,7 @@ class Filler:
                 self._raws[message.raw] -= 1
                 continue
             marked = message.raw if b'"backfilled":true' in message.raw else mark_backfilled(message.raw)
-            fresh.append(message._replace(raw=marked))
+            fresh.append(Message(message.kind, message.symbol, marked))
         self._count(self._gap, fresh)
         return fresh
 

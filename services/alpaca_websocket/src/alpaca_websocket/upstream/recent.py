@@ -48,7 +48,7 @@ class Recent:
         self._count += len(messages)
         while self._count > _MESSAGES:
             self._count -= len(self._frames.popleft())
-        self._bars.extend([message for message in messages if message[0] == "b"])
+        self._bars.extend([message for message in messages if message.kind == "b"])
 
     def keys(self) -> set[Key]:
         """Of all bars and trades that are remembered."""
