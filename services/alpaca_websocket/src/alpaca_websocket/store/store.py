@@ -150,9 +150,12 @@ class Store:
             env={**os.environ, "PYTHONPATH": path},
         )
         assert process.stdin
-        with suppress(BrokenPipeError):
+        try:
             process.stdin.write(msgspec.json.encode(self._settings) + b"\n")
             process.stdin.flush()
+        except BrokenPipeError:  # it is gone already; what is still buffered must not be tried again
+            with suppress(BrokenPipeError):
+                process.stdin.close()
         return process
 
     def _tell(self, command: bytes) -> None:
