@@ -149,21 +149,13 @@ class Store:
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": path},
         )
-        assert process.stdin
-        try:
-            process.stdin.write(msgspec.json.encode(self._settings) + b"\n")
-            process.stdin.flush()
-        except BrokenPipeError:  # it is gone already; what is still buffered must not be tried again
-            with suppress(BrokenPipeError):
-                process.stdin.close()
+        _write(process, msgspec.json.encode(self._settings) + b"\n")
         return process
 
     def _tell(self, command: bytes) -> None:
         process = getattr(self, "_process", None)  # none yet when the journal begins
-        if process is not None and process.stdin is not None:
-            with suppress(OSError, ValueError):
-                process.stdin.write(command)
-                process.stdin.flush()
+        if process is not None:
+            _write(process, command)
 
     def _watch(self) -> None:
         """Takes in the worker's status, reports its errors once each, and starts it again if it ends."""
@@ -184,6 +176,13 @@ class Store:
                 return
             self._process = self._start()
             self._restarts += 1
+
+
+def _write(process: subprocess.Popen[bytes], line: bytes) -> None:
+    """To its input, past the buffer: what a process that is gone does not take must not be tried again later."""
+    assert process.stdin
+    with suppress(OSError, ValueError):
+        os.write(process.stdin.fileno(), line)
 
 
 def _lock(path: Path) -> int:
