@@ -51,6 +51,33 @@ def test_a_reset_empties_the_account_and_the_record(aws: Aws) -> None:
     assert aws.client("s3").list_buckets()["Buckets"] == []
 
 
+def test_tags_found_by_resource_are_those_that_moto_finds_by_looking_through_all(fresh_aws: Aws) -> None:
+    ec2 = fresh_aws.client("ec2")
+    subnet = ec2.describe_subnets()["Subnets"][0]["SubnetId"]
+    image = ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
+    ids = []
+    for tags in (
+        [],
+        [{"Key": "Model", "Value": "a"}, {"Key": "Outer", "Value": "0"}],
+        [{"Key": "Model", "Value": "b"}],
+    ):
+        specification = [{"ResourceType": "instance", "Tags": tags}] if tags else []
+        made = ec2.run_instances(
+            ImageId=image, MinCount=1, MaxCount=1, SubnetId=subnet, TagSpecifications=specification
+        )
+        ids.append(made["Instances"][0]["InstanceId"])
+    ec2.delete_tags(Resources=[ids[2]], Tags=[{"Key": "Model"}])
+    reservations = ec2.describe_instances(InstanceIds=ids)["Reservations"]
+    found = {item["InstanceId"]: item.get("Tags", []) for entry in reservations for item in entry["Instances"]}
+    for number, count in zip(ids, (0, 2, 0), strict=True):
+        filters = [{"Name": "resource-id", "Values": [number]}]
+        listed = [{"Key": tag["Key"], "Value": tag["Value"]} for tag in ec2.describe_tags(Filters=filters)["Tags"]]
+        assert found[number] == listed
+        assert len(listed) == count
+    matching = ec2.describe_instances(Filters=[{"Name": "tag:Model", "Values": ["a"]}])["Reservations"]
+    assert [item["InstanceId"] for entry in matching for item in entry["Instances"]] == [ids[1]]
+
+
 def test_operations_are_named_for_every_protocol(fresh_aws: Aws) -> None:
     s3 = fresh_aws.client("s3")
     s3.create_bucket(Bucket="algo-names")
