@@ -136,7 +136,7 @@ def _settings() -> bytes:
 def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # sent to all processes of the unit; the server tells us when
         signal.signal(number, signal.SIG_IGN)
-    with suppress(OSError):  # a sandbox may forbid it
+    with suppress(OSError, AttributeError):  # a sandbox may forbid it; only Linux has the second
         os.nice(10)
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     worker = Worker(msgspec.json.decode(_settings(), type=StoreSettings))
