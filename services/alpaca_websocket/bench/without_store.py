@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from alpaca_websocket import __main__, app
-from alpaca_websocket.protocol import Message
+from alpaca_websocket.protocol import Messages
 from alpaca_websocket.store import RecoveryReport
 
 
@@ -24,7 +24,7 @@ class Nothing:
     def open(cls, _settings: Any) -> Nothing:
         return cls()
 
-    def append(self, messages: Sequence[Message], _received_ns: int) -> int:
+    def append(self, messages: Messages, _received_ns: int) -> int:
         self.sequence += len(messages)
         self._tell(self.sequence)
         return self.sequence

@@ -18,7 +18,7 @@ from alpaca_websocket.downstream import auth
 from alpaca_websocket.downstream.router import Router
 from alpaca_websocket.downstream.server import Server
 from alpaca_websocket.observe.state import State
-from alpaca_websocket.protocol import Message
+from alpaca_websocket.protocol import Message, Messages
 from alpaca_websocket.settings import Downstream
 from alpaca_websocket.store import Store, StoreSettings
 
@@ -43,7 +43,7 @@ class Serving:
         return f"ws://127.0.0.1:{self.port}/v2/iex"
 
     def publish(self, *messages: Message) -> None:
-        batch = list(messages)
+        batch = Messages.of(messages)
         if self.store is not None:
             self.head = self.store.append(batch, self.state.clock())
         self.router.publish(batch, self.state.clock())

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from alpaca_websocket.protocol import Message
+from alpaca_websocket.protocol import Message, Messages
 from alpaca_websocket.store import Store, StoreSettings
+from alpaca_websocket.store.records import Batch
 
 PATIENCE = 60.0  # seconds; only a failing test waits so long
 SYMBOLS = ("AAPL", "MSFT", "FAKEPACA", "BRK.B")
@@ -35,6 +36,10 @@ def sample(kind: str, text: str = TIME) -> Message:
     return Message(kind, "AAPL", SAMPLES[kind] % text.encode())
 
 
+def batch(first: int, received_ns: int, messages: list[Message]) -> Batch:
+    return Batch(first, received_ns, len(messages), Messages.of(messages).text)
+
+
 def numbered(number: int) -> Message:
     """A message that says which it is: a trade or, every third, a quote."""
     symbol = SYMBOLS[number % len(SYMBOLS)]
@@ -48,7 +53,7 @@ def fill(store: Store, first: int, count: int, size: int = 7) -> list[Message]:
     """Appends numbered messages in batches."""
     sent = [numbered(number) for number in range(first, first + count)]
     for at in range(0, count, size):
-        store.append(sent[at : at + size], time.time_ns())
+        store.append(Messages.of(sent[at : at + size]), time.time_ns())
     return sent
 
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from alpaca_websocket import protocol
 from alpaca_websocket.protocol import Message, ProtocolError, split, split_msgpack, to_msgpack
+from alpaca_websocket.upstream.recent import Recent
 
 TRADE = (
     b'{"T":"t","S":"AAPL","i":96921,"x":"D","p":126.55,"s":1,'
@@ -32,13 +33,50 @@ PLAIN = st.recursive(
 def test_a_message_keeps_the_bytes_it_came_with() -> None:
     spaced = TRADE.replace(b",", b" ,\n ")
     frame = split(b"[ %b ,%b]" % (spaced, TRADE))
-    assert frame.data == [Message("t", "AAPL", spaced), Message("t", "AAPL", TRADE)]
+    assert list(frame.data) == [Message("t", "AAPL", spaced), Message("t", "AAPL", TRADE)]
     assert (frame.control, frame.malformed) == ([], 0)
 
 
-def test_the_collector_does_not_look_at_messages() -> None:
-    """Tens of thousands are remembered; a look at each would stop the server for ten milliseconds."""
-    assert not any(gc.is_tracked(message) for message in split(b"[%b]" % TRADE).data)
+def test_what_is_remembered_is_none_of_the_collectors_business() -> None:
+    """Tens of thousands of messages are; a look at each would stop the server for ten milliseconds."""
+    recent = Recent()
+    gc.collect()
+    before = len(gc.get_objects())
+    for _ in range(20_000):
+        recent.add(split(b"[%b]" % TRADE).data)
+    gc.collect()
+    assert len(gc.get_objects()) - before < 100
+    assert recent.raws() == {TRADE: 20_000}
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from("tqbz"), st.sampled_from(["A", "AAPL", "BRK.B", "BTC/USD", "BTC/USX", "é", 'x"y']), PLAIN
+        )
+    )
+)
+def test_what_is_known_already_changes_nothing(items: list[tuple[str, str, Any]]) -> None:
+    """A frame is taken apart alike whether beginnings like its messages' were seen before or not."""
+    raws = [
+        json.dumps({"T": kind, "S": symbol, "x": rest}, separators=(",", ":")).encode() for kind, symbol, rest in items
+    ]
+    raws += [b'{"S":"A","T":"t"}', b'{"T":"t","S":"A","S":"B"}', b'{"T":"t","S":"A","T":7}', b'{ "T":"t", "S":"A"}']
+    protocol._known.clear()
+    first = [split(b"[%b]" % raw) for raw in raws]
+    again = [split(b"[%b]" % raw) for raw in raws]
+    assert first == again
+    whole = split(b" [" + b" ,\n".join(raws) + b"]\n")
+    assert list(whole.data) == [message for frame in first for message in frame.data]
+    assert list(split(b"[%b]" % whole.data.text).data) == list(whole.data)
+    assert whole.malformed == sum(frame.malformed for frame in first)
+
+
+def test_what_is_known_is_not_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "_MOST_KNOWN", 3)
+    for number in range(10):
+        assert split(b'[{"T":"t","S":"S%d"}]' % number).data.pairs == [("t", f"S{number}")]
+    assert len(protocol._known) <= 3
 
 
 def test_control_messages_are_told_apart_and_the_malformed_counted() -> None:
@@ -80,14 +118,14 @@ def test_msgpack_carries_what_json_carries(items: list[dict[str, Any]]) -> None:
     """From JSON to msgpack and back; integers beyond 64 bits, which msgpack has not, do not occur."""
     items = [item | {"T": "b", "S": "X"} for item in items]
     frame = split(json.dumps(items).encode())
-    packed = protocol.join_msgpack([to_msgpack(message) for message in frame.data])
+    packed = protocol.join_msgpack([to_msgpack(raw) for raw in frame.data.raws])
     assert len(msgpack.unpackb(packed, strict_map_key=False)) == len(items)
     back = [json.loads(message.raw) for message in split_msgpack(packed).data]
     assert back == [json.loads(message.raw) for message in frame.data]
 
 
 def test_msgpack_time_is_the_timestamp_extension_with_its_nanoseconds() -> None:
-    item = msgpack.unpackb(to_msgpack(Message("t", "AAPL", TRADE)))
+    item = msgpack.unpackb(to_msgpack(TRADE))
     assert item["t"] == msgpack.Timestamp.from_unix_nano(NS)
     (message,) = split_msgpack(msgpack.packb([item])).data
     assert json.loads(message.raw)["t"] == "2021-02-22T15:51:44.208123456Z"
@@ -97,7 +135,7 @@ def test_msgpack_time_is_the_timestamp_extension_with_its_nanoseconds() -> None:
 def test_a_number_beyond_msgpack_s_is_its_own_error(number: int) -> None:
     (message,) = split(b'[{"T":"t","S":"A","x":%d}]' % number).data
     with pytest.raises(ProtocolError, match="2\\*\\*6"):
-        to_msgpack(message)
+        to_msgpack(message.raw)
 
 
 @pytest.mark.parametrize("ns", [0, 1_614_009_104 * 10**9, (1 << 34) * 10**9, -(10**9), NS])

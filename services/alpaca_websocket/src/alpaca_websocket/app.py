@@ -10,7 +10,7 @@ import logging
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from . import __version__
@@ -19,7 +19,7 @@ from .downstream.router import Router
 from .downstream.server import Server
 from .observe import http, systemd
 from .observe.state import Phase, State
-from .protocol import CHANNELS, Message
+from .protocol import CHANNELS, Messages
 from .settings import Credentials, Settings, credentials
 from .store import Store, StoreUnavailable
 from .upstream import calendar, lease
@@ -179,7 +179,7 @@ class App:
 
     # Every message
 
-    def _sink(self, messages: Sequence[Message], received_ns: int, backfilled: bool) -> None:
+    def _sink(self, messages: Messages, received_ns: int, backfilled: bool) -> None:
         """On the hot path: keep, then pass on. What cannot be kept is passed on all the same, and said."""
         assert self._store is not None
         try:

@@ -18,7 +18,7 @@ from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 
 from alpaca_websocket.observe import Client, Phase, State, http
-from alpaca_websocket.protocol import Message
+from alpaca_websocket.protocol import Message, Messages
 from support import wait_for
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -90,9 +90,8 @@ def _live(state: State) -> None:
     now = time.time_ns()
     state.version, state.upstream_url, state.session_open = "9.8.7", "wss://upstream.example/v2/iex", True
     state.enter(Phase.STREAMING)
-    state.received(
-        [Message("t", "AAPL", b"")] * 40 + [Message("q", "IBM", b"")] * 20 + [Message("b", ODD, b"")], 6000, now
-    )
+    received = [Message("t", "AAPL", b"")] * 40 + [Message("q", "IBM", b"")] * 20 + [Message("b", ODD, b"")]
+    state.received(Messages.of(received), 6000, now)
     state.delivered += 120
     state.relay_lag.record(1_500_000, 120)
     state.upstream_subscriptions = {"trades": ["AAPL", "IBM"], "bars": ["*"]}

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from alpaca_websocket.observe import Client, Phase, State, http
 from alpaca_websocket.observe.health import PATIENCE_NS, health, judge
 from alpaca_websocket.observe.samples import Sampler
-from alpaca_websocket.protocol import Message
+from alpaca_websocket.protocol import Message, Messages
 
 SECOND = 1_000_000_000
 
@@ -101,9 +101,10 @@ def test_symbols_refused_by_the_limit_are_named(state: State) -> None:
 
 
 def test_health_tells_the_last_message_by_channel(state: State, clock: Clock) -> None:
-    state.received([Message("t", "AAPL", b""), Message("t", "IBM", b""), Message("b", "IBM", b"")], 90, clock.now)
+    messages = [Message("t", "AAPL", b""), Message("t", "IBM", b""), Message("b", "IBM", b"")]
+    state.received(Messages.of(messages), 90, clock.now)
     clock.forward(2)
-    state.received([Message("b", "AAPL", b"")], 30, clock.now)
+    state.received(Messages.of([Message("b", "AAPL", b"")]), 30, clock.now)
     clock.forward(1)
 
     channels = health(state)["channels"]
@@ -123,7 +124,7 @@ def test_one_gap_at_a_time_is_open(state: State, clock: Clock) -> None:
 def test_samples_are_rates_of_their_second_and_minutes_average_them(state: State, clock: Clock) -> None:
     sampler = Sampler(state)
     for second in range(60):
-        state.received([Message("t", "AAPL", b"")] * second, 10, clock.now)
+        state.received(Messages.of([Message("t", "AAPL", b"")] * second), 10, clock.now)
         state.delivered += 2 * second
         clock.forward(1)
         sampler.tick()
@@ -137,7 +138,7 @@ def test_samples_are_rates_of_their_second_and_minutes_average_them(state: State
 def test_a_clock_set_back_gives_no_rate_below_zero(state: State, clock: Clock) -> None:
     sampler = Sampler(state)
     clock.forward(-3600)
-    state.received([Message("t", "AAPL", b"")], 10, clock.now)
+    state.received(Messages.of([Message("t", "AAPL", b"")]), 10, clock.now)
     sampler.tick()
     clock.forward(1)
     sampler.tick()
@@ -145,7 +146,7 @@ def test_a_clock_set_back_gives_no_rate_below_zero(state: State, clock: Clock) -
 
 
 def test_metrics_are_what_prometheus_reads(state: State, clock: Clock) -> None:
-    state.received([Message("t", "AAPL", b"")] * 3, 90, clock.now)
+    state.received(Messages.of([Message("t", "AAPL", b"")] * 3), 90, clock.now)
     state.relay_lag.record(2_000_000, 3)
     state.reconnects["closed"] += 1
     state.clients[1] = Client(1, "10.0.0.1:5", clock.now, buffered=70, slow=True)

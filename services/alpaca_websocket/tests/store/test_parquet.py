@@ -15,12 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from alpaca_websocket.protocol import CHANNELS, Message, mark_backfilled
+from alpaca_websocket.protocol import CHANNELS, Message, Messages, mark_backfilled
 from alpaca_websocket.store import Store, describe, roller, schema
 from alpaca_websocket.store.layout import Layout
-from alpaca_websocket.store.records import Batch, encode, seed
+from alpaca_websocket.store.records import encode, seed
 from alpaca_websocket.store.recovery import recover
-from store_kit import ALL_KINDS, SAMPLES, TIME, fill, numbered, parquet, sample, settings
+from store_kit import ALL_KINDS, SAMPLES, TIME, batch, fill, numbered, parquet, sample, settings
 
 RECEIVED = 1_795_190_000_123_456_789
 _OWN: dict[str, dict[str, Any]] = {
@@ -81,8 +81,8 @@ def test_what_has_unexpected_types_is_kept_beside_what_has_not(raw: bytes) -> No
 
 def test_rows_lie_in_the_partition_of_their_own_date(tmp_path: Path) -> None:
     store = Store.open(settings(tmp_path))
-    store.append([sample("b", f"2026-11-{day}T23:59:59.999999999Z") for day in (19, 20)], RECEIVED)
-    store.append([Message("b", "AAPL", b'{"T":"b","S":"AAPL"}')], RECEIVED)
+    store.append(Messages.of([sample("b", f"2026-11-{day}T23:59:59.999999999Z") for day in (19, 20)]), RECEIVED)
+    store.append(Messages.of([Message("b", "AAPL", b'{"T":"b","S":"AAPL"}')]), RECEIVED)
     store.close()
     dates = [path.parent.name for path in parquet(tmp_path)]
     assert dates == ["date=2026-11-19", "date=2026-11-20"]
@@ -91,7 +91,8 @@ def test_rows_lie_in_the_partition_of_their_own_date(tmp_path: Path) -> None:
 
 def test_nonsense_dates_do_not_open_a_file_each(tmp_path: Path) -> None:
     store = Store.open(settings(tmp_path))
-    store.append([sample("t", f"{1970 + i % 100}-01-{1 + i // 100:02d}T00:00:00Z") for i in range(2000)], RECEIVED)
+    days = [f"{1970 + i % 100}-01-{1 + i // 100:02d}" for i in range(2000)]
+    store.append(Messages.of([sample("t", f"{day}T00:00:00Z") for day in days]), RECEIVED)
     store.close()
     assert [pq.read_metadata(path).num_rows for path in parquet(tmp_path)] == [2000]
 
@@ -101,7 +102,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("filled")
     store = Store.open(settings(directory))
     for kind in ALL_KINDS:
-        store.append([sample(kind, f"2026-11-{day}T15:00:00.000000001Z") for day in (19, 20)], RECEIVED)
+        store.append(Messages.of([sample(kind, f"2026-11-{day}T15:00:00.000000001Z") for day in (19, 20)]), RECEIVED)
     fill(store, 1, 100)
     store.close()
     return directory / "parquet"
@@ -172,7 +173,7 @@ def test_a_roller_killed_between_any_two_steps_yields_the_same_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     messages = [*map(numbered, range(1, 51)), sample("b"), sample("b", "2026-11-19T00:00:00Z")]
-    data, name = encode([Batch(1, RECEIVED, messages)], seed(1), 0), f"{1:016d}-{len(messages):016d}.wal"
+    data, name = b"".join(encode([batch(1, RECEIVED, messages)], seed(1), 0)), f"{1:016d}-{len(messages):016d}.wal"
 
     def attempt(number: int, stop_after: int | None) -> tuple[dict[str, bytes], int]:
         """The files after a run killed at a step (None: at none) and a second run; the steps of the first."""
@@ -225,7 +226,7 @@ def test_a_segment_goes_only_after_its_files_are_safe(tmp_path: Path, monkeypatc
     place = Layout(tmp_path)
     place.create()
     segment = place.sealed_segment(1, 2)
-    segment.write_bytes(encode([Batch(1, RECEIVED, [sample("t"), sample("b")])], seed(1), 0))
+    segment.write_bytes(b"".join(encode([batch(1, RECEIVED, [sample("t"), sample("b")])], seed(1), 0)))
     done: list[tuple[str, Path]] = []
 
     def note(owner: Any, function: str) -> None:

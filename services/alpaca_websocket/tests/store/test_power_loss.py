@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from alpaca_websocket.protocol import Message
+from alpaca_websocket.protocol import Message, Messages
 from alpaca_websocket.store import StoreSettings, journal
 from alpaca_websocket.store.journal import Journal
 from alpaca_websocket.store.layout import Layout, sync_directory
@@ -121,7 +121,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorder:
             writer.on_durable(lambda _, committed=committed: committed.set())  # type: ignore[misc]
             for _ in range(chance.randint(1, 4)):
                 size = chance.randint(1, 12)
-                writer.append([numbered(number + i) for i in range(size)], number)
+                writer.append(Messages.of([numbered(number + i) for i in range(size)]), number)
                 number += size
             assert committed.wait(60)
         writer.close()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from alpaca_websocket.store.layout import Layout
 from alpaca_websocket.store.records import Batch, encode, messages, scan, seed
 from alpaca_websocket.store.recovery import recover
-from store_kit import numbered, sample
+from store_kit import batch, numbered, sample
 
 FIRST = 1_000
 _quick = budget(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -22,18 +22,18 @@ _quick = budget(max_examples=60, deadline=None, suppress_health_check=[HealthChe
 def _segment(sizes: list[int]) -> tuple[list[Batch], list[bytes]]:
     batches, first = [], FIRST
     for size in sizes:
-        batches.append(Batch(first, first * 10, [numbered(first + i) for i in range(size)]))
+        batches.append(batch(first, first * 10, [numbered(first + i) for i in range(size)]))
         first += size
-    return batches, [encode([batch], seed(FIRST), FIRST - 1) for batch in batches]
+    return batches, [b"".join(encode([each], seed(FIRST), FIRST - 1)) for each in batches]
 
 
 def _read(path: Path, data: bytes) -> list[Batch]:
     path.write_bytes(data)
     found = []
     for record in scan(path, FIRST):
-        first, items = record.first, messages(record.payload)
+        first, items = record.first, list(messages(record.payload))
         for received_ns, rows in record.arrivals:
-            found.append(Batch(first, received_ns, items[:rows]))
+            found.append(batch(first, received_ns, items[:rows]))
             first, items = first + rows, items[rows:]
         assert not items
     return found
@@ -64,16 +64,16 @@ def test_garbage_costs_the_records_it_touches_and_invents_none(
     start = round(at * (len(data) - 1))
     broken = data[:start] + garbage + data[start + len(garbage) :]
     intact, offset = [], 0
-    for batch, record in zip(batches, encoded, strict=True):
+    for each, record in zip(batches, encoded, strict=True):
         if broken[offset : offset + len(record)] == record:
-            intact.append(batch)
+            intact.append(each)
         offset += len(record)
     assert _read(tmp_path / "s", broken) == intact
 
 
 def test_a_record_of_another_segment_is_not_taken_for_ours(tmp_path: Path) -> None:
     batches, encoded = _segment([3])
-    foreign = encode([Batch(FIRST + 3, 0, [sample("t")])], seed(FIRST + 3), FIRST - 1)
+    foreign = b"".join(encode([batch(FIRST + 3, 0, [sample("t")])], seed(FIRST + 3), FIRST - 1))
     assert _read(tmp_path / "s", encoded[0] + foreign) == batches
 
 
@@ -84,13 +84,13 @@ def test_a_repeated_record_counts_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", "tqbudslcx")
 def test_messages_come_back_byte_for_byte(tmp_path: Path, kind: str) -> None:
-    batch = Batch(FIRST, 5, [sample(kind), sample("t")])
-    assert _read(tmp_path / "s", encode([batch], seed(FIRST), 0)) == [batch]
+    one = batch(FIRST, 5, [sample(kind), sample("t")])
+    assert _read(tmp_path / "s", b"".join(encode([one], seed(FIRST), 0))) == [one]
 
 
 def test_one_record_holds_many_arrivals(tmp_path: Path) -> None:
     batches, _ = _segment([3, 1, 2])
-    assert _read(tmp_path / "s", encode(batches, seed(FIRST), 0)) == batches
+    assert _read(tmp_path / "s", b"".join(encode(batches, seed(FIRST), 0))) == batches
     (record,) = scan(tmp_path / "s", FIRST)
     assert record.received() == [FIRST * 10] * 3 + [(FIRST + 3) * 10] + [(FIRST + 4) * 10] * 2
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from alpaca_websocket.protocol import Messages
 from alpaca_websocket.store import Store, StoreUnavailable, describe, layout
 from alpaca_websocket.store import store as store_module
 from store_kit import assert_contiguous, fill, numbered, parquet, sample, settings, stored, until
@@ -35,11 +36,11 @@ def test_what_is_durable_is_told_and_counted_on(tmp_path: Path) -> None:
     assert store.durable == clock.time_ns() // 1000 - 1, "a new store counts from the time"
     told: list[int] = []
     store.on_durable(told.append)
-    last = store.append([sample("t"), sample("q")], 5)
+    last = store.append(Messages.of([sample("t"), sample("q")]), 5)
     assert last == store.durable + 2 or last == store.durable
     until(lambda: told and told[-1] == last, "the callback")
     assert store.durable == store.stats().durable == store.stats().sequence == last
-    assert store.append([], 6) == last
+    assert store.append(Messages.of([]), 6) == last
     store.close()
 
 
@@ -106,7 +107,7 @@ def test_replay_is_by_kind_symbol_sequence_and_time(tmp_path: Path, rolled: bool
     store = Store.open(settings(tmp_path))
     began = store.durable
     for number in range(1, 101):
-        store.append([numbered(number)], number * 10**9)
+        store.append(Messages.of([numbered(number)]), number * 10**9)
     store.flush()
     if rolled:
         store.close()

@@ -14,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 
+from alpaca_websocket.protocol import Messages
 from alpaca_websocket.store import Store
 from store_kit import numbered, settings
 
@@ -29,7 +30,7 @@ def write(directory: Path) -> None:
     sequence = store.durable
     while True:
         size = random.randint(1, 12)
-        sequence = store.append([numbered(sequence + 1 + i) for i in range(size)], time.time_ns())
+        sequence = store.append(Messages.of([numbered(sequence + 1 + i) for i in range(size)]), time.time_ns())
         time.sleep(random.choice((0, 0.002)))  # sometimes several batches in a commit
 
 

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from alpaca_websocket.observe.state import Gap, State
-from alpaca_websocket.protocol import Message, rfc3339
+from alpaca_websocket.protocol import Message, Messages, rfc3339
 from alpaca_websocket.settings import Backfill, Credentials, Upstream
 from alpaca_websocket.upstream.backfill import BackfillError, fetch
 from alpaca_websocket.upstream.gaps import Filler
@@ -188,7 +188,7 @@ def test_all_symbols_are_those_that_were_seen() -> None:
     async def run() -> None:
         async with serving(api) as settings:
             life = Life(settings)
-            life.state.received([Message("t", "A", b""), Message("q", "B", b"")], 0, BEGAN)
+            life.state.received(Messages.of([Message("t", "A", b""), Message("q", "B", b"")]), 0, BEGAN)
             gap = life.state.open_gap("a test", BEGAN)
             life.filler.opened(gap)
             life.filler.resumed(ENDED, {"trades": {"*"}}, KEYS, None)
@@ -232,13 +232,13 @@ def test_an_upstream_that_refuses_to_replay_is_not_waited_for() -> None:
 
         life = Life(Backfill(source="replay"))
         known = Message("t", "A", json.dumps({"T": "t", "S": "A", **trade(1, BEGAN)}).encode())
-        life.recent.add([known])
+        life.recent.add(Messages.of([known]))
         gap = life.state.open_gap("a test", BEGAN)
         life.filler.opened(gap)
         life.filler.resumed(ENDED, {"trades": {"A"}}, KEYS, Link())  # type: ignore[arg-type]
         assert sent == [{"action": "replay", "since": rfc3339(BEGAN - 2 * SECOND), "trades": ["A"]}]
         missed = Message("t", "A", json.dumps({"T": "t", "S": "A", **trade(2, BEGAN)}).encode())
-        (kept,) = life.filler.sift([known, missed])
+        (kept,) = life.filler.sift(Messages.of([known, missed]))
         assert json.loads(kept.raw)["backfilled"] is True
         assert life.filler.replaying
         life.filler.told({"T": "error", "code": 410, "msg": "no"})

@@ -16,11 +16,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import islice
 from typing import NamedTuple, Protocol
 
-from ..protocol import Message, ProtocolError, join_json, join_msgpack, to_msgpack
+from ..protocol import Message, Pair, ProtocolError, join_json, join_msgpack, to_msgpack
 from ..store.replay import Stored
 from ..websocket import deflate, worth_deflating
 from .connection import Connection
-from .router import Pair
 
 _BATCH = 500
 
@@ -103,15 +102,15 @@ def _due(
 
 def _send(connection: Connection, messages: list[Message]) -> None:
     if connection.msgpack:
-        payload = join_msgpack([packed for message in messages if (packed := _packed(message))])
+        payload = join_msgpack([packed for message in messages if (packed := _packed(message.raw))])
     else:
         payload = join_json(message.raw for message in messages)
     compressed = bool(connection.deflate_bits) and worth_deflating(payload)
     connection.send(deflate(payload, connection.deflate_bits) if compressed else payload, compressed, len(messages))
 
 
-def _packed(message: Message) -> bytes | None:
+def _packed(raw: bytes) -> bytes | None:
     try:
-        return to_msgpack(message)
+        return to_msgpack(raw)
     except ProtocolError:
         return None

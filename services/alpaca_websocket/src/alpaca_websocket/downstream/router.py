@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from ..observe.state import State
-from ..protocol import CHANNELS, FOLLOWS_TRADES, KINDS, Message, ProtocolError, join_msgpack, to_msgpack
+from ..protocol import CHANNELS, FOLLOWS_TRADES, KINDS, Messages, Pair, ProtocolError, join_msgpack, to_msgpack
 from ..websocket import deflate, worth_deflating
 
 # So many groups are written to in one turn of the event loop; then it reads again, and goes on with the next ones.
@@ -29,9 +29,6 @@ _FRAME_MESSAGES = 1000
 
 def _parts(pending: list[bytes]) -> list[list[bytes]]:
     return [pending[start : start + _FRAME_MESSAGES] for start in range(0, len(pending), _FRAME_MESSAGES)]
-
-
-Pair = tuple[str, str]  # kind, symbol
 
 
 class Receiver(Protocol):
@@ -55,9 +52,28 @@ class _Group:
         self.pending: list[bytes] = []
 
 
-# `append` of what waits for each group: those that get JSON, those that get msgpack.
-_Append = Callable[[bytes], None]
-_Route = tuple[tuple[_Append, ...], tuple[_Append, ...]]
+# `append` of what waits for each group that wants a message.
+_Route = tuple[Callable[[bytes], None], ...]
+
+
+class _Routes(dict[Pair, _Route]):
+    """Routes in one format, found out when they are first needed."""
+
+    def __init__(self, index: Mapping[Pair, Mapping[_Group, None]], *, msgpack: bool) -> None:
+        super().__init__()
+        self._index, self._msgpack = index, msgpack
+
+    def __missing__(self, pair: Pair) -> _Route:
+        groups = {**self._index.get(pair, {}), **self._index.get((pair[0], "*"), {})}
+        route = self[pair] = tuple(group.pending.append for group in groups if group.msgpack is self._msgpack)
+        return route
+
+    def forget(self, pair: Pair) -> None:
+        if pair[1] == "*":
+            for known in [known for known in self if known[0] == pair[0]]:
+                del self[known]
+        else:
+            self.pop(pair, None)
 
 
 def pairs(channels: dict[str, set[str]]) -> frozenset[Pair]:
@@ -79,7 +95,9 @@ class Router:
         self._groups: dict[tuple[frozenset[Pair], bool, int], _Group] = {}
         self._of: dict[Receiver, _Group] = {}
         self._index: dict[Pair, dict[_Group, None]] = {}
-        self._routes: dict[Pair, _Route] = {}
+        self._routes = _Routes(self._index, msgpack=False)
+        self._packed_routes = _Routes(self._index, msgpack=True)
+        self._packing = False  # whether there is a group that gets msgpack
         self._scheduled = False
         self._oldest_ns = 0
         self._since_ns = 0
@@ -113,6 +131,7 @@ class Router:
                 if not self._index[pair]:
                     del self._index[pair]
                     changed = True
+        self._packing = any(group.msgpack for group in self._groups.values())
         if changed:
             self._on_change()
 
@@ -124,30 +143,31 @@ class Router:
                 union.setdefault(CHANNELS[kind], set()).add(symbol)
         return union
 
-    def publish(self, messages: Sequence[Message], received_ns: int) -> None:
+    def publish(self, messages: Messages, received_ns: int) -> None:
         """Queues the messages for whoever asked; they leave in the next turns of the event loop."""
         if not self._index:
             return
-        routes = self._routes
-        for message in messages:
-            pair = message.kind, message.symbol
-            route = routes.get(pair) or self._resolve(*pair)
-            raw = message.raw
-            for append in route[0]:
+        for raw, route in zip(messages.raws, map(self._routes.__getitem__, messages.pairs), strict=True):
+            for append in route:
                 append(raw)
-            if route[1]:
-                try:
-                    packed = to_msgpack(message)
-                except ProtocolError:
-                    self._state.dropped["not msgpack"] += 1
-                    continue
-                for append in route[1]:
-                    append(packed)
+        if self._packing:
+            self._publish_packed(messages)
         if not self._since_ns:
             self._since_ns = received_ns
         if not self._scheduled:
             self._scheduled = True
             self._schedule()
+
+    def _publish_packed(self, messages: Messages) -> None:
+        for raw, route in zip(messages.raws, map(self._packed_routes.__getitem__, messages.pairs), strict=True):
+            if route:
+                try:
+                    packed = to_msgpack(raw)
+                except ProtocolError:
+                    self._state.dropped["not msgpack"] += 1
+                    continue
+                for append in route:
+                    append(packed)
 
     def flush(self) -> None:
         """Sends all that is queued, at once."""
@@ -205,17 +225,6 @@ class Router:
             self._state.bytes_out += size
             self._state.relay_lag.record(time.time_ns() - self._oldest_ns, delivered)
 
-    def _resolve(self, kind: str, symbol: str) -> _Route:
-        groups = {**self._index.get((kind, symbol), {}), **self._index.get((kind, "*"), {})}
-        route = (
-            tuple(group.pending.append for group in groups if not group.msgpack),
-            tuple(group.pending.append for group in groups if group.msgpack),
-        )
-        self._routes[kind, symbol] = route
-        return route
-
     def _forget(self, pair: Pair) -> None:
-        if pair[1] == "*":
-            self._routes = {known: route for known, route in self._routes.items() if known[0] != pair[0]}
-        else:
-            self._routes.pop(pair, None)
+        self._routes.forget(pair)
+        self._packed_routes.forget(pair)

@@ -13,13 +13,13 @@ from collections.abc import Callable
 from picows import WSListener, WSUpgradeRequest, WSUpgradeResponse, WSUpgradeResponseWithListener, ws_create_server
 
 from ..observe.state import Client, State
-from ..protocol import FOLLOWS_TRADES, KINDS, LONGEST_SYMBOL, ProtocolError, Request, time_ns
+from ..protocol import FOLLOWS_TRADES, KINDS, LONGEST_SYMBOL, Pair, ProtocolError, Request, time_ns
 from ..settings import Downstream
 from ..websocket import negotiate
 from .auth import Token, Tokens
 from .connection import Connection
 from .replay import History, Since, replay
-from .router import Pair, Router, pairs
+from .router import Router, pairs
 
 _log = logging.getLogger(__name__)
 _REFUSED_MOST = 20  # errors on one connection; who makes more is closed

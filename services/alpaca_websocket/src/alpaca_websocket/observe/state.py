@@ -10,19 +10,19 @@ from __future__ import annotations
 import enum
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from operator import attrgetter
+from operator import itemgetter
 from typing import Any
 
-from ..protocol import Message
+from ..protocol import Messages
 from .histogram import Histogram
 
 KEPT_GAPS = 50
 KEPT_EVENTS = 200
 
-_kind = attrgetter("kind")
-_symbol = attrgetter("symbol")
+_kind = itemgetter(0)
+_symbol = itemgetter(1)
 
 
 class Phase(enum.StrEnum):
@@ -124,13 +124,13 @@ class State:
         self.events: deque[tuple[int, str]] = deque(maxlen=KEPT_EVENTS)  # what a person reads on the page
         self.store: Callable[[], Any] | None = None
 
-    def received(self, messages: Sequence[Message], size: int, now_ns: int) -> None:
+    def received(self, messages: Messages, size: int, now_ns: int) -> None:
         """Count the messages of one frame of `size` bytes. On the hot path."""
         self.frames_in += 1
         self.bytes_in += size
-        self.symbols.update(map(_symbol, messages))
-        kinds = list(map(_kind, messages))
-        for kind in set(kinds):
+        self.symbols.update(map(_symbol, messages.pairs))
+        kinds = list(map(_kind, messages.pairs))
+        for kind in messages.kinds:
             channel = self.channels.get(kind)
             if channel is None:
                 channel = self.channels[kind] = Channel()

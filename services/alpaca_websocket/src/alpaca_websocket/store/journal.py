@@ -12,11 +12,11 @@ import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
-from alpaca_websocket.protocol import Message
+from alpaca_websocket.protocol import Messages
 from alpaca_websocket.store.layout import Layout, sync_directory
 from alpaca_websocket.store.records import Batch, encode, seed
 from alpaca_websocket.store.settings import StoreSettings
@@ -67,8 +67,8 @@ class Journal:
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
 
-    def append(self, messages: Sequence[Message], received_ns: int) -> int:
-        """Takes messages in; the caller leaves the sequence alone from now on. Returns the last one's number.
+    def append(self, messages: Messages, received_ns: int) -> int:
+        """Takes messages in. Returns the last one's number.
 
         Not durable yet: that is what `durable` and the callbacks tell. Raises StoreUnavailable.
         """
@@ -78,7 +78,7 @@ class Journal:
             return self.sequence
         first = self.sequence + 1
         self.sequence += len(messages)
-        self._pending.append(Batch(first, received_ns, messages))
+        self._pending.append(Batch(first, received_ns, len(messages), messages.text))
         if self.sequence - self.durable > self._settings.max_pending_messages:
             self._refuse("the disk does not keep up")
         return self.sequence
@@ -104,7 +104,7 @@ class Journal:
         self._wake.set()
         self._thread.join()
         if self._pending:
-            lost = sum(len(batch.messages) for batch in self._pending)
+            lost = sum(batch.rows for batch in self._pending)
             raise StoreUnavailable(f"{lost} messages that were not acknowledged could not be stored: {self.error}")
 
     def _run(self) -> None:
@@ -143,10 +143,13 @@ class Journal:
         batches = list(self._pending)
         start = seed(self._first)
         runs = range(0, len(batches), RECORD_BATCHES)
-        data = memoryview(b"".join([encode(batches[at : at + RECORD_BATCHES], start, self.durable) for at in runs]))
-        size = self._size + len(data)
-        while data:
-            data = data[os.write(self._descriptor, data) :]
+        size = self._size
+        for at in runs:
+            for piece in encode(batches[at : at + RECORD_BATCHES], start, self.durable):
+                size += len(piece)
+                left = memoryview(piece)
+                while left:
+                    left = left[os.write(self._descriptor, left) :]
         os.fdatasync(self._descriptor)
         self._size = size
         self.commits += 1

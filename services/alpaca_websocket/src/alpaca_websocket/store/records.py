@@ -22,9 +22,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
-
-from alpaca_websocket.protocol import Message
+from alpaca_websocket import protocol
+from alpaca_websocket.protocol import Messages
 
 MAGIC = b"AWJ1"
 _HEADER = struct.Struct("<4sIIIQQI")
@@ -33,15 +32,16 @@ _CHECKED_AT = 8
 
 
 class Batch(NamedTuple):
-    """Messages that arrived together; the first has the sequence number `first`, the next one more, and so on."""
+    """The text of messages that arrived together; the first has the sequence number `first`, the next one more, …"""
 
     first: int
     received_ns: int
-    messages: Sequence[Message]
+    rows: int
+    text: bytes
 
     @property
     def last(self) -> int:
-        return self.first + len(self.messages) - 1
+        return self.first + self.rows - 1
 
 
 class Arrival(NamedTuple):
@@ -75,14 +75,15 @@ def seed(first: int) -> int:
     return zlib.crc32(first.to_bytes(8, "little"))
 
 
-def encode(batches: Sequence[Batch], segment_seed: int, durable: int) -> bytes:
-    """One record's bytes."""
-    raws = [message.raw for batch in batches for message in batch.messages]
-    arrivals = [number for batch in batches for number in (batch.received_ns, len(batch.messages))]
-    body = struct.pack(f"<{len(arrivals)}q", *arrivals) + b",".join(raws)
-    checked = _CHECKED.pack(len(body), len(raws), batches[0].first, durable, len(batches))
-    crc = zlib.crc32(body, zlib.crc32(checked, segment_seed))
-    return b"".join((MAGIC, crc.to_bytes(4, "little"), checked, body))
+def encode(batches: Sequence[Batch], segment_seed: int, durable: int) -> list[bytes]:
+    """One record's bytes, in pieces: its messages are not copied more often than they must be."""
+    arrivals = [number for batch in batches for number in (batch.received_ns, batch.rows)]
+    table = struct.pack(f"<{len(arrivals)}q", *arrivals)
+    payload = b",".join([batch.text for batch in batches])
+    rows = batches[-1].last + 1 - batches[0].first
+    checked = _CHECKED.pack(len(table) + len(payload), rows, batches[0].first, durable, len(batches))
+    crc = zlib.crc32(payload, zlib.crc32(checked + table, segment_seed))
+    return [MAGIC + crc.to_bytes(4, "little") + checked + table, payload]
 
 
 def scan(path: Path, first: int) -> Iterator[Record]:
@@ -122,22 +123,6 @@ def _record(data: mmap.mmap, at: int, start_crc: int) -> Record | None:
     return Record(at, end, first, rows, durable, arrivals, body[16 * batches :])
 
 
-class _Identity(msgspec.Struct):
-    T: str
-    S: str = ""
-
-
-_RAWS = msgspec.json.Decoder(list[msgspec.Raw])
-_IDENTITIES = msgspec.json.Decoder(list[_Identity])
-
-
-def raws(payload: bytes) -> list[bytes]:
-    """The messages' own bytes."""
-    return [bytes(raw) for raw in _RAWS.decode(b"[%b]" % payload)]
-
-
-def messages(payload: bytes) -> list[Message]:
+def messages(payload: bytes) -> Messages:
     """The messages of a record, as they were appended."""
-    frame = b"[%b]" % payload
-    pairs = zip(_RAWS.decode(frame), _IDENTITIES.decode(frame), strict=True)
-    return [Message(identity.T, identity.S, bytes(raw)) for raw, identity in pairs]
+    return protocol.split(b"[%b]" % payload).data

@@ -70,7 +70,7 @@ def read(layout: Layout, wanted: Wanted, through: int, pending: Sequence[Batch])
         if position >= through:
             break
     for batch in pending:
-        for sequence, message in enumerate(batch.messages, batch.first):
+        for sequence, message in enumerate(messages(batch.text), batch.first):
             if wanted.has(item := Stored(sequence, batch.received_ns, message)):
                 yield item
 

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from alpaca_websocket.protocol import CHANNELS
 from alpaca_websocket.store import schema
 from alpaca_websocket.store.layout import Layout, Segment, sync_directory, sync_file
-from alpaca_websocket.store.records import Record, messages, raws, scan
+from alpaca_websocket.store.records import Record, messages, scan
 
 ROW_GROUP = 65_536  # rows; also bounds the memory
 MOST_DATES = 64  # in one row group's worth; more is nonsense from the source, and would open as many files
@@ -168,9 +168,9 @@ _ROW = msgspec.json.Decoder(schema.ROW)
 _ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
-def decode(payload: bytes) -> tuple[list[Any], list[bytes]]:
+def decode(payload: bytes) -> tuple[list[Any], Sequence[bytes]]:
     """A record's messages as rows of the schema's types, and their bytes."""
-    pieces = raws(payload)
+    pieces = messages(payload).raws
     try:
         return _ROWS.decode(b"[%b]" % payload), pieces
     except _ERRORS:

@@ -13,7 +13,7 @@ from typing import Any
 
 from .. import protocol
 from ..observe.state import Phase, State
-from ..protocol import KINDS, Message, ProtocolError
+from ..protocol import KINDS, Message, Messages, ProtocolError
 from ..settings import Credentials, SettingsError, Upstream
 from . import link as links
 from .calendar import Calendar
@@ -32,7 +32,7 @@ _LONGEST_TEXT = 200  # characters of what the upstream says that are shown
 _MEASURE_NS = 1_000_000  # between two measurements of how old messages are
 
 # Messages, when they were received, and whether they were fetched after a gap.
-Sink = Callable[[Sequence[Message], int, bool], None]
+Sink = Callable[[Messages, int, bool], None]
 
 
 class _Ended(Exception):
@@ -92,7 +92,7 @@ class Feed:
 
     def resume_from(self, last_ns: int, stored: Sequence[Message]) -> None:
         """The process was not running since the last stored message came: a gap. `stored` are the last ones."""
-        self._recent.add(stored)
+        self._recent.add(Messages.of(stored))
         gap = self._state.open_gap("the server was not running", last_ns)
         self._filler.opened(gap)
 
@@ -285,15 +285,14 @@ class Feed:
             self._measure(data, now)
             self._take(data, now, backfilled)
 
-    def _measure(self, messages: Sequence[Message], now: int) -> None:
+    def _measure(self, messages: Messages, now: int) -> None:
         """Records how old the last message of a frame is, of some frames, when there are many; not for bars, which
         carry the time of their beginning."""
         if now - self._measured_ns < _MEASURE_NS:
             return
         self._measured_ns = now
-        last = messages[-1]
-        raw = last.raw
-        if last.kind in "tq" and (at := raw.find(_TIME)) > 0:
+        raw = messages.raws[-1]
+        if messages.pairs[-1][0] in "tq" and (at := raw.find(_TIME)) > 0:
             begin = at + len(_TIME)
             try:
                 moment = protocol.time_ns(raw[begin : raw.index(b'"', begin)].decode())
@@ -301,7 +300,7 @@ class Feed:
                 return
             self._state.feed_lag.record(max(0, now - moment), len(messages))
 
-    def _take(self, messages: Sequence[Message], now: int, backfilled: bool) -> None:
+    def _take(self, messages: Messages, now: int, backfilled: bool) -> None:
         self._recent.add(messages)
         self._sink(messages, now, backfilled)
 

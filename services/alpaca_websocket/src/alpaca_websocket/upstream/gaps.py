@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..observe.state import Gap, State
-from ..protocol import Message, mark_backfilled, rfc3339
+from ..protocol import Message, Messages, mark_backfilled, rfc3339
 from ..settings import Credentials, Upstream
 from .backfill import BackfillError, fetch
 from .link import Link
@@ -28,7 +28,7 @@ class Filler:
     """
 
     def __init__(
-        self, settings: Upstream, state: State, recent: Recent, take: Callable[[Sequence[Message], int, bool], None]
+        self, settings: Upstream, state: State, recent: Recent, take: Callable[[Messages, int, bool], None]
     ) -> None:
         self._settings, self._state, self._recent, self._take = settings, state, recent, take
         self._open: Gap | None = None
@@ -66,7 +66,7 @@ class Filler:
             channels = {name: sorted(symbols) for name, symbols in subscribed.items()}
             link.send({"action": "replay", "since": rfc3339(gap.began_ns - _OVERLAP_NS), **channels})
 
-    def sift(self, messages: Sequence[Message]) -> list[Message]:
+    def sift(self, messages: Messages) -> Messages:
         """While the upstream replays: without what had come before the gap, the rest marked."""
         fresh = []
         for message in messages:
@@ -76,7 +76,7 @@ class Filler:
             marked = message.raw if b'"backfilled":true' in message.raw else mark_backfilled(message.raw)
             fresh.append(Message(message.kind, message.symbol, marked))
         self._count(self._gap, fresh)
-        return fresh
+        return Messages.of(fresh)
 
     def told(self, message: Mapping[str, Any]) -> None:
         """A control message while the upstream replays: the end of it, or its refusal."""
@@ -102,7 +102,7 @@ class Filler:
 
         def emit(messages: Sequence[Message]) -> None:
             self._count(gap, messages)
-            self._take(messages, time.time_ns(), True)
+            self._take(Messages.of(messages), time.time_ns(), True)
 
         symbols = {name: self._named(subscribed.get(name, set())) for name in ("bars", "trades")}
         try:

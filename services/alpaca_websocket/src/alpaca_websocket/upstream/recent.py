@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
-from ..protocol import Message, time_ns
+from .. import protocol
+from ..protocol import Message, Messages, time_ns
 
 _MESSAGES = 50_000
 _BARS = 20_000
@@ -35,36 +36,37 @@ def key(message: Message) -> Key | None:
 
 
 class Recent:
-    """The last messages, in memory. Bars are rare and are kept for longer."""
+    """The last messages, in memory: their text only, which is read when there was a gap. Bars are rare and are kept for
+    longer."""
 
     def __init__(self) -> None:
-        self._frames: deque[Sequence[Message]] = deque()
+        self._texts: deque[tuple[bytes, int]] = deque()  # and how many messages they are
         self._count = 0
         self._bars: deque[Message] = deque(maxlen=_BARS)
 
-    def add(self, messages: Sequence[Message]) -> None:
+    def add(self, messages: Messages) -> None:
         """On the hot path."""
-        self._frames.append(messages)
-        self._count += len(messages)
+        count = len(messages)
+        self._texts.append((messages.text, count))
+        self._count += count
         while self._count > _MESSAGES:
-            self._count -= len(self._frames.popleft())
-        self._bars.extend([message for message in messages if message.kind == "b"])
+            self._count -= self._texts.popleft()[1]
+        if "b" in messages.kinds:
+            self._bars.extend([message for message in messages if message.kind == "b"])
 
     def keys(self) -> set[Key]:
         """Of all bars and trades that are remembered."""
-        return {found for message in self._all() if (found := key(message))}
+        trades = [message for message in self._all() if message.kind == "t"]
+        return {found for message in (*trades, *self._bars) if (found := key(message))}
 
     def raws(self) -> Counter[bytes]:
         """How often each message came."""
-        return Counter(message.raw for frame in self._frames for message in frame)
+        return Counter(message.raw for message in self._all())
 
     def symbols(self) -> Counter[str]:
         """How often each symbol came."""
-        return Counter(message.symbol for frame in self._frames for message in frame)
+        return Counter(message.symbol for message in self._all())
 
     def _all(self) -> Iterable[Message]:
-        for frame in self._frames:
-            for message in frame:
-                if message.kind == "t":
-                    yield message
-        yield from self._bars
+        for text, _count in self._texts:
+            yield from protocol.split(b"[%b]" % text).data
