@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alpaca_websocket import protocol
-from alpaca_websocket.protocol import Message, ProtocolError, split, split_msgpack, to_msgpack
+from alpaca_websocket.protocol import CHANNELS, Message, ProtocolError, split, split_msgpack, to_msgpack
 from alpaca_websocket.upstream.recent import Recent
 
 TRADE = (
@@ -66,6 +66,8 @@ def test_what_is_known_already_changes_nothing(items: list[tuple[str, str, Any]]
     first = [split(b"[%b]" % raw) for raw in raws]
     again = [split(b"[%b]" % raw) for raw in raws]
     assert first == again
+    for (kind, symbol, _), frame in zip(items, again, strict=False):
+        assert frame.data.pairs == ([(kind, symbol)] if kind in CHANNELS else [])
     whole = split(b" [" + b" ,\n".join(raws) + b"]\n")
     assert list(whole.data) == [message for frame in first for message in frame.data]
     assert list(split(b"[%b]" % whole.data.text).data) == list(whole.data)
