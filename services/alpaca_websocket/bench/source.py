@@ -58,6 +58,11 @@ class Upstream(WSListener):
         self._answer({"T": "subscription"} | {name: sorted(symbols) for name, symbols in self._subscribed.items()})
         self._ready(self)
 
+    def pause_writing(self) -> None:
+        """That the relay falls behind shows in what its clients get; it need not be logged."""
+
+    resume_writing = pause_writing
+
     def frame(self, objects: list[bytes]) -> None:
         self.transport.send(WSMsgType.TEXT, b"[%b]" % b",".join(objects))
 

@@ -98,6 +98,29 @@ def test_a_failed_fsync_is_not_believed_the_second_time(tmp_path: Path, monkeypa
     again.close()
 
 
+def test_a_failed_write_ahead_of_the_commit_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store.open(settings(tmp_path, commit_milliseconds=400))
+    write, failures = os.write, 1
+
+    def failing(descriptor: int, data: memoryview) -> int:
+        nonlocal failures
+        if failures and len(data) > 1000:  # not the worker's commands
+            failures -= 1
+            write(descriptor, data[:777])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", failing)
+    sent = fill(store, 1, 600, size=50)
+    until(lambda: store.stats().state == "disk full", "the failure to show")
+    until(lambda: store.stats().state == "ok", "the store to go on")
+    assert stored(store) == sent
+    store.close()
+    again = Store.open(settings(tmp_path))
+    assert stored(again) == sent
+    again.close()
+
+
 def test_what_cannot_be_stored_at_the_end_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store.open(settings(tmp_path))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import random
 import threading
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -99,8 +100,8 @@ class Recorder:
             (target / name).write_bytes(data)
 
 
-@pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorder:
+@pytest.fixture(scope="module", params=[False, True], ids=["written at the commit", "written ahead of it"])
+def recorded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Recorder:
     root = tmp_path_factory.mktemp("recorded")
     layout, keep = Layout(root / "store"), root / "keep"
     layout.create()
@@ -111,10 +112,13 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorder:
         patch.setattr(journal, "os", recorder)
         patch.setattr(journal, "sync_directory", recorder.sync_directory)
         patch.setattr(journal, "RECORD_BATCHES", 1)  # several records in a commit, as there are in a large one
+        if request.param:
+            patch.setattr(journal, "_AHEAD_ROWS", 1)
+        milliseconds = 12 if request.param else 1
         settings = StoreSettings(
-            directory=str(layout.root), commit_milliseconds=1, segment_bytes=9_000, min_free_bytes=0
+            directory=str(layout.root), commit_milliseconds=milliseconds, segment_bytes=9_000, min_free_bytes=0
         )
-        writer = recorder.journal = Journal(layout, settings, FIRST, clock=__import__("time"), on_sealed=lambda: None)
+        writer = recorder.journal = Journal(layout, settings, FIRST, clock=time, on_sealed=lambda: None)
         number = FIRST
         for _ in range(60):
             committed = threading.Event()
@@ -123,6 +127,8 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorder:
                 size = chance.randint(1, 12)
                 writer.append(Messages.of([numbered(number + i) for i in range(size)]), number)
                 number += size
+                if request.param:
+                    time.sleep(0.004)
             assert committed.wait(60)
         writer.close()
     assert len(layout.segments()) > 3

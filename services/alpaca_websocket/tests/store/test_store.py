@@ -213,3 +213,17 @@ def test_a_journal_of_another_format_is_kept_and_its_numbers_are_not_used_again(
         assert store.durable >= 19
         store.close()
     assert [segment.path.read_bytes() for segment in place.damaged()] == [b"AWJ0 sealed", b"AWJ0 open"]
+
+
+def test_much_is_written_ahead_of_the_commit_and_is_not_durable_by_that(tmp_path: Path) -> None:
+    store = Store.open(settings(tmp_path, commit_milliseconds=4000))
+    began = store.durable
+    sent = fill(store, 1, 300, size=50)
+    segments = layout.Layout(tmp_path).segments
+    until(lambda: sum(segment.path.stat().st_size for segment in segments()) > 0, "the write")
+    assert store.durable == began
+    assert stored(store) == sent
+    assert store.flush()
+    assert store.durable == began + 300
+    assert stored(store) == sent
+    store.close()
