@@ -30,6 +30,8 @@ _LOST_LEASE = 75  # EX_TEMPFAIL: systemd starts us again, and we wait
 _RETRY_SECONDS = 1.0
 # Of what is stored, this much is looked at to know what came last before a stop.
 _LOOK_BACK_NS = 120 * 10**9
+# How long messages took to become durable is recorded for those of a millisecond at once, as of the first of them.
+_COUNTED_TOGETHER_NS = 1_000_000
 
 
 class App:
@@ -48,7 +50,7 @@ class App:
         self._router = Router(self._state, lambda: self._feed.changed() if self._feed else None)
         self._head = 0
         self._refusing = ""
-        self._on_the_way: deque[tuple[int, int, int]] = deque()  # sequence, received, messages: not durable yet
+        self._on_the_way: deque[list[int]] = deque()  # last sequence, first received, messages: not durable yet
 
     async def run(self) -> int:
         self._handle_signals()
@@ -189,7 +191,12 @@ class App:
             self._state.dropped["not stored"] += len(messages)
             self._state.alert("store", f"messages are not stored: {error}")
         else:
-            self._on_the_way.append((self._head, received_ns, len(messages)))
+            waiting = self._on_the_way
+            if waiting and received_ns - waiting[-1][1] < _COUNTED_TOGETHER_NS:
+                waiting[-1][0] = self._head
+                waiting[-1][2] += len(messages)
+            else:
+                waiting.append([self._head, received_ns, len(messages)])
             if self._refusing:
                 self._refusing = ""
                 self._state.clear("store")

@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 from picows import WSFrame, WSMsgType
 
+# Bytes before a payload in a bytearray, in which picows writes the frame's header; so it copies nothing.
+HEADROOM = 14
 _TAIL = b"\x00\x00\xff\xff"
 _COMPRESS_FROM = 64  # bytes; below that, compression makes it longer
 
@@ -67,14 +69,14 @@ def agreed(answer: str) -> bool:
     return True
 
 
-def deflate(payload: bytes, bits: int = 15) -> bytes:
+def deflate(payload: bytes | memoryview, bits: int = 15) -> bytes:
     """Compresses one message's payload."""
     engine = zlib.compressobj(zlib.Z_BEST_SPEED, zlib.DEFLATED, -bits)
     return (engine.compress(payload) + engine.flush(zlib.Z_SYNC_FLUSH))[:-4]
 
 
-def worth_deflating(payload: bytes) -> bool:
-    return len(payload) >= _COMPRESS_FROM
+def worth_deflating(size: int) -> bool:
+    return size >= _COMPRESS_FROM
 
 
 def inflate(payload: bytes, limit: int) -> bytes:

@@ -64,6 +64,9 @@ class Recorder:
         self.moment()
         return count
 
+    def writev(self, descriptor: int, pieces: list[bytes]) -> int:
+        return self.write(descriptor, memoryview(b"".join(pieces)))
+
     def fdatasync(self, descriptor: int) -> None:
         self.moment()
         os.fdatasync(descriptor)

@@ -13,7 +13,7 @@ from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 from .. import protocol
 from ..observe.state import Client, State
 from ..settings import Downstream
-from ..websocket import Assembler, Deflate, FrameError, deflate, worth_deflating
+from ..websocket import HEADROOM, Assembler, Deflate, FrameError, deflate, worth_deflating
 
 # Below this nothing is asked of the transport for each frame.
 _QUIET_BYTES = 64 * 1024
@@ -48,30 +48,30 @@ class Connection(WSListener):
         self._writable.set()
         self._ending = False
         self.offered: tuple[str, str] | None = None  # key and secret, where the handshake's headers have them
-        # While a replay runs, what arrives meanwhile waits here: payload, compressed, messages.
-        self._held: list[tuple[bytes, bool, int]] | None = None
+        # While a replay runs, what arrives meanwhile waits here: frame, compressed, messages.
+        self._held: list[tuple[bytearray, bool, int]] | None = None
         self._held_bytes = 0
         self._held_over = False
 
     # What the router and the server do
 
-    def deliver(self, payload: bytes, compressed: bool, count: int) -> None:
-        """Sends a frame of data, or cuts the client when more waits for it than it may."""
+    def deliver(self, frame: bytearray, compressed: bool, count: int) -> None:
+        """Sends a frame of data, its payload behind HEADROOM, or cuts the client when more waits for it than it may."""
         if self._ending or self._transport is None:
             return
         if self._held is not None:
-            self._hold(payload, compressed, count)
+            self._hold(frame, compressed, count)
             return
-        view = self.view
+        view, size = self.view, len(frame) - HEADROOM
         if self._congested:
             view.buffered = waiting = self._buffered()
             view.buffered_highest = max(view.buffered_highest, waiting)
-            if waiting + len(payload) > self._settings.buffer_bytes:
+            if waiting + size > self._settings.buffer_bytes:
                 self._slow(count)
                 return
-        self._transport.send(self._kind, payload, True, compressed)
+        self._transport.send_reuse_external_bytearray(self._kind, frame, HEADROOM, True, compressed)
         view.delivered += count
-        view.sent_bytes += len(payload)
+        view.sent_bytes += size
 
     def send(self, payload: bytes, compressed: bool, count: int) -> None:
         """Sends a frame, whatever waits already."""
@@ -87,7 +87,7 @@ class Connection(WSListener):
         if self._transport is None or self._transport.is_close_frame_sent:
             return
         payload = protocol.encode(*items, msgpack=self.msgpack)
-        compressed = bool(self.deflate_bits) and worth_deflating(payload)
+        compressed = bool(self.deflate_bits) and worth_deflating(len(payload))
         self.send(deflate(payload, self.deflate_bits) if compressed else payload, compressed, 0)
 
     def refuse(self, code: int, detail: str = "") -> None:
@@ -131,19 +131,19 @@ class Connection(WSListener):
     def release(self) -> None:
         """Sends what has waited."""
         held, self._held = self._held or [], None
-        for payload, compressed, count in held:
-            self.deliver(payload, compressed, count)
+        for frame, compressed, count in held:
+            self.deliver(frame, compressed, count)
 
-    def _hold(self, payload: bytes, compressed: bool, count: int) -> None:
+    def _hold(self, frame: bytearray, compressed: bool, count: int) -> None:
         assert self._held is not None
         if self._held_over:
             return
-        self._held_bytes += len(payload)
+        self._held_bytes += len(frame) - HEADROOM
         if self._held_bytes > self._settings.buffer_bytes:
             self._held_over = True
             self._held.clear()
         else:
-            self._held.append((payload, compressed, count))
+            self._held.append((frame, compressed, count))
 
     def _slow(self, count: int) -> None:
         self._ending = True

@@ -105,7 +105,7 @@ def _send(connection: Connection, messages: list[Message]) -> None:
         payload = join_msgpack([packed for message in messages if (packed := _packed(message.raw))])
     else:
         payload = join_json(message.raw for message in messages)
-    compressed = bool(connection.deflate_bits) and worth_deflating(payload)
+    compressed = bool(connection.deflate_bits) and worth_deflating(len(payload))
     connection.send(deflate(payload, connection.deflate_bits) if compressed else payload, compressed, len(messages))
 
 

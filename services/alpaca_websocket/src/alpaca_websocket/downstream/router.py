@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Protocol, cast
 
 from ..observe.state import State
 from ..protocol import CHANNELS, FOLLOWS_TRADES, KINDS, Messages, Pair, ProtocolError, join_msgpack, to_msgpack
-from ..websocket import deflate, worth_deflating
+from ..websocket import HEADROOM, deflate, worth_deflating
 
 # So many groups are written to in one turn of the event loop; then it reads again, and goes on with the next ones.
 # Under load each write so holds what came in a whole round, and nobody waits for the writes to all others.
@@ -25,10 +25,16 @@ _LONGEST_PAUSE_NS = 1_000_000
 _SHORTEST_PAUSE_NS = 500_000  # the loop's timers are no finer
 # A frame holds at most this many, well below the mebibyte that `websockets` accepts by default.
 _FRAME_MESSAGES = 1000
+_HEADROOM = bytearray(HEADROOM)
+_JSON_FRAME = _HEADROOM + b"[%b]"
 
 
 def _parts(pending: list[bytes]) -> list[list[bytes]]:
     return [pending[start : start + _FRAME_MESSAGES] for start in range(0, len(pending), _FRAME_MESSAGES)]
+
+
+def _json_frame(raws: list[bytes]) -> bytearray:
+    return cast(bytearray, _JSON_FRAME % b",".join(raws))  # the stubs call it bytes
 
 
 class Receiver(Protocol):
@@ -37,8 +43,8 @@ class Receiver(Protocol):
     msgpack: bool
     deflate_bits: int  # 0: not compressed
 
-    def deliver(self, payload: bytes, compressed: bool, count: int) -> None:
-        """Send a frame of that many messages. Never raises, never waits."""
+    def deliver(self, frame: bytearray, compressed: bool, count: int) -> None:
+        """Send a frame of that many messages, its payload behind HEADROOM. Never raises, never waits."""
 
 
 class _Group:
@@ -210,15 +216,15 @@ class Router:
             if not pending:  # sent meanwhile, by flush()
                 continue
             for part in [pending] if len(pending) <= _FRAME_MESSAGES else _parts(pending):
-                payload = join_msgpack(part) if group.msgpack else b"[%b]" % b",".join(part)
-                compressed = group.bits > 0 and worth_deflating(payload)
+                frame = _HEADROOM + join_msgpack(part) if group.msgpack else _json_frame(part)
+                compressed = group.bits > 0 and worth_deflating(len(frame) - HEADROOM)
                 if compressed:
-                    payload = deflate(payload, group.bits)
+                    frame = _HEADROOM + deflate(memoryview(frame)[HEADROOM:], group.bits)
                 count, members = len(part), group.members
                 for member in members:
-                    member.deliver(payload, compressed, count)
-                    delivered += count
-                    size += len(payload)
+                    member.deliver(frame, compressed, count)
+                delivered += count * len(members)
+                size += (len(frame) - HEADROOM) * len(members)
             pending.clear()  # the routes know this list
         if delivered:
             self._state.delivered += delivered

@@ -28,7 +28,7 @@ from alpaca_websocket.store.settings import StoreSettings
 log = logging.getLogger(__name__)
 
 RECHECK_SECONDS = 1.0  # how often the free disk is looked at, and a fresh segment is tried after a failure
-RECORD_BATCHES = 512  # in one record at most
+RECORD_BATCHES = 512  # in one record at most: with what joins them, as many pieces as the kernel writes at once
 _TURNS = 4  # from one commit to the next
 _AHEAD_ROWS = 256  # fewer messages are left for the commit
 _NICE = 10  # the event loop's core is the event loop's first
@@ -167,11 +167,7 @@ class Journal:
         start = seed(self._first)
         for at in range(0, len(batches), RECORD_BATCHES):
             part = batches[at : at + RECORD_BATCHES]
-            for piece in encode(part, start, self.durable):
-                left = memoryview(piece)
-                while left:
-                    left = left[os.write(self._descriptor, left) :]
-                self._written_size += len(piece)
+            self._written_size += _write_all(self._descriptor, encode(part, start, self.durable))
             self._written = part[-1].last
 
     def _commit(self, now: float) -> None:
@@ -241,3 +237,14 @@ class Journal:
         elif self.refusal and self._descriptor >= 0 and not self._pending and self.disk_free >= least * 1.1:
             log.warning("the store accepts messages again")
             self.refusal = self.error = ""
+
+
+def _write_all(descriptor: int, pieces: list[bytes]) -> int:
+    """Returns how many bytes that was."""
+    size = sum(map(len, pieces))
+    written = os.writev(descriptor, pieces)
+    if written < size:
+        left = memoryview(b"".join(pieces))[written:]
+        while left:
+            left = left[os.write(descriptor, left) :]
+    return size
