@@ -10,14 +10,14 @@ the last {"reset": true}. A delivery's latency is that of the oldest message in 
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
-import socket
 import sys
 import time
+from functools import partial
 from typing import Any, cast
 
 import uvloop
-from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
 from alpaca_websocket.observe.histogram import Histogram
 from wire import PER_OBJECT, SIZE, SYMBOL_AT, age_ns, chosen
@@ -48,40 +48,69 @@ class Tally:
         }  # fmt: skip
 
 
-class WebSocketClient(WSListener):
-    def __init__(self, number: int, symbols: list[str], tally: Tally) -> None:
-        super().__init__()
-        self._number, self._symbols, self._tally = number, symbols, tally
+class WebSocketClient(asyncio.Protocol):
+    """As little WebSocket as the relays need, so that a frame costs this process what a piece of bare TCP does."""
+
+    def __init__(self, symbols: list[str], tally: Tally) -> None:
+        self._symbols, self._tally = symbols, tally
         self._mine = {symbol.encode() for symbol in symbols}
+        self._upgraded = False
+        self._rest = b""
 
-    def _ask(self, **asked: Any) -> None:
-        self.transport.send(WSMsgType.TEXT, json.dumps(asked).encode())
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are none by class
+        self._transport.write(
+            b"GET /v2/iex HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %b\r\n\r\n" % base64.b64encode(bytes(16))
+        )
 
-    def on_ws_connected(self, transport: WSTransport) -> None:
-        self.transport = transport
-        # picows asks for an acknowledgement of every segment at once; other clients, the bare ones among them, don't.
-        sock = transport.underlying_transport.get_extra_info("socket")
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
-        self._ask(action="auth", key="bench", secret="bench")  # noqa: S106 - there is nothing to protect
-
-    def on_ws_disconnected(self, transport: WSTransport) -> None:
+    def connection_lost(self, _error: Exception | None) -> None:
         self._tally.lost += 1
 
-    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        if frame.msg_type != WSMsgType.TEXT:
-            return
-        payload = frame.get_payload_as_bytes()
+    def _send(self, opcode: int, payload: bytes) -> None:
+        length = bytes((0x80 | len(payload),)) if len(payload) < 126 else b"\xfe" + len(payload).to_bytes(2, "big")
+        self._transport.write(bytes((0x80 | opcode,)) + length + bytes(4) + payload)  # a mask of zeros changes nothing
+
+    def _ask(self, **asked: Any) -> None:
+        self._send(1, json.dumps(asked).encode())
+
+    def data_received(self, data: bytes) -> None:
+        data = self._rest + data if self._rest else data
+        at = 0
+        if not self._upgraded:
+            at = data.find(b"\r\n\r\n") + 4
+            self._upgraded = at >= 4
+            if self._upgraded:
+                assert data.startswith(b"HTTP/1.1 101"), data
+                self._ask(action="auth", key="bench", secret="bench")  # noqa: S106 - there is nothing to protect
+        while self._upgraded and len(data) - at >= 2:
+            size, begin = data[at + 1], at + 2
+            if size == 126:
+                size, begin = int.from_bytes(data[at + 2 : at + 4], "big"), at + 4
+            elif size == 127:
+                size, begin = int.from_bytes(data[at + 2 : at + 10], "big"), at + 10
+            if len(data) < begin + size:
+                break
+            self._frame(data[at], data[begin : begin + size])
+            at = begin + size
+        self._rest = data[max(at, 0) :]
+
+    def _frame(self, first: int, payload: bytes) -> None:
         if payload.startswith((b'[{"T":"t"', b'[{"T":"q"')):
             self._tally.add(payload, 1, len(payload) // PER_OBJECT)
             self._tally.foreign += payload[1 + SYMBOL_AT.start : 1 + SYMBOL_AT.stop] not in self._mine
-            return
-        for item in json.loads(payload):
-            if item.get("msg") == "authenticated":
-                self._ask(action="subscribe", trades=self._symbols, quotes=self._symbols)
-            elif item["T"] == "subscription":
-                self._tally.ready += 1
-            elif item["T"] == "error":
-                print(item, file=sys.stderr, flush=True)
+        elif first == 0x89:
+            self._send(10, payload)
+        elif first == 0x81:
+            for item in json.loads(payload):
+                if item.get("msg") == "authenticated":
+                    self._ask(action="subscribe", trades=self._symbols, quotes=self._symbols)
+                elif item["T"] == "subscription":
+                    self._tally.ready += 1
+                elif item["T"] == "error":
+                    print(item, file=sys.stderr, flush=True)
+        else:
+            assert first == 0x88, f"a frame that no relay sends: {first:#x}"
 
 
 class BareClient(asyncio.Protocol):
@@ -117,19 +146,13 @@ async def doze() -> None:
 async def main(kind: str, port: int, count: int, each: int) -> None:
     loop = asyncio.get_running_loop()
     tally = Tally()
-    kept: list[object] = []
+    client = WebSocketClient if kind == "ws" else BareClient
     for number in range(count):
-        symbols = chosen(number, each)
-        if kind == "ws":
-            listener = WebSocketClient(number, symbols, tally)
-            kept.append(await ws_connect(lambda made=listener: made, f"ws://127.0.0.1:{port}/v2/iex"))
-        else:
-            # mypy cannot infer a lambda whose argument only binds the loop's variable.
-            await loop.create_connection(lambda names=symbols: BareClient(names, tally), "127.0.0.1", port)  # type: ignore[misc]
+        await loop.create_connection(partial(client, chosen(number, each), tally), "127.0.0.1", port)
     while tally.ready < count:
         await asyncio.sleep(0.01)
     print(json.dumps({"subscribed": count}), flush=True)
-    kept.append(asyncio.create_task(doze()))
+    dozing = asyncio.create_task(doze())
     commands = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
     while line := await commands.readline():
@@ -137,6 +160,7 @@ async def main(kind: str, port: int, count: int, each: int) -> None:
         print(json.dumps(tally.report()), flush=True)
         if asked.get("reset"):
             tally.reset()
+    dozing.cancel()
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,8 +45,8 @@ class Partition(NamedTuple):
     date: str
 
 
-def roll(layout: Layout, segment: Segment) -> Counter[str]:
-    """Rolls one segment. Returns rows by partition name (`trades`, …).
+def roll(layout: Layout, segment: Segment, pace: Callable[[], None] = lambda: None) -> Counter[str]:
+    """Rolls one segment, and calls `pace` now and then. Returns rows by partition name (`trades`, …).
 
     One that held more than could be read is kept as damaged. Raises OSError, the segment then stays as it is.
     """
@@ -54,7 +54,10 @@ def roll(layout: Layout, segment: Segment) -> Counter[str]:
     rows = _Roll(layout, f"{segment.first:016d}-{segment.last:016d}.parquet")
     try:
         # What lies behind the last record was given up and stands in the next segment again.
-        rows.add(record for record in scan(segment.path, segment.first) if record.last <= segment.last)
+        for record in scan(segment.path, segment.first):
+            if record.last <= segment.last:
+                rows.add(record)
+                pace()
         counts = rows.finish()
     except BaseException:
         rows.abandon()
@@ -74,20 +77,19 @@ class _Roll:
         self._writers: dict[Partition, pq.ParquetWriter] = {}
         self._counts: Counter[str] = Counter()
 
-    def add(self, records: Iterable[Record]) -> None:
-        for record in records:
-            sequence = record.first
-            for row, raw, received in zip(*decode(record.payload), record.received(), strict=True):
-                rows = self._rows.get(type(row))
-                if rows is None:
-                    rows = self._rows[type(row)] = _Rows()
-                rows.sequences.append(sequence)
-                rows.received.append(received)
-                rows.rows.append(row)
-                rows.raws.append(raw)
-                sequence += 1
-                if len(rows.raws) >= ROW_GROUP:
-                    self._write(schema.KIND_OF[type(row)], self._rows.pop(type(row)))
+    def add(self, record: Record) -> None:
+        sequence = record.first
+        for row, raw, received in zip(*decode(record.payload), record.received(), strict=True):
+            rows = self._rows.get(type(row))
+            if rows is None:
+                rows = self._rows[type(row)] = _Rows()
+            rows.sequences.append(sequence)
+            rows.received.append(received)
+            rows.rows.append(row)
+            rows.raws.append(raw)
+            sequence += 1
+            if len(rows.raws) >= ROW_GROUP:
+                self._write(schema.KIND_OF[type(row)], self._rows.pop(type(row)))
 
     def finish(self) -> Counter[str]:
         """Makes the files durable under their names, and notes them for the upload."""

@@ -32,13 +32,21 @@ if TYPE_CHECKING:
     from alpaca_websocket.store.upload import Uploader
 
 POLL_SECONDS = 5.0  # between rounds when nothing wakes it
+_REST = 3.0  # seconds for each of work, while no more segments wait than
+_UNHURRIED = 4
+_PIECE_SECONDS = 0.02
 
 
 class Worker:
-    """One round at a time; it keeps nothing in memory that matters."""
+    """One round at a time; it keeps nothing in memory that matters.
 
-    def __init__(self, settings: StoreSettings) -> None:
+    :param stop: set when the server ends and waits for the last round
+    """
+
+    def __init__(self, settings: StoreSettings, stop: threading.Event | None = None) -> None:
         self.layout, self.settings, self.status = Layout(settings.directory), settings, WorkerStatus()
+        self._stop = stop or threading.Event()
+        self._worked = time.process_time()
         self._uploader: Uploader | None = None
         self._failures = 0
         self._not_before = 0.0
@@ -65,16 +73,26 @@ class Worker:
         from alpaca_websocket.store.roller import roll  # pyarrow takes a second: not before main() listens
 
         self.status.roll_error = ""
+        self._worked = time.process_time()
         for segment in self.layout.segments():
             if segment.last is None:
                 continue
             try:
-                counts = roll(self.layout, segment)
+                counts = roll(self.layout, segment, self._pace)
                 self.status.missing_messages += segment.last - segment.first + 1 - counts.total()
                 for kind, rows in counts.items():
                     self.status.rows[kind] = self.status.rows.get(kind, 0) + rows
             except Exception as error:  # one segment, whatever is wrong with it, does not hold up the others
                 self.status.roll_error = f"{segment.path.name}: {type(error).__name__}: {error}"
+
+    def _pace(self) -> None:
+        """Rests, so that the event loop has its core and caches to itself most of the time, unless there is a hurry."""
+        worked = time.process_time() - self._worked
+        if worked < _PIECE_SECONDS:
+            return
+        if sum(segment.last is not None for segment in self.layout.segments()) <= _UNHURRIED:
+            self._stop.wait(_REST * worked)
+        self._worked = time.process_time()
 
     def _upload(self) -> None:
         from alpaca_websocket.store import upload  # boto3 only where it is used: it takes a while to load
@@ -139,8 +157,8 @@ def main() -> None:
     with suppress(OSError, AttributeError):  # a sandbox may forbid it; only Linux has the second
         os.nice(10)
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    worker = Worker(msgspec.json.decode(_settings(), type=StoreSettings))
     wake, stop = threading.Event(), threading.Event()
+    worker = Worker(msgspec.json.decode(_settings(), type=StoreSettings), stop)
 
     def listen() -> None:
         while commands := os.read(0, 4096):
