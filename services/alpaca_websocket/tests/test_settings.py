@@ -62,6 +62,11 @@ def test_credentials_come_from_systemd_s_directory(tmp_path: Path) -> None:
     assert "secret" not in repr(found)
 
 
+def test_without_systemd_credentials_lie_beside_the_settings(tmp_path: Path) -> None:
+    (tmp_path / "keys.json").write_text('{"key_id": "a-key", "secret_key": "a-secret"}')
+    assert settings.credentials(load(tmp_path, SMALLEST).upstream, {}).key_id == "a-key"
+
+
 @pytest.mark.parametrize("content", ['{"key_id": "topsecret"}', '{"key_id": "", "secret_key": ""}', "topsecret", None])
 def test_credentials_that_cannot_be_used_are_not_quoted(tmp_path: Path, content: str | None) -> None:
     if content is not None:

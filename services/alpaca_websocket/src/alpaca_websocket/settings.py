@@ -67,7 +67,7 @@ class Backfill(_Part, frozen=True):
 class Upstream(_Part, frozen=True):
     url: str = "wss://stream.data.alpaca.markets/v2/iex"
     credentials_file: str = ""
-    """JSON: {"key_id": …, "secret_key": …}. A relative path is looked for in $CREDENTIALS_DIRECTORY."""
+    """JSON: {"key_id": …, "secret_key": …}. A relative path: in $CREDENTIALS_DIRECTORY, or else beside the settings."""
     credentials_secret: str = ""
     """Instead of a file: name or ARN of a secret in AWS Secrets Manager with the same content."""
     format: Literal["json", "msgpack"] = "json"
@@ -147,6 +147,10 @@ def load(path: Path) -> Settings:
         raise SettingsError(f"{path}: {error}") from error
     if problems := list(_problems(settings)):
         raise SettingsError(f"{path}: {'; '.join(problems)}")
+    file = settings.upstream.credentials_file
+    if file and "CREDENTIALS_DIRECTORY" not in os.environ:  # a person's hand, not the unit
+        upstream = msgspec.structs.replace(settings.upstream, credentials_file=str(path.absolute().parent / file))
+        settings = msgspec.structs.replace(settings, upstream=upstream)
     return settings
 
 
