@@ -145,7 +145,10 @@ def main() -> None:
              ("resident memory, MB", [(s["at"], s["memory_mb"]) for s in results["soak"]])],
         )  # fmt: skip
     groups = [
-        (f"{clients} clients", [(CONTENDERS[name].label, step["deliveries"]) for name, step in best.items()])
+        (
+            "1 client" if clients == 1 else f"{clients} clients",
+            [(CONTENDERS[name].label, step["deliveries"]) for name, step in best.items()],
+        )
         for clients, best in results["highest"].items()
     ]
     picture.bars(asked.out / "feed.svg", f"Deliveries per second with p99 under {PASS_P99_MS:.0f} ms", groups)
