@@ -78,10 +78,10 @@ class WebSocketClient(asyncio.Protocol):
         data = self._rest + data if self._rest else data
         at = 0
         if not self._upgraded:
-            at = data.find(b"\r\n\r\n") + 4
-            self._upgraded = at >= 4
-            if self._upgraded:
-                assert data.startswith(b"HTTP/1.1 101"), data
+            head, end, _ = data.partition(b"\r\n\r\n")
+            if end:
+                assert head.startswith(b"HTTP/1.1 101"), head
+                self._upgraded, at = True, len(head) + len(end)
                 self._ask(action="auth", key="bench", secret="bench")  # noqa: S106 - there is nothing to protect
         while self._upgraded and len(data) - at >= 2:
             size, begin = data[at + 1], at + 2
@@ -93,7 +93,7 @@ class WebSocketClient(asyncio.Protocol):
                 break
             self._frame(data[at], data[begin : begin + size])
             at = begin + size
-        self._rest = data[max(at, 0) :]
+        self._rest = data[at:]
 
     def _frame(self, first: int, payload: bytes) -> None:
         if payload.startswith((b'[{"T":"t"', b'[{"T":"q"')):

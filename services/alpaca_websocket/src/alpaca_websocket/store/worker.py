@@ -32,9 +32,10 @@ if TYPE_CHECKING:
     from alpaca_websocket.store.upload import Uploader
 
 POLL_SECONDS = 5.0  # between rounds when nothing wakes it
-_REST = 3.0  # seconds for each of work, while no more segments wait than
-_UNHURRIED = 4
-_PIECE_SECONDS = 0.02
+# Even of the lowest priority, a worker that is busy takes caches from the event loop.
+_REST = 3.0  # seconds for each second of work
+_UNHURRIED = 4  # with more segments waiting it does not rest
+_PIECE_SECONDS = 0.02  # of work at least between two rests
 
 
 class Worker:
@@ -43,10 +44,10 @@ class Worker:
     :param stop: set when the server ends and waits for the last round
     """
 
-    def __init__(self, settings: StoreSettings, stop: threading.Event | None = None) -> None:
+    def __init__(self, settings: StoreSettings, stop: threading.Event) -> None:
         self.layout, self.settings, self.status = Layout(settings.directory), settings, WorkerStatus()
-        self._stop = stop or threading.Event()
-        self._worked = time.process_time()
+        self._stop = stop
+        self._worked = 0.0  # CPU seconds of this process when it last rested
         self._uploader: Uploader | None = None
         self._failures = 0
         self._not_before = 0.0
