@@ -98,5 +98,5 @@ class Faults:
         return [items]
 
     def clear(self) -> None:
-        # Its __init__ alone knows what no fault is, and takes nothing; mypy warns of subclasses, and there are none.
+        # Its __init__ alone knows what no fault is, and needs no argument; mypy warns of subclasses, and there are none.
         self.__init__()  # type: ignore[misc]
