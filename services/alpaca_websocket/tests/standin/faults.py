@@ -98,5 +98,5 @@ class Faults:
         return [items]
 
     def clear(self) -> None:
-        # Its __init__ alone knows what no fault is, and needs no argument; mypy warns of subclasses, and there are none.
+        # Only __init__ knows what no fault is. mypy warns of subclasses whose own takes more; there are none.
         self.__init__()  # type: ignore[misc]
