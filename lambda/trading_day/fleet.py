@@ -125,7 +125,7 @@ def _report(
     result: FleetResult,
 ) -> dict[str, Any]:
     lines = [line.as_dict() for line in result.plan.lines]
-    acting = [line for line in lines if line["action"] != "leave"]
+    acting = [line for line in lines if line["action"] != "no-op"]
     for line in acting:
         log.info("Server", dry_run=request.dry_run, **line)
     if not request.dry_run:

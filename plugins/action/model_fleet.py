@@ -68,7 +68,7 @@ class ActionModule(ActionBase):
 
 def table(servers: Sequence[Mapping[str, Any]], *, changed_only: bool) -> list[str]:
     """One line per server, aligned, with the number of those that are not shown."""
-    shown = [row for row in servers if not changed_only or row["action"] != "leave" or row["problem"]]
+    shown = [row for row in servers if not changed_only or row["action"] != "no-op" or row["problem"]]
     if not shown:
         return []
     rows = [[_cell(row, key) for _title, key in _COLUMNS] for row in shown]

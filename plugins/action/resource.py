@@ -20,7 +20,7 @@ from ansible_collections.algo.trading.plugins.module_utils.resources import (
     ResourceType,
     Scope,
     decide,
-    settle,
+    desired_settings,
 )
 from ansible_collections.algo.trading.plugins.plugin_utils import lifeline, warm_module
 
@@ -39,7 +39,9 @@ class ActionModule(ActionBase):
     _supports_check_mode = True
     _supports_diff = True
     TRANSFERS_FILES = False
-    _VALID_ARGS = frozenset({"module", "name", "settings", "state", "component", "once", "alternatives", "unguard"})
+    _VALID_ARGS = frozenset(
+        {"module", "name", "settings", "state", "component", "once", "alternatives", "disable_protection"}
+    )
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         super().run(tmp, task_vars)
@@ -57,7 +59,7 @@ class ActionModule(ActionBase):
                 "component": {"type": "str"},
                 "once": {"type": "dict", "default": {}},
                 "alternatives": {"type": "list", "elements": "dict", "default": []},
-                "unguard": {"type": "bool", "default": False},
+                "disable_protection": {"type": "bool", "default": False},
             }
         )
         if "algo_state" not in variables:
@@ -71,12 +73,14 @@ class ActionModule(ActionBase):
         found = variables["algo_state"].get(kind.module, {}).get(task["name"])
         wanted = None
         if task["state"] == "present":
-            wanted = settle(kind, self._wanted(kind, task, scope, component, variables), found, task["alternatives"])
+            wanted = desired_settings(
+                kind, self._wanted(kind, task, scope, component, variables), found, task["alternatives"]
+            )
         if kind.module in (variables.get("algo_account") or {}).get("missing", ()):
             reasons = ("this emulator has no such thing",)
-            return self._answer(kind, task["name"], component, Decision("leave", reasons))
+            return self._answer(kind, task["name"], component, Decision("no-op", reasons))
         adopt = task["name"] in (variables.get("algo_adopt") or ())
-        decision = decide(kind, wanted, found, adopt=adopt, unguard=task["unguard"])
+        decision = decide(kind, wanted, found, adopt=adopt, disable_protection=task["disable_protection"])
 
         answer = self._answer(kind, task["name"], component, decision)
         if decision.action == "refuse":
@@ -102,8 +106,8 @@ class ActionModule(ActionBase):
         kind: ResourceType, task: dict[str, Any], scope: Scope, component: str, variables: dict[str, Any]
     ) -> dict[str, Any]:
         wanted = dict(task["settings"])
-        if kind.named_by:
-            wanted[kind.named_by] = task["name"]
+        if kind.name_argument:
+            wanted[kind.name_argument] = task["name"]
         if kind.tagged:
             wanted["tags"] = {
                 **(variables.get("algo_tags") or {}),
@@ -144,7 +148,7 @@ class ActionModule(ActionBase):
             return {}
         if found is not None and found["ours"] and decision.action != "replace":
             return dict(found["attributes"])
-        return dict.fromkeys(kind.gives, UNKNOWN) if decision.changes else {}
+        return dict.fromkeys(kind.computed, UNKNOWN) if decision.changes else {}
 
     def _act(
         self,
@@ -156,11 +160,11 @@ class ActionModule(ActionBase):
         variables: dict[str, Any],
     ) -> dict[str, Any]:
         if decision.action in {"delete", "replace"} and found is not None:
-            named = {kind.named_by: task["name"]} if kind.named_by else {}
-            if kind.guard and found["settings"].get(kind.guard):
-                off = {**named, **kind.extra({}, found), kind.guard: False, "state": "present"}
+            named = {kind.name_argument: task["name"]} if kind.name_argument else {}
+            if kind.protection and found["settings"].get(kind.protection):
+                off = {**named, **kind.extra_arguments({}, found), kind.protection: False, "state": "present"}
                 self._call(kind, kind.module, off, variables)
-            self._call(kind, kind.module, {**named, **kind.absent(found), "state": "absent"}, variables)
+            self._call(kind, kind.module, {**named, **kind.delete_arguments(found), "state": "absent"}, variables)
             found = None
         if wanted is None:
             return {}
@@ -168,9 +172,11 @@ class ActionModule(ActionBase):
         if found is None and task["alternatives"]:
             arguments, result = self._make_first(kind, task, wanted, first, variables)
         else:
-            arguments, result = self._make(kind, task, {**wanted, **first, **kind.extra(wanted, found)}, variables)
+            arguments, result = self._make(
+                kind, task, {**wanted, **first, **kind.extra_arguments(wanted, found)}, variables
+            )
         made = {name: value for name, value in kind.attributes(result, arguments).items() if value is not None}
-        if kind.tags_apart:
+        if kind.separate_tags:
             tagging = {"arns": [made["arn"]], "tags": wanted["tags"], "purge_tags": True, "state": "present"}
             self._call(kind, "algo.trading.resource_tags", tagging, variables)
         return {**(found["attributes"] if found else {}), **made}
@@ -188,9 +194,9 @@ class ActionModule(ActionBase):
         for alternative in task["alternatives"]:
             arguments = {**wanted, **alternative, **first}
             try:
-                return self._make(kind, task, {**arguments, **kind.extra(arguments, None)}, variables)
+                return self._make(kind, task, {**arguments, **kind.extra_arguments(arguments, None)}, variables)
             except AnsibleActionFail as error:
-                code = next((part for part in kind.exhausted if part in str(error)), None)
+                code = next((part for part in kind.capacity_errors if part in str(error)), None)
                 if code is None:
                     raise
                 tried.append(f"{', '.join(f'{name} {value}' for name, value in alternative.items())}: {code}")
@@ -208,7 +214,7 @@ class ActionModule(ActionBase):
                 f"{kind.title} {task['name']} depends on something that was planned but not made. "
                 "Run the whole site.yml."
             )
-        given = {name: value for name, value in arguments.items() if name != "tags" or not kind.tags_apart}
+        given = {name: value for name, value in arguments.items() if name != "tags" or not kind.separate_tags}
         return arguments, self._call(kind, kind.module, {**given, "state": "present"}, variables)
 
     def _call(
@@ -223,13 +229,13 @@ class ActionModule(ActionBase):
             environment |= {"AWS_REGION": region, "AWS_DEFAULT_REGION": region}
         complete = {**connection, **arguments}
         self._update_module_args(module, complete, variables)
-        for attempt in range(1, kind.retries + 1):
+        for attempt in range(1, kind.retry_attempts + 1):
             result = warm_module.run(module, complete, environment)
             if not result.get("failed"):
                 return result
             message = _message(result)
-            if attempt == kind.retries or not any(part in message for part in kind.retry):
+            if attempt == kind.retry_attempts or not any(part in message for part in kind.retryable_errors):
                 raise AnsibleActionFail(f"{kind.title}: {message}", result={"module": module})
-            display.display(f"… {kind.title}: not accepted yet, trying again ({attempt} of {kind.retries})")
+            display.display(f"… {kind.title}: not accepted yet, trying again ({attempt} of {kind.retry_attempts})")
             time.sleep(_RETRY_SECONDS)
         raise AssertionError("unreachable")

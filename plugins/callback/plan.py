@@ -188,8 +188,8 @@ class CallbackModule(DefaultCallback):
         if self._verbose or not counts or self._stage:
             return
         todo = self._report.check
-        leave, steps = counts["leave"], counts["steps"]
-        if not any(counts[name] for name in plan.ACTIONS if name != "leave"):
+        leave, steps = counts["no-op"], counts["steps"]
+        if not any(counts[name] for name in plan.ACTIONS if name != "no-op"):
             text = (
                 f"{leave} unchanged"
                 if leave
@@ -323,7 +323,7 @@ class CallbackModule(DefaultCallback):
         lines = plan.lines_of(result.result, host=host, task=name, planned=planned, item=item, diff=diff)
         self._report.lines += lines
         self._stage_counts.update(line.action for line in lines)
-        shown = [line for line in lines if line.action != "leave"]
+        shown = [line for line in lines if line.action != "no-op"]
         if self._verbose or planned or not shown:
             return
         with self._writing:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.algo.trading.plugins.module_utils import subnets as _subnets
-from ansible_collections.algo.trading.plugins.module_utils.resources import TYPES, teardown_order, unwell
+from ansible_collections.algo.trading.plugins.module_utils.resources import TYPES, teardown_order, unhealthy
 
 
 def subnet_plan(cidr: str, zones: Sequence[str]) -> list[dict[str, str]]:
@@ -66,5 +66,5 @@ class FilterModule:
             "network_ids": network_ids,
             "subnet_plan": subnet_plan,
             "teardown_order": teardown_order,
-            "unwell": unwell,
+            "unhealthy": unhealthy,
         }

@@ -482,7 +482,7 @@ plan:
     action:
       description:
         - One of V(terminate), V(replace), V(restart), V(reconfigure), V(stop), V(start), V(adopt), V(create), V(hold)
-          and V(leave).
+          and V(no-op).
       type: str
       sample: create
     model:
@@ -845,7 +845,7 @@ def main() -> None:
         module.fail_json(msg=f"Cannot write {exc.filename}: {exc.strerror}. Give another path.")
     answer = returned(result, settings, check=module.check_mode)
     if module._diff:
-        shown = [str(line) for line in result.plan.lines if line.action != "leave"]
+        shown = [str(line) for line in result.plan.lines if line.action != "no-op"]
         answer["diff"] = {"prepared": "".join(f"{line}\n" for line in shown)}
     for entry in result.held[:20]:
         module.warn(f"{entry['model']}: {entry['reason']}")

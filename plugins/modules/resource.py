@@ -54,7 +54,7 @@ options:
     type: list
     elements: dict
     default: []
-  unguard:
+  disable_protection:
     description:
       - Whether a resource is removed although it is protected against that, such as a database by deletion protection,
         which is switched off first. For the removal of a whole environment that was confirmed.

@@ -93,8 +93,8 @@ def test_check_mode_ends_in_a_plan_by_component(run):
 
 def test_check_mode_writes_the_plan_for_machines(run):
     plan = run("--check").plan
-    assert (plan["version"], plan["status"], plan["check"], plan["environment"]) == (1, "ok", True, "qa")
-    assert plan["counts"] == {"create": 10, "update": 0, "replace": 0, "delete": 1, "leave": 0}
+    assert (plan["version"], plan["status"], plan["check"], plan["environment"]) == (2, "ok", True, "qa")
+    assert plan["counts"] == {"create": 10, "update": 0, "replace": 0, "delete": 1, "no-op": 0}
     assert {line["status"] for line in plan["plan"]} == {"planned"}
     assert plan["plan"][0] == {
         "action": "create",
@@ -133,8 +133,8 @@ def test_a_second_run_says_that_there_is_nothing_to_change(run):
     outcome = run(variables={"built": True})
     assert "Nothing to change: the environment is as its settings say (changed=0).\n" in outcome.tail
     assert "  4 unchanged\n" in outcome.head
-    assert outcome.plan["counts"]["leave"] == 7
-    assert all(line["action"] == "leave" for line in outcome.plan["plan"])
+    assert outcome.plan["counts"]["no-op"] == 7
+    assert all(line["action"] == "no-op" for line in outcome.plan["plan"])
 
 
 def test_drift_is_shown_with_what_differs(run):

@@ -23,7 +23,7 @@ RECONFIGURE = "reconfigure"
 REPLACE = "replace"
 TERMINATE = "terminate"
 HOLD = "hold"
-LEAVE = "leave"
+LEAVE = "no-op"
 # Also the order in which a plan is shown.
 ACTIONS = (TERMINATE, REPLACE, RESTART, RECONFIGURE, STOP, START, ADOPT, CREATE, HOLD, LEAVE)
 CHANGING = frozenset(ACTIONS) - {HOLD, LEAVE}

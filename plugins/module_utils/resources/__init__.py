@@ -28,7 +28,7 @@ from . import (
     secrets,
     storage,
 )
-from ._decide import decide, describe, settle
+from ._decide import decide, describe, desired_settings
 from ._model import COMPONENTS, MANAGED_BY, UNKNOWN, Decision, Found, ResourceType, Scope, error_code
 
 __all__ = [
@@ -43,10 +43,10 @@ __all__ = [
     "Scope",
     "decide",
     "describe",
+    "desired_settings",
     "read_environment",
-    "settle",
     "teardown_order",
-    "unwell",
+    "unhealthy",
 ]
 
 _AREAS = (
@@ -122,16 +122,16 @@ def _within(name: str, kept: str) -> bool:
 
 
 # What a thing that works says of itself. Trading hosts are stopped at night, and that is well too.
-_WELL = frozenset({"running", "stopped", "pending", "stopping", "available", "active", "backing-up", "modifying"})
+_HEALTHY = frozenset({"running", "stopped", "pending", "stopping", "available", "active", "backing-up", "modifying"})
 
 
-def unwell(state: State) -> list[str]:
+def unhealthy(state: State) -> list[str]:
     """What of ours AWS says is not well, one sentence each; empty is what a run should end with."""
     return [
         f"{TYPES[module].title} {name} is {thing['attributes']['state']}"
         for module, things in state.items()
         for name, thing in things.items()
-        if thing["ours"] and str(thing["attributes"].get("state", "available")).lower() not in _WELL
+        if thing["ours"] and str(thing["attributes"].get("state", "available")).lower() not in _HEALTHY
     ]
 
 
@@ -145,14 +145,16 @@ def teardown_order(state: State, keep: Sequence[str] = ()) -> list[dict[str, Any
         (TYPES[module], name, thing)
         for module, things in state.items()
         for name, thing in things.items()
-        if thing["ours"] and not thing.get("going") and not any(_within(name, kept) for kept in keep)
+        if thing["ours"] and not thing.get("pending_deletion") and not any(_within(name, kept) for kept in keep)
     ]
 
     def references(identifier: Any, kind: ResourceType) -> int:
         others = (thing for other, _name, thing in ours if other is kind)
         return sum(str(identifier) in str(thing["settings"]) for thing in others) if identifier else 0
 
-    ours.sort(key=lambda entry: (entry[0].teardown, references(entry[2]["attributes"].get("id"), entry[0]), entry[1]))
+    ours.sort(
+        key=lambda entry: (entry[0].destroy_order, references(entry[2]["attributes"].get("id"), entry[0]), entry[1])
+    )
     return [
         {"module": kind.module, "name": name, "component": thing["component"], "title": kind.title}
         for kind, name, thing in ours

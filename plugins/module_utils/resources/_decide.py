@@ -17,7 +17,7 @@ _STEERING = frozenset({"state", "wait", "wait_timeout", "purge_tags", "force", "
 _LONG = 120
 
 
-def settle(
+def desired_settings(
     kind: ResourceType,
     wanted: Settings,
     found: Mapping[str, Any] | None,
@@ -31,8 +31,8 @@ def settle(
         described = describe(kind, {**wanted, **alternative})
         names = [name for name in alternative if name in described]
         if not _differences(kind, {name: described[name] for name in names}, found["settings"]):
-            return kind.settle({**wanted, **alternative}, found)
-    return kind.settle({**wanted, **(alternatives[0] if alternatives else {})}, found)
+            return kind.diff_suppress({**wanted, **alternative}, found)
+    return kind.diff_suppress({**wanted, **(alternatives[0] if alternatives else {})}, found)
 
 
 def decide(
@@ -40,48 +40,48 @@ def decide(
     wanted: Settings | None,
     found: Mapping[str, Any] | None,
     adopt: bool = False,
-    unguard: bool = False,
+    disable_protection: bool = False,
 ) -> Decision:
     """Compare what is wanted (the module's arguments, tags included; None for absent) with what was found.
 
-    ``adopt`` lets a thing that is not ours be taken over; it is never a reason to remove one. ``unguard`` lets a thing
-    be removed whose guard is on, which is then switched off first.
+    ``adopt`` lets a thing that is not ours be taken over; it is never a reason to remove one. ``disable_protection``
+    lets a protected thing be removed: its protection is switched off first.
     """
     if wanted is None:
-        return _decide_absent(kind, found, unguard)
+        return _decide_absent(kind, found, disable_protection)
     after = describe(kind, wanted)
     if found is None:
         return Decision("create", ("does not exist",), after=after)
     if not found["ours"] and not adopt:
         return Decision("refuse", (_foreign(found),))
-    going = found.get("going")
-    if going and not kind.restorable:
-        return Decision("refuse", (f"it is {going}; wait until it is gone",))
+    deletion = found.get("pending_deletion")
+    if deletion and not kind.restorable:
+        return Decision("refuse", (f"it is {deletion}; wait until it is gone",))
     actual = found["settings"]
     different = _differences(kind, after, actual)
-    if not different and not going:
-        return Decision("leave", ("is as wanted",))
+    if not different and not deletion:
+        return Decision("no-op", ("is as wanted",))
     before = {name: actual.get(name) for name in different}
     after = {name: after[name] for name in different}
     reasons = tuple(_reason(kind, name, before[name], after[name]) for name in sorted(different))
-    if going:
-        reasons = (f"is {going}, and is restored", *reasons)
+    if deletion:
+        reasons = (f"is {deletion}, and is restored", *reasons)
     if not found["ours"]:
         reasons = ("is taken over, as algo_adopt says", *reasons)
-    fixed = sorted(different & kind.fixed)
-    if not fixed:
+    immutable = sorted(different & kind.force_new)
+    if not immutable:
         return Decision("update", reasons, before, after)
-    if kind.replaceable and kind.guard and actual.get(kind.guard):
-        if after.get(kind.guard) is False:
-            off = _reason(kind, kind.guard, True, False)
-            rest = f"{', '.join(fixed)} can follow in another run, when nothing guards it any more"
-            return Decision("update", (off, rest), {kind.guard: True}, {kind.guard: False})
-        guarded = f"it would have to be replaced, which {kind.guard} forbids"
+    if kind.replaceable and kind.protection and actual.get(kind.protection):
+        if after.get(kind.protection) is False:
+            off = _reason(kind, kind.protection, True, False)
+            rest = f"{', '.join(immutable)} can follow in another run, after its protection is off"
+            return Decision("update", (off, rest), {kind.protection: True}, {kind.protection: False})
+        guarded = f"it would have to be replaced, which {kind.protection} forbids"
         return Decision("refuse", (*reasons, guarded), before, after)
     if kind.replaceable:
         return Decision("replace", reasons, before, after)
     return Decision(
-        "refuse", (*reasons, f"AWS cannot change {', '.join(fixed)} of an existing {kind.title}"), before, after
+        "refuse", (*reasons, f"AWS cannot change {', '.join(immutable)} of an existing {kind.title}"), before, after
     )
 
 
@@ -89,24 +89,24 @@ def describe(kind: ResourceType, wanted: Settings) -> Settings:
     """The arguments that describe the thing, in the shape that a reading of the account gives."""
     ignored = _STEERING | kind.steering
     described = {name: value for name, value in wanted.items() if name not in ignored and value is not None}
-    return kind.comparable(described)
+    return kind.normalize(described)
 
 
 def _differences(kind: ResourceType, after: Settings, actual: Mapping[str, Any]) -> set[str]:
     return {name for name in after if _canonical(kind, name, after[name]) != _canonical(kind, name, actual.get(name))}
 
 
-def _decide_absent(kind: ResourceType, found: Mapping[str, Any] | None, unguard: bool) -> Decision:
+def _decide_absent(kind: ResourceType, found: Mapping[str, Any] | None, disable_protection: bool) -> Decision:
     if found is None:
-        return Decision("leave", ("is not there",))
+        return Decision("no-op", ("is not there",))
     if not found["ours"]:
-        return Decision("leave", ("is not ours",))
-    if found.get("going"):
-        return Decision("leave", (f"is {found['going']} already",))
-    if kind.guard and found["settings"].get(kind.guard):
-        if not unguard:
-            return Decision("refuse", (f"{kind.guard} forbids its removal; switch that off first",))
-        reasons = ("is no longer wanted", f"{kind.guard} is switched off first")
+        return Decision("no-op", ("is not ours",))
+    if found.get("pending_deletion"):
+        return Decision("no-op", (f"is {found['pending_deletion']} already",))
+    if kind.protection and found["settings"].get(kind.protection):
+        if not disable_protection:
+            return Decision("refuse", (f"{kind.protection} forbids its removal; switch that off first",))
+        reasons = ("is no longer wanted", f"{kind.protection} is switched off first")
         return Decision("delete", reasons, before=found["settings"])
     return Decision("delete", ("is no longer wanted",), before=found["settings"])
 
@@ -120,7 +120,7 @@ def _foreign(found: Mapping[str, Any]) -> str:
 
 
 def _canonical(kind: ResourceType, name: str, value: Any) -> str:
-    if name in kind.sets and isinstance(value, list):
+    if name in kind.unordered and isinstance(value, list):
         value = sorted(value, key=lambda item: json.dumps(item, sort_keys=True, default=str))
     return json.dumps(value, sort_keys=True, default=str)
 

@@ -84,7 +84,7 @@ class Found:
     """Key of the taggable thing that this one is a part of (a rule of a bucket): it is ours when that one is."""
     unfinished: bool = False
     """Made under our name in our account by a run that was cut off before it could tag it, and still empty: ours."""
-    going: str = ""
+    pending_deletion: str = ""
     """Why it will not be there for long, such as ``being deleted``."""
     note: str = ""
     """What an operator should know when it is refused."""
@@ -95,7 +95,7 @@ class Found:
             "settings": self.settings,
             "attributes": self.attributes,
             "tags": self.tags,
-            **({"going": self.going} if self.going else {}),
+            **({"pending_deletion": self.pending_deletion} if self.pending_deletion else {}),
             **({"note": self.note} if self.note else {}),
         }
 
@@ -127,53 +127,53 @@ class ResourceType:
     :param title: what an operator calls the thing.
     :param read: ``(clients, scope)`` to the things found; ``clients(service)`` gives a boto3 client.
     :param tagged: whether the module takes tags; the engine then adds the environment's.
-    :param tags_apart: whether the module, though the thing has tags, takes none: the engine then puts them on by the
+    :param separate_tags: whether the module, though the thing has tags, takes none: the engine then puts them on by the
         ARN among ``attributes``.
-    :param fixed: arguments that AWS cannot change on an existing thing.
-    :param replaceable: whether a changed fixed argument may remove the thing and make it anew.
+    :param force_new: arguments that AWS cannot change on an existing thing.
+    :param replaceable: whether a changed ``force_new`` argument may remove the thing and make it anew.
     :param steering: arguments that tell the module how to work and do not describe the thing.
-    :param comparable: arguments to the shape that ``read`` gives.
-    :param extra: more arguments for the call, from ours and the thing found (its id, say).
-    :param named_by: the argument that takes the thing's name, if the module has one.
-    :param gives: names of the attributes that others refer to; a plan shows them as unknown until the thing is made.
+    :param normalize: arguments to the shape that ``read`` gives.
+    :param extra_arguments: more arguments for the call, from ours and the thing found (its id, say).
+    :param name_argument: the argument that takes the thing's name, if the module has one.
+    :param computed: names of the attributes that others refer to; a plan shows them as unknown until the thing is made.
     :param attributes: the module's result and arguments to ``attributes`` as ``read`` gives them.
-    :param absent: arguments that remove the thing, from what was found; its name is added.
-    :param retry: parts of AWS's messages that pass by themselves (a role not yet known everywhere).
-    :param teardown: removal order, lowest first.
-    :param sets: list arguments whose order has no meaning.
+    :param delete_arguments: arguments that remove the thing, from what was found; its name is added.
+    :param retryable_errors: parts of AWS's messages that pass by themselves (a role not yet known everywhere).
+    :param destroy_order: removal order, lowest first.
+    :param unordered: list arguments whose order has no meaning.
     :param takes_region: whether the module's ``region`` is the connection's.
-    :param settle: ``(wanted, found)`` to what is wanted of this very thing, where AWS itself moves a value on (a minor
-        version, grown storage).
-    :param guard: the setting that keeps the thing from being removed; replacing does not get past it, and
+    :param diff_suppress: ``(wanted, found)`` to the wanted settings without the differences that AWS itself makes (a
+        minor version, grown storage).
+    :param protection: the setting that keeps the thing from being removed; replacing does not get past it, and
         removing only when told to switch it off.
-    :param restorable: whether a thing that is going can be had back by running the module.
-    :param exhausted: parts of AWS's messages that say "not this one": the next of a task's alternatives is tried.
-    :param retries: how often what ``retry`` tells of is tried, five seconds apart.
+    :param restorable: whether a thing that is pending deletion is restored by running the module.
+    :param capacity_errors: parts of AWS's messages that say "not this one": the next of a task's alternatives is tried.
+    :param retry_attempts: how often what ``retryable_errors`` names is tried, five seconds apart.
     """
 
     module: str
     title: str
     read: Reader
     tagged: bool = True
-    tags_apart: bool = False
-    fixed: frozenset[str] = frozenset()
+    separate_tags: bool = False
+    force_new: frozenset[str] = frozenset()
     replaceable: bool = False
     steering: frozenset[str] = frozenset()
-    comparable: Callable[[Settings], Settings] = _same
-    extra: Callable[[Settings, Mapping[str, Any] | None], Settings] = _no_extra
+    normalize: Callable[[Settings], Settings] = _same
+    extra_arguments: Callable[[Settings, Mapping[str, Any] | None], Settings] = _no_extra
     attributes: Callable[[Settings, Settings], Settings] = _no_attributes
-    named_by: str | None = "name"
-    gives: tuple[str, ...] = ("id",)
-    absent: Callable[[Mapping[str, Any]], Settings] = lambda found: {}
-    retry: tuple[str, ...] = ()
-    teardown: int = 50
-    sets: frozenset[str] = frozenset()
+    name_argument: str | None = "name"
+    computed: tuple[str, ...] = ("id",)
+    delete_arguments: Callable[[Mapping[str, Any]], Settings] = lambda found: {}
+    retryable_errors: tuple[str, ...] = ()
+    destroy_order: int = 50
+    unordered: frozenset[str] = frozenset()
     takes_region: bool = True
-    settle: Callable[[Settings, Mapping[str, Any]], Settings] = _as_wanted
-    guard: str | None = None
+    diff_suppress: Callable[[Settings, Mapping[str, Any]], Settings] = _as_wanted
+    protection: str | None = None
     restorable: bool = False
-    exhausted: tuple[str, ...] = ()
-    retries: int = 12
+    capacity_errors: tuple[str, ...] = ()
+    retry_attempts: int = 12
 
 
 @dataclass(frozen=True)

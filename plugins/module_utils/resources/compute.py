@@ -104,7 +104,7 @@ def _volume(device: str, mapping: Mapping[str, Any], volume: Mapping[str, Any]) 
     }
 
 
-def _comparable(arguments: Settings) -> Settings:
+def _normalize(arguments: Settings) -> Settings:
     compared = dict(arguments)
     if "metadata_options" in compared:
         compared["metadata_options"] = {**_METADATA, **compared["metadata_options"]}
@@ -140,19 +140,19 @@ INSTANCE = ResourceType(
     module="amazon.aws.ec2_instance",
     title="instance",
     read=_read_instances,
-    named_by=None,
+    name_argument=None,
     # The module could change the type in place, but then starts an instance that the trading day had stopped.
-    fixed=frozenset({"image_id", "instance_type", "vpc_subnet_id", "user_data", "volumes"}),
+    force_new=frozenset({"image_id", "instance_type", "vpc_subnet_id", "user_data", "volumes"}),
     replaceable=True,
-    guard="termination_protection",
-    comparable=_comparable,
-    sets=frozenset({"security_groups", "volumes"}),
-    extra=lambda arguments, found: {"instance_ids": [found["attributes"]["id"]]} if found else {},
-    gives=("id", "private_ip"),
+    protection="termination_protection",
+    normalize=_normalize,
+    unordered=frozenset({"security_groups", "volumes"}),
+    extra_arguments=lambda arguments, found: {"instance_ids": [found["attributes"]["id"]]} if found else {},
+    computed=("id", "private_ip"),
     attributes=_attributes,
-    absent=lambda found: {"instance_ids": [found["attributes"]["id"]], "wait": True},
-    retry=("Invalid IAM Instance Profile", "InvalidParameterValue: Value (arn:aws:iam"),
-    exhausted=(
+    delete_arguments=lambda found: {"instance_ids": [found["attributes"]["id"]], "wait": True},
+    retryable_errors=("Invalid IAM Instance Profile", "InvalidParameterValue: Value (arn:aws:iam"),
+    capacity_errors=(
         "InsufficientInstanceCapacity",
         "InsufficientHostCapacity",
         "InsufficientFreeAddressesInSubnet",
@@ -161,7 +161,7 @@ INSTANCE = ResourceType(
         "VcpuLimitExceeded",
         "Unsupported",
     ),
-    teardown=30,
+    destroy_order=30,
 )
 
 TYPES = (INSTANCE,)

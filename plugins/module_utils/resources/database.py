@@ -39,13 +39,13 @@ SUBNET_GROUP = ResourceType(
     module="amazon.aws.rds_subnet_group",
     title="database subnet group",
     read=_read_subnet_groups,
-    sets=frozenset({"subnets"}),
-    gives=(),
+    unordered=frozenset({"subnets"}),
+    computed=(),
     attributes=lambda result, arguments: {"name": arguments["name"]},
     # A database that is being deleted, by a run that was cut off, holds on to its group for up to a quarter of an hour.
-    retry=("InvalidDBSubnetGroupStateFault", "still using"),
-    retries=180,
-    teardown=45,
+    retryable_errors=("InvalidDBSubnetGroupStateFault", "still using"),
+    retry_attempts=180,
+    destroy_order=45,
 )
 
 
@@ -106,11 +106,11 @@ def _instance(name: str, instance: Mapping[str, Any]) -> Found:
         "state": instance.get("DBInstanceStatus"),
         "made": str(instance.get("InstanceCreateTime") or ""),
     }
-    going = "being deleted" if instance.get("DBInstanceStatus") in {"deleting", "deleted"} else ""
-    return Found(name, settings, attributes, tags, going=going)
+    deletion = "being deleted" if instance.get("DBInstanceStatus") in {"deleting", "deleted"} else ""
+    return Found(name, settings, attributes, tags, pending_deletion=deletion)
 
 
-def _settle(wanted: Settings, found: Mapping[str, Any]) -> Settings:
+def _diff_suppress(wanted: Settings, found: Mapping[str, Any]) -> Settings:
     """AWS installs minor versions and grows the storage by itself; neither is ever taken back."""
     settled, actual = dict(wanted), found["settings"]
     version, installed = str(wanted.get("engine_version") or ""), str(actual.get("engine_version") or "")
@@ -149,20 +149,20 @@ INSTANCE = ResourceType(
     module="amazon.aws.rds_instance",
     title="database",
     read=_read_instances,
-    named_by="db_instance_identifier",
-    fixed=frozenset(
+    name_argument="db_instance_identifier",
+    force_new=frozenset(
         {"engine", "db_name", "master_username", "storage_encrypted", "kms_key_id", "db_subnet_group_name"}
     ),
     steering=frozenset({"allow_major_version_upgrade", "purge_security_groups"}),
-    sets=frozenset({"vpc_security_group_ids", "enable_cloudwatch_logs_exports"}),
-    settle=_settle,
-    guard="deletion_protection",
-    gives=("id", "arn", "endpoint", "port"),
+    unordered=frozenset({"vpc_security_group_ids", "enable_cloudwatch_logs_exports"}),
+    diff_suppress=_diff_suppress,
+    protection="deletion_protection",
+    computed=("id", "arn", "endpoint", "port"),
     attributes=_attributes,
-    absent=_final_snapshot,
-    retry=("InvalidDBInstanceState",),
-    retries=60,
-    teardown=30,
+    delete_arguments=_final_snapshot,
+    retryable_errors=("InvalidDBInstanceState",),
+    retry_attempts=60,
+    destroy_order=30,
 )
 
 TYPES = (SUBNET_GROUP, INSTANCE)

@@ -23,7 +23,7 @@ def code_sha256(zip_file: str) -> str:
     return base64.b64encode(hashlib.sha256(Path(zip_file).read_bytes()).digest()).decode()
 
 
-def _comparable(arguments: Settings) -> Settings:
+def _normalize(arguments: Settings) -> Settings:
     """Arguments with the package replaced by its digest: where the package was built says nothing about it."""
     described = {name: value for name, value in arguments.items() if name != "zip_file"}
     if "zip_file" in arguments:
@@ -68,21 +68,21 @@ FUNCTION = ResourceType(
     module="amazon.aws.lambda",
     title="Lambda function",
     read=_read_functions,
-    comparable=_comparable,
-    sets=frozenset({"vpc_subnet_ids", "vpc_security_group_ids"}),
-    gives=("arn",),
+    normalize=_normalize,
+    unordered=frozenset({"vpc_subnet_ids", "vpc_security_group_ids"}),
+    computed=("arn",),
     # The module answers with the version that it published; others refer to the function.
     attributes=lambda result, arguments: {
         "arn": ":".join(str((result.get("configuration") or {}).get("function_arn", "")).split(":")[:7]) or None
     },
     # A role that was made a moment ago, or its policy, is not yet known everywhere.
-    retry=(
+    retryable_errors=(
         "cannot be assumed by Lambda",
         "execution role does not have permissions",
         "KMSAccessDenied",
         "ResourceConflictException",
     ),
-    teardown=16,
+    destroy_order=16,
 )
 
 
@@ -102,9 +102,13 @@ INVOCATION = ResourceType(
     title="asynchronous invocation",
     read=_read_invocations,
     tagged=False,
-    gives=(),
-    retry=("execution role does not have permissions", "execution role doesn't have permissions", "ResourceConflict"),
-    teardown=15,
+    computed=(),
+    retryable_errors=(
+        "execution role does not have permissions",
+        "execution role doesn't have permissions",
+        "ResourceConflict",
+    ),
+    destroy_order=15,
 )
 
 TYPES = (FUNCTION, INVOCATION)

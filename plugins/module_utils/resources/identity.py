@@ -46,11 +46,11 @@ def by_sid(document: Any) -> Any:
     return {**rest, **{sid: {**statement, "Sid": sid} for sid, statement in statements.items()}}
 
 
-def _comparable(argument: str) -> Callable[[Settings], Settings]:
-    def comparable(arguments: Settings) -> Settings:
+def _normalize(argument: str) -> Callable[[Settings], Settings]:
+    def normalize(arguments: Settings) -> Settings:
         return {name: by_sid(value) if name == argument else value for name, value in arguments.items()}
 
-    return comparable
+    return normalize
 
 
 def _each(read: Callable[[str], list[Found]], names: Iterable[str]) -> Iterator[Found]:
@@ -99,13 +99,13 @@ ROLE = ResourceType(
     module="amazon.aws.iam_role",
     title="IAM role",
     read=_read_roles,
-    sets=frozenset({"managed_policies"}),
-    comparable=_comparable("assume_role_policy_document"),
-    extra=_role_extra,
-    gives=("arn",),
+    unordered=frozenset({"managed_policies"}),
+    normalize=_normalize("assume_role_policy_document"),
+    extra_arguments=_role_extra,
+    computed=("arn",),
     attributes=lambda result, arguments: {"arn": (result.get("iam_role") or {}).get("arn")},
-    absent=lambda found: dict(_NO_PROFILES),
-    teardown=58,
+    delete_arguments=lambda found: dict(_NO_PROFILES),
+    destroy_order=58,
 )
 
 
@@ -143,11 +143,11 @@ POLICY = ResourceType(
     title="IAM policy",
     read=_read_policies,
     tagged=False,
-    named_by=None,
-    comparable=_comparable("policy_json"),
-    gives=(),
-    absent=lambda found: {name: found["settings"][name] for name in ("iam_type", "iam_name", "policy_name")},
-    teardown=57,
+    name_argument=None,
+    normalize=_normalize("policy_json"),
+    computed=(),
+    delete_arguments=lambda found: {name: found["settings"][name] for name in ("iam_type", "iam_name", "policy_name")},
+    destroy_order=57,
 )
 
 
@@ -174,9 +174,9 @@ INSTANCE_PROFILE = ResourceType(
     module="amazon.aws.iam_instance_profile",
     title="instance profile",
     read=_read_instance_profiles,
-    gives=("arn",),
+    computed=("arn",),
     attributes=lambda result, arguments: {"arn": (result.get("iam_instance_profile") or {}).get("arn")},
-    teardown=56,
+    destroy_order=56,
 )
 
 TYPES = (ROLE, POLICY, INSTANCE_PROFILE)

@@ -11,11 +11,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from ._model import Found, ResourceType, Scope, Settings, pages, tag_dict, unless_missing
-from .storage import comparable_policy
+from .storage import normalize_policy
 
 
-def _comparable(arguments: Settings) -> Settings:
-    return {name: comparable_policy(value) if name == "policy" else value for name, value in arguments.items()}
+def _normalize(arguments: Settings) -> Settings:
+    return {name: normalize_policy(value) if name == "policy" else value for name, value in arguments.items()}
 
 
 # ---- queue ----
@@ -52,7 +52,7 @@ def _read_queues(clients: Any, scope: Scope) -> Iterable[Found]:
             "name": name,
             "queue_type": "fifo" if attributes.get("FifoQueue") == "true" else "standard",
             **{option: int(attributes[field]) for option, field in _NUMBERS.items() if field in attributes},
-            "policy": comparable_policy(attributes.get("Policy") or {}),
+            "policy": normalize_policy(attributes.get("Policy") or {}),
             "redrive_policy": json.loads(attributes.get("RedrivePolicy") or "{}"),
             "kms_master_key_id": attributes.get("KmsMasterKeyId"),
             "tags": tags,
@@ -67,13 +67,13 @@ QUEUE = ResourceType(
     title="SQS queue",
     read=_read_queues,
     # The module cannot give an existing queue a key.
-    fixed=frozenset({"queue_type", "kms_master_key_id"}),
-    comparable=_comparable,
-    gives=("arn", "url"),
+    force_new=frozenset({"queue_type", "kms_master_key_id"}),
+    normalize=_normalize,
+    computed=("arn", "url"),
     attributes=lambda result, arguments: {"arn": result.get("queue_arn"), "url": result.get("queue_url")},
     # For a minute after its removal, a queue's name cannot be used again.
-    retry=("QueueDeletedRecently", "You must wait 60 seconds"),
-    teardown=30,
+    retryable_errors=("QueueDeletedRecently", "You must wait 60 seconds"),
+    destroy_order=30,
 )
 
 
@@ -101,7 +101,7 @@ def _read_topics(clients: Any, scope: Scope) -> Iterable[Found]:
             "name": name,
             "topic_type": "fifo" if attributes.get("FifoTopic") == "true" else "standard",
             "display_name": attributes.get("DisplayName", ""),
-            "policy": comparable_policy(attributes.get("Policy") or {}),
+            "policy": normalize_policy(attributes.get("Policy") or {}),
             "subscriptions": subscriptions,
             "tags": tags,
         }
@@ -112,13 +112,13 @@ TOPIC = ResourceType(
     module="community.aws.sns_topic",
     title="SNS topic",
     read=_read_topics,
-    fixed=frozenset({"topic_type"}),
+    force_new=frozenset({"topic_type"}),
     steering=frozenset({"purge_subscriptions"}),
-    comparable=_comparable,
-    sets=frozenset({"subscriptions"}),
-    gives=("arn",),
+    normalize=_normalize,
+    unordered=frozenset({"subscriptions"}),
+    computed=("arn",),
     attributes=lambda result, arguments: {"arn": result.get("sns_arn")},
-    teardown=32,
+    destroy_order=32,
 )
 
 TYPES = (QUEUE, TOPIC)

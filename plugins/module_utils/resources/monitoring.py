@@ -46,15 +46,15 @@ LOG_GROUP = ResourceType(
     module="amazon.aws.cloudwatchlogs_log_group",
     title="log group",
     read=_read_log_groups,
-    named_by="log_group_name",
+    name_argument="log_group_name",
     # The module sets a key when it makes the group, never later.
-    fixed=frozenset({"kms_key_id"}),
+    force_new=frozenset({"kms_key_id"}),
     # These two would throw logs away.
     steering=frozenset({"purge_retention_policy", "overwrite"}),
-    gives=("arn",),
+    computed=("arn",),
     attributes=lambda result, arguments: {"arn": str(result.get("arn", "")).removesuffix(":*") or None},
     # After the function that could write to it once more.
-    teardown=40,
+    destroy_order=40,
 )
 
 
@@ -79,7 +79,7 @@ _ACTIONS = {
 }
 
 
-def _comparable_alarm(arguments: Settings) -> Settings:
+def _normalize_alarm(arguments: Settings) -> Settings:
     return {
         name: float(value) if name == "threshold" else value
         for name, value in arguments.items()
@@ -118,12 +118,12 @@ ALARM = ResourceType(
     module="amazon.aws.cloudwatch_metric_alarm",
     title="alarm",
     read=_read_alarms,
-    comparable=_comparable_alarm,
-    tags_apart=True,
-    sets=frozenset(_ACTIONS),
-    gives=("arn",),
+    normalize=_normalize_alarm,
+    separate_tags=True,
+    unordered=frozenset(_ACTIONS),
+    computed=("arn",),
     attributes=lambda result, arguments: {"arn": result.get("alarm_arn")},
-    teardown=14,
+    destroy_order=14,
 )
 
 TYPES = (LOG_GROUP, ALARM)

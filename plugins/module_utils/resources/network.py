@@ -60,11 +60,11 @@ VPC = ResourceType(
     module="amazon.aws.ec2_vpc_net",
     title="VPC",
     read=_read_vpcs,
-    fixed=frozenset({"cidr_block"}),
+    force_new=frozenset({"cidr_block"}),
     attributes=_by_id("vpc", "id"),
-    extra=lambda arguments, found: {"vpc_id": found["attributes"]["id"]} if found else {},
-    absent=lambda found: {"vpc_id": found["attributes"]["id"]},
-    teardown=95,
+    extra_arguments=lambda arguments, found: {"vpc_id": found["attributes"]["id"]} if found else {},
+    delete_arguments=lambda found: {"vpc_id": found["attributes"]["id"]},
+    destroy_order=95,
 )
 
 
@@ -91,14 +91,14 @@ def _read_subnets(clients: Any, scope: Scope) -> Iterable[Found]:
 
 
 SUBNET = ResourceType(
-    named_by=None,
+    name_argument=None,
     module="amazon.aws.ec2_vpc_subnet",
     title="subnet",
     read=_read_subnets,
-    fixed=frozenset({"cidr", "az", "vpc_id"}),
+    force_new=frozenset({"cidr", "az", "vpc_id"}),
     attributes=_by_id("subnet", "id"),
-    absent=lambda found: {"vpc_id": found["attributes"]["vpc_id"], "cidr": found["attributes"]["cidr"]},
-    teardown=90,
+    delete_arguments=lambda found: {"vpc_id": found["attributes"]["vpc_id"], "cidr": found["attributes"]["cidr"]},
+    destroy_order=90,
 )
 
 
@@ -114,14 +114,14 @@ def _read_internet_gateways(clients: Any, scope: Scope) -> Iterable[Found]:
 
 
 INTERNET_GATEWAY = ResourceType(
-    named_by=None,
+    name_argument=None,
     module="amazon.aws.ec2_vpc_igw",
     title="internet gateway",
     read=_read_internet_gateways,
     attributes=lambda result, arguments: {"id": result.get("gateway_id")},
-    extra=lambda arguments, found: {"internet_gateway_id": found["attributes"]["id"]} if found else {},
-    absent=lambda found: {"internet_gateway_id": found["attributes"]["id"], "detach_vpc": True},
-    teardown=85,
+    extra_arguments=lambda arguments, found: {"internet_gateway_id": found["attributes"]["id"]} if found else {},
+    delete_arguments=lambda found: {"internet_gateway_id": found["attributes"]["id"], "detach_vpc": True},
+    destroy_order=85,
 )
 
 
@@ -137,8 +137,8 @@ def _read_addresses(clients: Any, scope: Scope) -> Iterable[Found]:
 
 
 ADDRESS = ResourceType(
-    named_by=None,
-    gives=("allocation_id", "public_ip"),
+    name_argument=None,
+    computed=("allocation_id", "public_ip"),
     module="amazon.aws.ec2_eip",
     title="elastic address",
     read=_read_addresses,
@@ -147,9 +147,9 @@ ADDRESS = ResourceType(
         "allocation_id": result.get("allocation_id"),
         "public_ip": result.get("public_ip"),
     },
-    extra=lambda arguments, found: {"public_ip": found["attributes"]["public_ip"]} if found else {},
-    absent=lambda found: {"public_ip": found["attributes"]["public_ip"]},
-    teardown=80,
+    extra_arguments=lambda arguments, found: {"public_ip": found["attributes"]["public_ip"]} if found else {},
+    delete_arguments=lambda found: {"public_ip": found["attributes"]["public_ip"]},
+    destroy_order=80,
 )
 
 
@@ -165,19 +165,19 @@ def _read_nat_gateways(clients: Any, scope: Scope) -> Iterable[Found]:
 
 
 NAT_GATEWAY = ResourceType(
-    named_by=None,
+    name_argument=None,
     module="amazon.aws.ec2_vpc_nat_gateway",
     title="NAT gateway",
     read=_read_nat_gateways,
-    fixed=frozenset({"subnet_id"}),
+    force_new=frozenset({"subnet_id"}),
     # Given once, and named so by us: it cannot come to differ through settings.
     steering=frozenset({"allocation_id"}),
     attributes=lambda result, arguments: {"id": result.get("nat_gateway_id")},
-    extra=lambda arguments, found: (
+    extra_arguments=lambda arguments, found: (
         {"nat_gateway_id": found["attributes"]["id"]} if found else {"if_exist_do_not_create": True}
     ),
-    absent=lambda found: {"nat_gateway_id": found["attributes"]["id"], "wait": True, "wait_timeout": 600},
-    teardown=70,
+    delete_arguments=lambda found: {"nat_gateway_id": found["attributes"]["id"], "wait": True, "wait_timeout": 600},
+    destroy_order=70,
 )
 
 
@@ -202,22 +202,22 @@ def _read_route_tables(clients: Any, scope: Scope) -> Iterable[Found]:
 
 
 ROUTE_TABLE = ResourceType(
-    named_by=None,
+    name_argument=None,
     module="amazon.aws.ec2_vpc_route_table",
     title="route table",
     read=_read_route_tables,
-    fixed=frozenset({"vpc_id"}),
-    sets=frozenset({"subnets", "routes"}),
+    force_new=frozenset({"vpc_id"}),
+    unordered=frozenset({"subnets", "routes"}),
     attributes=_by_id("route_table", "id"),
-    extra=lambda arguments, found: (
+    extra_arguments=lambda arguments, found: (
         {"lookup": "id", "route_table_id": found["attributes"]["id"]} if found else {"lookup": "tag"}
     ),
-    absent=lambda found: {
+    delete_arguments=lambda found: {
         "lookup": "id",
         "route_table_id": found["attributes"]["id"],
         "vpc_id": found["attributes"]["vpc_id"],
     },
-    teardown=88,
+    destroy_order=88,
 )
 
 
@@ -246,18 +246,18 @@ def _read_endpoints(clients: Any, scope: Scope) -> Iterable[Found]:
 _ENDPOINT_PLACES = frozenset({"route_table_ids", "vpc_endpoint_subnets", "vpc_endpoint_security_groups"})
 
 VPC_ENDPOINT = ResourceType(
-    named_by=None,
+    name_argument=None,
     module="amazon.aws.ec2_vpc_endpoint",
     title="VPC endpoint",
     read=_read_endpoints,
-    fixed=frozenset({"vpc_id", "service", "vpc_endpoint_type", *_ENDPOINT_PLACES}),
+    force_new=frozenset({"vpc_id", "service", "vpc_endpoint_type", *_ENDPOINT_PLACES}),
     # It holds no state, and amazon.aws cannot change its subnets, routes or groups.
     replaceable=True,
-    sets=_ENDPOINT_PLACES,
-    extra=lambda arguments, found: {"vpc_endpoint_id": found["attributes"]["id"]} if found else {},
+    unordered=_ENDPOINT_PLACES,
+    extra_arguments=lambda arguments, found: {"vpc_endpoint_id": found["attributes"]["id"]} if found else {},
     attributes=lambda result, arguments: {"id": (result.get("result") or {}).get("vpc_endpoint_id")},
-    absent=lambda found: {"vpc_endpoint_id": found["attributes"]["id"], "wait": True},
-    teardown=60,
+    delete_arguments=lambda found: {"vpc_endpoint_id": found["attributes"]["id"], "wait": True},
+    destroy_order=60,
 )
 
 
@@ -318,15 +318,15 @@ SECURITY_GROUP = ResourceType(
     module="amazon.aws.ec2_security_group",
     title="security group",
     read=_read_security_groups,
-    fixed=frozenset({"description", "vpc_id", "name"}),
-    comparable=lambda arguments: {
+    force_new=frozenset({"description", "vpc_id", "name"}),
+    normalize=lambda arguments: {
         name: _rules(value) if name in {"rules", "rules_egress"} else value for name, value in arguments.items()
     },
     attributes=lambda result, arguments: {"id": result.get("group_id")},
-    absent=lambda found: {"group_id": found["attributes"]["id"]},
+    delete_arguments=lambda found: {"group_id": found["attributes"]["id"]},
     # A terminated host holds its group a little longer.
-    retry=("DependencyViolation",),
-    teardown=75,
+    retryable_errors=("DependencyViolation",),
+    destroy_order=75,
 )
 
 
@@ -363,19 +363,19 @@ def _read_zones(clients: Any, scope: Scope) -> Iterable[Found]:
 
 
 ZONE = ResourceType(
-    named_by="zone",
+    name_argument="zone",
     module="amazon.aws.route53_zone",
     title="private DNS zone",
     read=_read_zones,
-    fixed=frozenset({"zone"}),
-    sets=frozenset({"vpcs"}),
+    force_new=frozenset({"zone"}),
+    unordered=frozenset({"vpcs"}),
     attributes=lambda result, arguments: {"id": result.get("zone_id")},
-    extra=lambda arguments, found: {"hosted_zone_id": found["attributes"]["id"]} if found else {},
-    absent=lambda found: {
+    extra_arguments=lambda arguments, found: {"hosted_zone_id": found["attributes"]["id"]} if found else {},
+    delete_arguments=lambda found: {
         "vpcs": found["settings"]["vpcs"],
         "hosted_zone_id": found["attributes"]["id"],
     },
-    teardown=65,
+    destroy_order=65,
 )
 
 
@@ -404,8 +404,8 @@ def _read_records(clients: Any, scope: Scope) -> Iterable[Found]:
 
 
 RECORD = ResourceType(
-    named_by="record",
-    gives=(),
+    name_argument="record",
+    computed=(),
     module="amazon.aws.route53",
     title="DNS record",
     read=_read_records,
@@ -413,16 +413,16 @@ RECORD = ResourceType(
     # The module's own `region` is the one of latency routing.
     takes_region=False,
     steering=frozenset({"zone", "hosted_zone_id", "private_zone", "overwrite"}),
-    sets=frozenset({"value"}),
-    extra=lambda arguments, found: {"overwrite": True, "private_zone": True},
-    absent=lambda found: {
+    unordered=frozenset({"value"}),
+    extra_arguments=lambda arguments, found: {"overwrite": True, "private_zone": True},
+    delete_arguments=lambda found: {
         "hosted_zone_id": found["attributes"]["zone_id"],
         "type": found["settings"]["type"],
         "ttl": found["settings"]["ttl"],
         "value": found["settings"]["value"],
         "private_zone": True,
     },
-    teardown=20,
+    destroy_order=20,
 )
 
 TYPES = (

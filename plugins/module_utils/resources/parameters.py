@@ -63,7 +63,7 @@ def _read_parameters(clients: Any, scope: Scope) -> Iterable[Found]:
         yield Found(name, settings, {"arn": values[name].get("ARN"), "version": values[name].get("Version")}, tags)
 
 
-def _comparable_parameter(arguments: Settings) -> Settings:
+def _normalize_parameter(arguments: Settings) -> Settings:
     described = {name: _parsed(value) if name == "value" else value for name, value in arguments.items()}
     if described.get("string_type") == "SecureString":
         described.pop("value", None)
@@ -77,9 +77,9 @@ PARAMETER = ResourceType(
     title="SSM parameter",
     read=_read_parameters,
     steering=frozenset({"overwrite_value", "decryption", "key_id"}),
-    comparable=_comparable_parameter,
-    gives=(),
-    teardown=36,
+    normalize=_normalize_parameter,
+    computed=(),
+    destroy_order=36,
 )
 
 
@@ -112,14 +112,14 @@ DOCUMENT = ResourceType(
     module="algo.trading.ssm_document",
     title="SSM document",
     read=_read_documents,
-    fixed=frozenset({"document_type"}),
+    force_new=frozenset({"document_type"}),
     replaceable=True,
-    comparable=lambda arguments: {
+    normalize=lambda arguments: {
         name: _parsed(value) if name == "content" else value for name, value in arguments.items()
     },
-    gives=("version",),
+    computed=("version",),
     attributes=lambda result, arguments: {"version": (result.get("document") or {}).get("document_version")},
-    teardown=34,
+    destroy_order=34,
 )
 
 TYPES = (PARAMETER, DOCUMENT)

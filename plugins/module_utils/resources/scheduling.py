@@ -42,10 +42,10 @@ GROUP = ResourceType(
     module="algo.trading.scheduler_schedule_group",
     title="schedule group",
     read=_read_groups,
-    gives=("arn",),
+    computed=("arn",),
     attributes=lambda result, arguments: {"arn": (result.get("schedule_group") or {}).get("arn")},
-    absent=lambda found: {"wait": True},
-    teardown=12,
+    delete_arguments=lambda found: {"wait": True},
+    destroy_order=12,
 )
 
 
@@ -61,7 +61,7 @@ def _target(target: Settings) -> Settings:
     return {**shaped, "retry_policy": {**_RETRIES, **(shaped.get("retry_policy") or {})}}
 
 
-def _comparable_schedule(arguments: Settings) -> Settings:
+def _normalize_schedule(arguments: Settings) -> Settings:
     return {name: _target(value) if name == "target" else value for name, value in arguments.items()}
 
 
@@ -98,13 +98,13 @@ SCHEDULE = ResourceType(
     read=_read_schedules,
     tagged=False,
     # Known by group and name together; the arguments carry both.
-    named_by=None,
+    name_argument=None,
     steering=frozenset({"role_timeout"}),
-    comparable=_comparable_schedule,
-    gives=("arn",),
+    normalize=_normalize_schedule,
+    computed=("arn",),
     attributes=lambda result, arguments: {"arn": (result.get("schedule") or {}).get("arn")},
-    absent=lambda found: {name: found["settings"][name] for name in ("name", "group_name")},
-    teardown=10,
+    delete_arguments=lambda found: {name: found["settings"][name] for name in ("name", "group_name")},
+    destroy_order=10,
 )
 
 TYPES = (GROUP, SCHEDULE)

@@ -29,8 +29,8 @@ def _read_secrets(clients: Any, scope: Scope) -> Iterable[Found]:
             # Nobody has put another value in since it was made.
             "untouched": len(secret.get("VersionIdsToStages") or ()) <= 1,
         }
-        going = "scheduled for deletion" if secret.get("DeletedDate") else ""
-        yield Found(name, settings, attributes, tags, going=going)
+        deletion = "scheduled for deletion" if secret.get("DeletedDate") else ""
+        yield Found(name, settings, attributes, tags, pending_deletion=deletion)
 
 
 SECRET = ResourceType(
@@ -38,17 +38,17 @@ SECRET = ResourceType(
     title="secret",
     read=_read_secrets,
     # The module can change these only together with the value, which is not ours to know after the first day.
-    fixed=frozenset({"kms_key_id"}),
+    force_new=frozenset({"kms_key_id"}),
     steering=frozenset({"description", "recovery_window", "overwrite"}),
-    extra=lambda arguments, found: {"overwrite": False} if found else {},
-    gives=("arn",),
+    extra_arguments=lambda arguments, found: {"overwrite": False} if found else {},
+    computed=("arn",),
     attributes=lambda result, arguments: {
         # Named differently by the module after making a secret and after changing one.
         "arn": next((value for name, value in (result.get("secret") or {}).items() if name.lower() == "arn"), None),
     },
-    absent=lambda found: {"recovery_window": _RECOVERY_DAYS},
+    delete_arguments=lambda found: {"recovery_window": _RECOVERY_DAYS},
     restorable=True,
-    teardown=40,
+    destroy_order=40,
 )
 
 TYPES = (SECRET,)

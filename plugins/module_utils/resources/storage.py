@@ -33,7 +33,7 @@ def _each(read: Callable[[str], list[Found]], names: Iterable[str]) -> Iterator[
 # ---- bucket ----
 
 
-def comparable_policy(policy: Any) -> Any:
+def normalize_policy(policy: Any) -> Any:
     """A bucket policy in one shape: by statement id, lists of one as their element, other lists sorted."""
     if isinstance(policy, str):
         policy = json.loads(policy) if policy.strip() else {}
@@ -101,7 +101,7 @@ def _bucket_settings(s3: Any, bucket: str) -> Settings:
         "encryption_key_id": encryption.get("KMSMasterKeyID"),
         "bucket_key_enabled": rule.get("BucketKeyEnabled", False),
         "public_access": {name: blocked.get(name, False) for name in _BLOCKS},
-        "policy": comparable_policy(policy["Policy"]) if policy else {},
+        "policy": normalize_policy(policy["Policy"]) if policy else {},
         "object_ownership": ownership["OwnershipControls"]["Rules"][0]["ObjectOwnership"] if ownership else None,
     }
 
@@ -111,10 +111,10 @@ def _partition(scope: Scope) -> str:
     return next((name for prefix, name in prefixes.items() if scope.region.startswith(prefix)), "aws")
 
 
-def _comparable_bucket(arguments: Settings) -> Settings:
+def _normalize_bucket(arguments: Settings) -> Settings:
     compared = dict(arguments)
     if "policy" in compared:
-        compared["policy"] = comparable_policy(compared["policy"])
+        compared["policy"] = normalize_policy(compared["policy"])
     if "public_access" in compared:
         compared["public_access"] = {name: bool(compared["public_access"].get(name)) for name in _BLOCKS}
     return compared
@@ -129,13 +129,13 @@ BUCKET = ResourceType(
     module="amazon.aws.s3_bucket",
     title="S3 bucket",
     read=lambda clients, scope: _each(lambda bucket: _read_bucket(clients, scope, bucket), scope.buckets),
-    comparable=_comparable_bucket,
-    gives=(),
+    normalize=_normalize_bucket,
+    computed=(),
     attributes=_bucket_attributes,
     # A versioned bucket is never empty. Whether its contents may go is asked long before this.
-    absent=lambda found: {"force": True},
-    retry=("OperationAborted", "BucketNotEmpty"),
-    teardown=50,
+    delete_arguments=lambda found: {"force": True},
+    retryable_errors=("OperationAborted", "BucketNotEmpty"),
+    destroy_order=50,
 )
 
 
@@ -197,7 +197,7 @@ def _transitions(transitions: Iterable[Mapping[str, Any]] | None, days: str) -> 
     ]
 
 
-def _comparable_rule(arguments: Settings) -> Settings:
+def _normalize_rule(arguments: Settings) -> Settings:
     lists = ("transitions", "noncurrent_version_transitions")
     described = {name: arguments.get(name) or ([] if name in lists else None) for name in _RULE}
     return {"prefix": "", "status": "enabled", **arguments, **described}
@@ -208,13 +208,13 @@ LIFECYCLE_RULE = ResourceType(
     title="life-cycle rule",
     read=lambda clients, scope: _each(lambda bucket: _read_rules(clients, bucket), scope.buckets),
     tagged=False,
-    named_by=None,
-    comparable=_comparable_rule,
-    sets=frozenset({"transitions", "noncurrent_version_transitions"}),
-    gives=(),
-    absent=lambda found: {name: found["settings"][name] for name in ("name", "rule_id")},
-    retry=("OperationAborted",),
-    teardown=49,
+    name_argument=None,
+    normalize=_normalize_rule,
+    unordered=frozenset({"transitions", "noncurrent_version_transitions"}),
+    computed=(),
+    delete_arguments=lambda found: {name: found["settings"][name] for name in ("name", "rule_id")},
+    retryable_errors=("OperationAborted",),
+    destroy_order=49,
 )
 
 TYPES = (BUCKET, LIFECYCLE_RULE)

@@ -75,4 +75,4 @@ def _run_verdict(report: Report) -> list[tuple[str, str]]:
 
 
 def _as_wanted(report: Report) -> str:
-    return ": the environment is as its settings say" if report.counts["leave"] else ""
+    return ": the environment is as its settings say" if report.counts["no-op"] else ""

@@ -39,9 +39,9 @@ ACTIONS: dict[str, Action] = {
     "stop": Action("■", "to stop", "stopped"),
     "hold": Action("=", "held back", "held back", changes=False),
     "refuse": Action("!", "refused", "refused", changes=False),
-    "leave": Action(" ", "unchanged", "unchanged", changes=False, always=True),
+    "no-op": Action(" ", "unchanged", "unchanged", changes=False, always=True),
 }
-_SAME = {"terminate": "delete", "remove": "delete", "change": "update", "keep": "leave", "none": "leave"}
+_SAME = {"terminate": "delete", "remove": "delete", "change": "update", "keep": "no-op", "none": "no-op"}
 # The order in which a plan is told. A copy of the resource engine's, held equal by a test: what shows errors must not
 # depend on what may have them.
 COMPONENTS = (

@@ -128,4 +128,4 @@ def reasons(run: Run) -> str:
 
 
 def _changes(run: Run) -> list[dict[str, Any]]:
-    return [line for line in run.plan["plan"] if line["action"] != "leave"]
+    return [line for line in run.plan["plan"] if line["action"] != "no-op"]

@@ -59,7 +59,7 @@ class Outcome:
     def lines(self) -> list[Line]:
         """What was changed or would be: action, type, name."""
         return [
-            (line["action"], line["type"], line["name"]) for line in self.run.plan["plan"] if line["action"] != "leave"
+            (line["action"], line["type"], line["name"]) for line in self.run.plan["plan"] if line["action"] != "no-op"
         ]
 
     @property
@@ -69,7 +69,7 @@ class Outcome:
     @property
     def counts(self) -> dict[str, int]:
         """The counts that the plan ends in, those that are not zero."""
-        return {name: number for name, number in self.run.plan["counts"].items() if number and name != "leave"}
+        return {name: number for name, number in self.run.plan["counts"].items() if number and name != "no-op"}
 
     @property
     def writes(self) -> Counter[str]:

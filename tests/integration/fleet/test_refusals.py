@@ -72,7 +72,7 @@ def test_spot_is_a_setting_also_of_some_models_only(world: Any, make: Any) -> No
     # The evening: a one-time instance cannot be stopped, and the plan says so instead of trying.
     evening = world.run(wanted, overrides=[spot], power="stopped")
     assert not evening.message
-    left = [line for line in evening.plan.lines if line.action == "leave"]
+    left = [line for line in evening.plan.lines if line.action == "no-op"]
     assert [line.reason for line in left] == ["a one-time spot instance cannot be stopped"]
 
 

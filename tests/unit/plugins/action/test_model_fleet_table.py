@@ -11,7 +11,7 @@ from typing import Any
 from ansible_collections.algo.trading.plugins.action.model_fleet import table
 
 
-def server(name: str, action: str = "leave", problem: str = "", **more: Any) -> dict[str, Any]:
+def server(name: str, action: str = "no-op", problem: str = "", **more: Any) -> dict[str, Any]:
     return {"name": name, "action": action, "problem": problem, "reason": "as wanted", "state": "running", **more}
 
 
@@ -28,7 +28,7 @@ def test_nothing_is_shown_when_nothing_changed() -> None:
 
 def test_everything_is_shown_on_request_in_columns() -> None:
     lines = table([server("a"), server("a longer name")], changed_only=False)
-    assert lines[0].index("ACTION") == lines[1].index("leave") == lines[2].index("leave")
+    assert lines[0].index("ACTION") == lines[1].index("no-op") == lines[2].index("no-op")
 
 
 def test_a_problem_comes_before_the_reason_and_names_cannot_control_the_terminal() -> None:

@@ -72,7 +72,7 @@ def test_what_is_as_wanted_is_left() -> None:
     how = settings()
     [server] = wanted(how)
     line = only(make_plan(how, [server], [instance(server)], NOW))
-    assert (line.action, line.reason) == ("leave", "as wanted")
+    assert (line.action, line.reason) == ("no-op", "as wanted")
 
 
 def publishing(how: FleetSettings, version: str = "v2") -> Server:
@@ -112,13 +112,13 @@ def test_a_server_keeps_its_version_while_the_next_is_being_published(
 def test_a_server_whose_version_is_as_before_is_left_while_its_model_is_touched() -> None:
     how = settings()
     [server] = wanted(how)
-    assert only(make_plan(how, [publishing(how, "v1")], [instance(server)], NOW)).action == "leave"
+    assert only(make_plan(how, [publishing(how, "v1")], [instance(server)], NOW)).action == "no-op"
 
 
 def test_the_second_best_type_is_as_wanted_too() -> None:
     how = settings()
     [server] = wanted(how)
-    assert only(make_plan(how, [server], [instance(server, type="t3.micro")], NOW)).action == "leave"
+    assert only(make_plan(how, [server], [instance(server, type="t3.micro")], NOW)).action == "no-op"
 
 
 @pytest.mark.parametrize(
@@ -129,10 +129,10 @@ def test_the_second_best_type_is_as_wanted_too() -> None:
         ({"instance_types": ["m5.large"]}, "replace", "type t3.nano -> m5.large"),
         ({"configuration": {"a": 1}}, "replace", "configuration "),
         ({"security_group_ids": ["sg-2"]}, "replace", "launch settings "),
-        ({"subnet_ids": ["subnet-z"]}, "leave", "as wanted"),
+        ({"subnet_ids": ["subnet-z"]}, "no-op", "as wanted"),
         ({"tags": {"Team": "x"}}, "reconfigure", "tags Team"),
         ({"version": "v2", "on_change": {"version": "reconfigure"}}, "reconfigure", "model version v1 -> v2"),
-        ({"version": "v2", "on_change": {"version": "ignore"}}, "leave", "as wanted"),
+        ({"version": "v2", "on_change": {"version": "ignore"}}, "no-op", "as wanted"),
         ({"image_id": "ami-2", "version": "v2"}, "replace", "model version v1 -> v2; image ami-1 -> ami-2"),
         ({"configuration": {"a": 1}, "on_change": {"configuration": "restart"}}, "restart", "configuration "),
         ({"image_id": "ami-2", "session": OPEN}, "hold", "replace is held: the trading session is open until 16:00"),
@@ -156,8 +156,8 @@ def test_a_change_has_its_action_and_reason(now: dict[str, Any], action: str, wo
     ("power", "state", "action", "reason"),
     [
         ("running", "stopped", "start", "stopped, and wanted running"),
-        ("keep", "stopped", "leave", "stopped, and left so (power: keep)"),
-        ("stopped", "stopped", "leave", "stopped, as wanted"),
+        ("keep", "stopped", "no-op", "stopped, and left so (power: keep)"),
+        ("stopped", "stopped", "no-op", "stopped, as wanted"),
         ("running", "stopping", "start", "stopped, and wanted running"),
     ],
 )
@@ -185,7 +185,7 @@ def test_of_two_servers_for_one_model_the_oldest_that_fits_is_kept() -> None:
     plan = make_plan(how, [server], [younger, older, old_image], NOW)
     assert {line.instance_id: line.action for line in plan.lines} == {
         old_image.id: "terminate",
-        older.id: "leave",
+        older.id: "no-op",
         younger.id: "terminate",
     }
     # Duplicates are no removals: they need no permission and do not wait for the session's end.
@@ -210,7 +210,7 @@ def test_a_stray_is_ended_only_after_its_grace() -> None:
     [server] = wanted(how)
     stray = instance(server, 1, tags=UNCLAIMED, launch_time=NOW - timedelta(seconds=10))
     fits = instance(server, 2)
-    assert make_plan(how, [server], [stray, fits], NOW).of("leave")[0].reason.startswith("unclaimed for less than")
+    assert make_plan(how, [server], [stray, fits], NOW).of("no-op")[0].reason.startswith("unclaimed for less than")
     later = make_plan(how, [server], [stray, fits], NOW + timedelta(seconds=400))
     assert [line.instance_id for line in later.of("terminate")] == [stray.id]
 
@@ -263,7 +263,7 @@ def test_protected_servers_stay_and_say_so() -> None:
     servers = wanted(how, 2)
     items = [instance(server, n, tags={"Stateful": "true"}) for n, server in enumerate(servers)]
     plan = make_plan(how, servers[:1], items, NOW)
-    assert [line.action for line in plan.lines] == ["hold", "leave"]
+    assert [line.action for line in plan.lines] == ["hold", "no-op"]
     assert all("protected by its tag Stateful=true" in line.reason for line in plan.lines)
 
 

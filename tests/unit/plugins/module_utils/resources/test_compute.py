@@ -98,4 +98,4 @@ def test_of_two_instances_of_one_name_the_first_launched_stays_and_the_other_can
     name = TAGS["Name"]
     ids = {key: thing["attributes"]["id"] for key, thing in found.items()}
     assert ids == {name: "i-1", f"{name} (i-2)": "i-2", "algo-trading-gpu-instance-qa": "i-3"}
-    assert compute.INSTANCE.absent(found[f"{name} (i-2)"])["instance_ids"] == ["i-2"]
+    assert compute.INSTANCE.delete_arguments(found[f"{name} (i-2)"])["instance_ids"] == ["i-2"]

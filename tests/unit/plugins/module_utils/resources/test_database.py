@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.algo.trading.plugins.module_utils.resources import database
-from ansible_collections.algo.trading.plugins.module_utils.resources._decide import decide, settle
+from ansible_collections.algo.trading.plugins.module_utils.resources._decide import decide, desired_settings
 
 
 def instance(**settings: Any) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def instance(**settings: Any) -> dict[str, Any]:
 )
 def test_minor_versions_are_awss_business(wanted: str, installed: str, settled: str) -> None:
     found = instance(engine_version=installed)
-    assert settle(database.INSTANCE, {"engine_version": wanted}, found) == {"engine_version": settled}
+    assert desired_settings(database.INSTANCE, {"engine_version": wanted}, found) == {"engine_version": settled}
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,9 @@ def test_minor_versions_are_awss_business(wanted: str, installed: str, settled: 
 )
 def test_storage_that_grew_is_not_shrunk(wanted: int, limit: int | None, actual: int, settled: int) -> None:
     given = {"allocated_storage": wanted, "max_allocated_storage": limit}
-    assert settle(database.INSTANCE, given, instance(allocated_storage=actual))["allocated_storage"] == settled
+    assert (
+        desired_settings(database.INSTANCE, given, instance(allocated_storage=actual))["allocated_storage"] == settled
+    )
 
 
 def test_a_change_that_waits_for_the_maintenance_window_is_not_made_twice() -> None:
@@ -51,8 +53,8 @@ def test_a_change_that_waits_for_the_maintenance_window_is_not_made_twice() -> N
     }
     found = database._instance("db", answer)
     assert found.settings["db_instance_class"] == "db.t4g.small"
-    assert found.going == ""
-    assert database._instance("db", {**answer, "DBInstanceStatus": "deleting"}).going == "being deleted"
+    assert found.pending_deletion == ""
+    assert database._instance("db", {**answer, "DBInstanceStatus": "deleting"}).pending_deletion == "being deleted"
 
 
 @pytest.mark.parametrize("setting", ["engine", "master_username", "storage_encrypted", "db_subnet_group_name"])
@@ -61,7 +63,7 @@ def test_a_database_is_never_replaced(setting: str) -> None:
 
 
 def test_the_last_snapshot_is_named_after_the_database_however_often_it_is_tried() -> None:
-    arguments = database.INSTANCE.absent(instance())
+    arguments = database.INSTANCE.delete_arguments(instance())
     assert arguments["final_db_snapshot_identifier"] == "algo-trading-mlflow-server-qa-final-20260304050607"
     assert arguments["skip_final_snapshot"] is False
 

@@ -5,30 +5,32 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.algo.trading.plugins.module_utils.resources._decide import decide, describe, settle
+from ansible_collections.algo.trading.plugins.module_utils.resources._decide import decide, describe, desired_settings
 from ansible_collections.algo.trading.plugins.module_utils.resources._model import ResourceType
 
 THING = ResourceType(
     module="a.b.thing",
     title="thing",
     read=lambda clients, scope: (),
-    fixed=frozenset({"engine"}),
+    force_new=frozenset({"engine"}),
     steering=frozenset({"purge"}),
-    sets=frozenset({"groups"}),
+    unordered=frozenset({"groups"}),
 )
 SERVER = ResourceType(
     module="a.b.server",
     title="server",
     read=lambda clients, scope: (),
-    fixed=frozenset({"image", "type", "zone"}),
+    force_new=frozenset({"image", "type", "zone"}),
     replaceable=True,
-    guard="protected",
+    protection="protected",
 )
 
 
-def found(ours: bool = True, tags: dict[str, str] | None = None, going: str = "", **settings: Any) -> dict[str, Any]:
+def found(
+    ours: bool = True, tags: dict[str, str] | None = None, pending_deletion: str = "", **settings: Any
+) -> dict[str, Any]:
     thing: dict[str, Any] = {"ours": ours, "settings": settings, "attributes": {}, "tags": tags}
-    return {**thing, "going": going} if going else thing
+    return {**thing, "pending_deletion": pending_deletion} if pending_deletion else thing
 
 
 def test_what_is_not_there_is_created() -> None:
@@ -39,7 +41,7 @@ def test_what_is_not_there_is_created() -> None:
 
 def test_what_is_as_wanted_is_left() -> None:
     decision = decide(THING, {"size": 1, "unset": None}, found(size=1, more="than asked for"))
-    assert (decision.action, decision.changes) == ("leave", False)
+    assert (decision.action, decision.changes) == ("no-op", False)
 
 
 def test_a_difference_is_an_update_that_names_it() -> None:
@@ -64,7 +66,7 @@ def test_a_reason_says_what_changes(before: Any, after: Any, reason: str) -> Non
 
 
 def test_the_order_of_a_set_means_nothing() -> None:
-    assert decide(THING, {"groups": ["b", "a"]}, found(groups=["a", "b"])).action == "leave"
+    assert decide(THING, {"groups": ["b", "a"]}, found(groups=["a", "b"])).action == "no-op"
     assert decide(THING, {"list": ["b", "a"]}, found(list=["a", "b"])).action == "update"
 
 
@@ -98,9 +100,9 @@ def test_what_is_guarded_is_removed_only_when_that_is_said() -> None:
     refused = decide(SERVER, None, protected)
     assert (refused.action, refused.changes) == ("refuse", False)
     assert refused.reasons == ("protected forbids its removal; switch that off first",)
-    removed = decide(SERVER, None, protected, unguard=True)
+    removed = decide(SERVER, None, protected, disable_protection=True)
     assert (removed.action, removed.reasons) == ("delete", ("is no longer wanted", "protected is switched off first"))
-    assert decide(SERVER, None, found(ours=False, protected=True), unguard=True).action == "leave"
+    assert decide(SERVER, None, found(ours=False, protected=True), disable_protection=True).action == "no-op"
 
 
 def test_what_is_not_ours_is_refused_with_its_tags() -> None:
@@ -115,15 +117,15 @@ def test_what_is_not_ours_is_taken_over_when_the_operator_says_so() -> None:
     theirs = found(ours=False, tags={}, size=1)
     decision = decide(THING, {"size": 2}, theirs, adopt=True)
     assert (decision.action, decision.reasons) == ("update", ("is taken over, as algo_adopt says", "size: 1 → 2"))
-    assert decide(THING, None, theirs, adopt=True).action == "leave"
+    assert decide(THING, None, theirs, adopt=True).action == "no-op"
 
 
 @pytest.mark.parametrize(
     ("thing", "action", "reason"),
     [
-        (None, "leave", "is not there"),
-        (found(ours=False), "leave", "is not ours"),
-        (found(going="being deleted"), "leave", "is being deleted already"),
+        (None, "no-op", "is not there"),
+        (found(ours=False), "no-op", "is not ours"),
+        (found(pending_deletion="being deleted"), "no-op", "is being deleted already"),
         (found(protected=True), "refuse", "protected forbids its removal; switch that off first"),
         (found(protected=False), "delete", "is no longer wanted"),
     ],
@@ -134,15 +136,15 @@ def test_removing(thing: dict[str, Any] | None, action: str, reason: str) -> Non
 
 
 def test_what_is_on_its_way_out_is_restored_or_waited_for() -> None:
-    going = found(going="scheduled for deletion", size=1)
-    assert decide(THING, {"size": 1}, going).reasons == ("it is scheduled for deletion; wait until it is gone",)
+    deletion = found(pending_deletion="scheduled for deletion", size=1)
+    assert decide(THING, {"size": 1}, deletion).reasons == ("it is scheduled for deletion; wait until it is gone",)
     restorable = ResourceType(module="a.b.c", title="c", read=lambda clients, scope: (), restorable=True)
-    decision = decide(restorable, {"size": 2}, going)
+    decision = decide(restorable, {"size": 2}, deletion)
     assert (decision.action, decision.reasons) == (
         "update",
         ("is scheduled for deletion, and is restored", "size: 1 → 2"),
     )
-    assert decide(restorable, {"size": 1}, going).action == "update"
+    assert decide(restorable, {"size": 1}, deletion).action == "update"
 
 
 WAYS = [{"type": "big", "zone": "a"}, {"type": "big", "zone": "b"}, {"type": "small", "zone": "a"}]
@@ -159,11 +161,11 @@ WAYS = [{"type": "big", "zone": "a"}, {"type": "big", "zone": "b"}, {"type": "sm
     ],
 )
 def test_any_of_the_alternatives_is_as_good_as_the_first(thing: dict[str, Any] | None, way: dict[str, str]) -> None:
-    assert settle(SERVER, {"image": "x"}, thing, WAYS) == {"image": "x", **way}
+    assert desired_settings(SERVER, {"image": "x"}, thing, WAYS) == {"image": "x", **way}
 
 
 def test_without_alternatives_and_values_that_aws_moves_wanted_stays_wanted() -> None:
-    assert settle(SERVER, {"image": "x"}, found(image="y")) == {"image": "x"}
+    assert desired_settings(SERVER, {"image": "x"}, found(image="y")) == {"image": "x"}
 
 
 def test_a_description_leaves_out_what_only_steers_the_module() -> None:

@@ -24,7 +24,7 @@ def test_code_is_compared_by_its_digest_wherever_it_was_built(tmp_path: Path) ->
     one.write_bytes(b"same")
     other.write_bytes(b"same")
     deployed = found(code_sha256=code_sha256(str(one)))
-    assert decide(FUNCTION, {"zip_file": str(other)}, deployed).action == "leave"
+    assert decide(FUNCTION, {"zip_file": str(other)}, deployed).action == "no-op"
     other.write_bytes(b"changed")
     decision = decide(FUNCTION, {"zip_file": str(other)}, deployed)
     assert decision.action == "update"
@@ -39,7 +39,7 @@ def test_the_digest_is_the_one_that_lambda_reports(tmp_path: Path) -> None:
 
 def test_numbers_in_the_environment_are_strings_to_lambda() -> None:
     deployed = found(environment_variables={"DRAIN_TIMEOUT": "300"})
-    assert decide(FUNCTION, {"environment_variables": {"DRAIN_TIMEOUT": 300}}, deployed).action == "leave"
+    assert decide(FUNCTION, {"environment_variables": {"DRAIN_TIMEOUT": 300}}, deployed).action == "no-op"
     decision = decide(FUNCTION, {"environment_variables": {"DRAIN_TIMEOUT": 120}}, deployed)
     assert decision.reasons == ("environment_variables.DRAIN_TIMEOUT: 300 → 120",)
 
@@ -51,8 +51,8 @@ def test_others_refer_to_the_function_and_not_to_the_version_just_published() ->
 
 def test_a_role_that_is_not_known_everywhere_yet_is_waited_for() -> None:
     message = "The role defined for the function cannot be assumed by Lambda."
-    assert any(part in message for part in FUNCTION.retry)
+    assert any(part in message for part in FUNCTION.retryable_errors)
 
 
 def test_invocations_end_before_their_function() -> None:
-    assert INVOCATION.teardown < FUNCTION.teardown
+    assert INVOCATION.destroy_order < FUNCTION.destroy_order

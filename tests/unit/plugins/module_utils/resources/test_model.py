@@ -62,8 +62,11 @@ def test_tags_say_whose_a_thing_is(tags: dict[str, str], owned: bool) -> None:
 def test_a_thing_that_was_left_unfinished_is_ours() -> None:
     assert Found("b", tags={}, unfinished=True).as_dict(ours=False)["ours"]
     assert Found("b", tags={}).as_dict(ours=True)["ours"]
-    assert "going" not in Found("b").as_dict(ours=True)
-    assert Found("b", going="being deleted", note="why").as_dict(ours=False)["going"] == "being deleted"
+    assert "pending_deletion" not in Found("b").as_dict(ours=True)
+    assert (
+        Found("b", pending_deletion="being deleted", note="why").as_dict(ours=False)["pending_deletion"]
+        == "being deleted"
+    )
 
 
 def test_a_missing_thing_is_none_and_any_other_refusal_an_error() -> None:

@@ -41,11 +41,11 @@ def test_a_log_group_keeps_its_logs_when_retention_changes() -> None:
 
 
 def test_a_threshold_is_a_number_however_it_was_written() -> None:
-    assert decide(ALARM, {"threshold": 1}, found(threshold=1.0)).action == "leave"
+    assert decide(ALARM, {"threshold": 1}, found(threshold=1.0)).action == "no-op"
     assert decide(ALARM, {"threshold": "2"}, found(threshold=1.0)).action == "update"
 
 
 def test_an_alarm_is_described_with_its_tags_although_its_module_takes_none() -> None:
-    assert ALARM.tags_apart
+    assert ALARM.separate_tags
     decision = decide(ALARM, {"tags": {"Environment": "qa"}}, found(tags={}))
     assert decision.reasons == ("tags.Environment: unset → qa",)

@@ -45,7 +45,7 @@ OURS = {"ours": True, "tags": {}, "attributes": {"id": "x-1", "vpc_id": "vpc-1",
 )
 def test_equal_rules_read_alike(wanted: list[dict[str, Any]], actual: list[dict[str, Any]]) -> None:
     group = {**OURS, "settings": {"rules": network._permissions(actual)}}
-    assert decide(network.SECURITY_GROUP, {"rules": wanted}, group).action == "leave"
+    assert decide(network.SECURITY_GROUP, {"rules": wanted}, group).action == "no-op"
 
 
 def test_a_port_opened_by_hand_is_named() -> None:
@@ -64,7 +64,7 @@ def test_what_is_removed_is_named_by_what_was_found(kind: Any) -> None:
         "attributes": dict.fromkeys(("id", "vpc_id", "cidr", "public_ip", "zone_id"), "found"),
     }
     assert set(names) == set(found)
-    assert "found" in str(kind.absent(found))
+    assert "found" in str(kind.delete_arguments(found))
 
 
 def test_a_subnet_or_range_that_moved_is_refused_and_an_endpoint_replaced() -> None:
@@ -73,5 +73,5 @@ def test_a_subnet_or_range_that_moved_is_refused_and_an_endpoint_replaced() -> N
     vpc = {**OURS, "settings": {"cidr_block": ["10.0.0.0/16"]}}
     assert decide(network.VPC, {"cidr_block": ["10.9.0.0/16"]}, vpc).action == "refuse"
     endpoint = {**OURS, "settings": {"vpc_endpoint_subnets": ["a", "b"]}}
-    assert decide(network.VPC_ENDPOINT, {"vpc_endpoint_subnets": ["b", "a"]}, endpoint).action == "leave"
+    assert decide(network.VPC_ENDPOINT, {"vpc_endpoint_subnets": ["b", "a"]}, endpoint).action == "no-op"
     assert decide(network.VPC_ENDPOINT, {"vpc_endpoint_subnets": ["c"]}, endpoint).action == "replace"

@@ -18,18 +18,18 @@ def found(**settings: Any) -> dict[str, Any]:
 
 def test_json_is_compared_by_its_meaning_and_a_difference_names_its_key() -> None:
     there = found(value={"market": "spot", "subnet_ids": ["a"]})
-    assert decide(PARAMETER, {"value": '{"subnet_ids": ["a"],   "market": "spot"}'}, there).action == "leave"
+    assert decide(PARAMETER, {"value": '{"subnet_ids": ["a"],   "market": "spot"}'}, there).action == "no-op"
     decision = decide(PARAMETER, {"value": '{"subnet_ids": ["a"], "market": "on-demand"}'}, there)
     assert decision.reasons == ("value.market: spot → on-demand",)
 
 
 def test_a_secret_is_never_compared() -> None:
     wanted = {"string_type": "SecureString", "value": "hidden"}
-    assert decide(PARAMETER, wanted, found(string_type="SecureString")).action == "leave"
+    assert decide(PARAMETER, wanted, found(string_type="SecureString")).action == "no-op"
 
 
 def test_the_tier_that_aws_chose_is_no_difference() -> None:
-    assert decide(PARAMETER, {"tier": "Intelligent-Tiering"}, found(tier="Standard")).action == "leave"
+    assert decide(PARAMETER, {"tier": "Intelligent-Tiering"}, found(tier="Standard")).action == "no-op"
     assert decide(PARAMETER, {"tier": "Advanced"}, found(tier="Standard")).action == "update"
 
 
@@ -37,7 +37,7 @@ def test_a_document_is_compared_by_its_meaning() -> None:
     content = {"schemaVersion": "2.2", "mainSteps": []}
     assert (
         decide(DOCUMENT, {"content": '{"mainSteps":[],"schemaVersion":"2.2"}'}, found(content=content)).action
-        == "leave"
+        == "no-op"
     )
     decision = decide(DOCUMENT, {"content": {**content, "description": "Drain"}}, found(content=content))
     assert decision.reasons == ("content.description: unset → Drain",)

@@ -60,9 +60,9 @@ def test_a_reading_that_is_refused_is_not_taken_for_an_empty_account() -> None:
         read_environment(lambda service: None, SCOPE, [refused])
 
 
-def thing(ours: bool = True, going: str = "", **settings: Any) -> dict[str, Any]:
+def thing(ours: bool = True, pending_deletion: str = "", **settings: Any) -> dict[str, Any]:
     found = {"ours": ours, "component": "network", "settings": settings, "attributes": {"id": "sg-1"}, "tags": {}}
-    return {**found, "going": going} if going else found
+    return {**found, "pending_deletion": pending_deletion} if pending_deletion else found
 
 
 def test_teardown_takes_what_uses_things_before_the_things_used() -> None:
@@ -70,7 +70,7 @@ def test_teardown_takes_what_uses_things_before_the_things_used() -> None:
         "amazon.aws.ec2_vpc_net": {"vpc": thing()},
         "amazon.aws.ec2_vpc_subnet": {"subnet": thing()},
         "amazon.aws.rds_subnet_group": {"group": thing()},
-        "amazon.aws.rds_instance": {"db": thing(), "leaving": thing(going="being deleted")},
+        "amazon.aws.rds_instance": {"db": thing(), "leaving": thing(pending_deletion="being deleted")},
         "amazon.aws.ec2_instance": {"host": thing(), "foreign": thing(ours=False)},
         "amazon.aws.s3_bucket": {"bucket": thing()},
         "community.aws.s3_lifecycle": {"bucket/rule": thing()},
@@ -88,10 +88,10 @@ def test_a_type_is_consistent(module: str) -> None:
     assert kind.module == module
     assert module.count(".") == 2
     assert kind.title
-    assert 0 < kind.teardown < 100
+    assert 0 < kind.destroy_order < 100
     # What only steers the module is not compared, so it can't be what AWS cannot change.
-    assert not kind.fixed & kind.steering
-    assert kind.guard is None or kind.guard not in kind.steering
+    assert not kind.force_new & kind.steering
+    assert kind.protection is None or kind.protection not in kind.steering
 
 
 def test_everything_public_is_there() -> None:

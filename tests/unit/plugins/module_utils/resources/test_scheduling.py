@@ -38,9 +38,9 @@ def there(**described: Any) -> dict[str, Any]:
 
 
 def test_what_aws_fills_in_is_no_difference() -> None:
-    assert decide(SCHEDULE, WANTED, there()).action == "leave"
+    assert decide(SCHEDULE, WANTED, there()).action == "no-op"
     empty = {**TARGET, "dead_letter_config": {}}
-    assert decide(SCHEDULE, {**WANTED, "target": empty}, there()).action == "leave"
+    assert decide(SCHEDULE, {**WANTED, "target": empty}, there()).action == "no-op"
 
 
 def test_a_difference_names_what_differs() -> None:
@@ -62,5 +62,5 @@ def test_a_schedule_is_its_group_s_and_nobody_else_s() -> None:
 
 
 def test_a_schedule_goes_before_its_group_and_by_its_two_names() -> None:
-    assert SCHEDULE.teardown < GROUP.teardown
-    assert SCHEDULE.absent(there()) == {"name": "shutdown", "group_name": GROUP_NAME}
+    assert SCHEDULE.destroy_order < GROUP.destroy_order
+    assert SCHEDULE.delete_arguments(there()) == {"name": "shutdown", "group_name": GROUP_NAME}

@@ -42,13 +42,13 @@ def test_a_secret_tells_whether_anybody_has_put_a_value_in() -> None:
 def test_a_secret_that_is_scheduled_for_deletion_is_restored() -> None:
     (found,) = read(DeletedDate="2026-03-04").values()
     assert decide(secrets.SECRET, {"tags": {}}, found).action == "update"
-    assert decide(secrets.SECRET, None, found).action == "leave"
+    assert decide(secrets.SECRET, None, found).action == "no-op"
 
 
 def test_an_existing_value_is_never_overwritten() -> None:
     (found,) = read().values()
-    assert secrets.SECRET.extra({}, found) == {"overwrite": False}
-    assert secrets.SECRET.extra({}, None) == {}
+    assert secrets.SECRET.extra_arguments({}, found) == {"overwrite": False}
+    assert secrets.SECRET.extra_arguments({}, None) == {}
     assert decide(secrets.SECRET, {"kms_key_id": "other"}, found).action == "refuse"
 
 

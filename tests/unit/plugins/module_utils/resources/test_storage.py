@@ -17,13 +17,13 @@ def test_a_policy_is_the_same_in_any_order_as_text_and_with_lists_of_one() -> No
     other = {**DENY, "Action": "s3:*", "Resource": ["arn:a", "arn:b"]}
     wanted = {"Version": "2012-10-17", "Statement": [DENY, {"Sid": "B", "Effect": "Allow"}]}
     actual = {"Statement": [{"Sid": "B", "Effect": "Allow"}, other], "Version": "2012-10-17"}
-    assert storage.comparable_policy(wanted) == storage.comparable_policy(json.dumps(actual))
-    assert storage.comparable_policy(wanted) != storage.comparable_policy({**actual, "Statement": [other]})
+    assert storage.normalize_policy(wanted) == storage.normalize_policy(json.dumps(actual))
+    assert storage.normalize_policy(wanted) != storage.normalize_policy({**actual, "Statement": [other]})
 
 
 @pytest.mark.parametrize("nothing", ["", {}, "{}"])
 def test_no_policy_is_an_empty_one(nothing: Any) -> None:
-    assert storage.comparable_policy(nothing) == {}
+    assert storage.normalize_policy(nothing) == {}
 
 
 def rule(**given: Any) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def test_a_rule_that_says_the_same_is_left() -> None:
         "abort_incomplete_multipart_upload_days": 7,
         "transitions": [{"transition_days": 3, "storage_class": "standard_ia"}],
     }
-    assert decide(storage.LIFECYCLE_RULE, wanted, found).action == "leave"
+    assert decide(storage.LIFECYCLE_RULE, wanted, found).action == "no-op"
 
 
 def test_what_a_rule_does_beyond_the_settings_is_a_difference() -> None:

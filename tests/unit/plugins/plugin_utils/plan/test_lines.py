@@ -45,9 +45,9 @@ def test_a_module_that_only_says_changed_becomes_a_line_of_its_own():
 
 
 def test_a_change_that_the_plan_does_not_tell_is_not_lost():
-    left = {**BUCKET, "action": "leave"}
+    left = {**BUCKET, "action": "no-op"}
     lines = lines_of({"changed": True, "plan": [left]}, host="h", task="Empty the bucket")
-    assert [line.action for line in lines] == ["leave", "update"]
+    assert [line.action for line in lines] == ["no-op", "update"]
 
 
 def test_an_unchanged_result_without_plan_gives_nothing():
@@ -75,11 +75,11 @@ def test_lines_of_a_failed_task_are_not_done_unless_they_say_so():
         failed=True,
     )
     assert [line.status for line in lines] == ["failed", "done", "failed"]
-    assert count(lines, "done") == {"create": 1, "update": 0, "replace": 0, "delete": 0, "refuse": 1, "leave": 0}
+    assert count(lines, "done") == {"create": 1, "update": 0, "replace": 0, "delete": 0, "refuse": 1, "no-op": 0}
 
 
 def test_the_diff_goes_with_the_last_line_that_changes_something():
-    left = {**BUCKET, "action": "leave"}
+    left = {**BUCKET, "action": "no-op"}
     lines = lines_of({"changed": True, "plan": [BUCKET, left]}, host="h", task="t", diff="+a")
     assert [line.diff for line in lines] == ["+a", ""]
     assert "diff" not in lines[0].as_dict()
@@ -92,7 +92,7 @@ def test_reasons_do_not_carry_passwords():
 
 
 def test_counts_have_the_same_shape_when_there_is_nothing():
-    assert count([]) == {"create": 0, "update": 0, "replace": 0, "delete": 0, "leave": 0}
+    assert count([]) == {"create": 0, "update": 0, "replace": 0, "delete": 0, "no-op": 0}
 
 
 def test_actions_that_nobody_foresaw_are_counted_under_their_name():

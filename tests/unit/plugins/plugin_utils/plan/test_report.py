@@ -12,7 +12,7 @@ from ansible_collections.algo.trading.plugins.plugin_utils.plan import Failure, 
 
 START = datetime(2025, 1, 6, 9, 0, tzinfo=UTC)
 CREATE = Line("create", "VPC", "v", "network", status="done")
-LEAVE = Line("leave", "VPC", "w", "network", status="done")
+LEAVE = Line("no-op", "VPC", "w", "network", status="done")
 
 
 def recap(**numbers: int) -> dict[str, dict[str, int]]:
@@ -110,7 +110,7 @@ def test_the_file_has_everything_and_replaces_the_one_before(tmp_path):
     assert json.loads(path.read_text())["status"] == "running"
     report(CREATE, ok=1, changed=1).write(path)
     written = json.loads(path.read_text())
-    assert written["version"] == 1
+    assert written["version"] == 2
     assert written["status"] == "ok"
     assert written["environment"] == "qa"
     assert written["seconds"] == 72.0

@@ -108,7 +108,7 @@ def test_the_plan_follows_the_order_of_components_and_leaves_out_what_stays():
     lines = [
         Line("update", "task", "Restart it", host="web1"),
         BUCKET,
-        Line("leave", "VPC", "unchanged-vpc", "network"),
+        Line("no-op", "VPC", "unchanged-vpc", "network"),
         Line("create", "VPC", "vpc", "network"),
         Line("delete", "thing", "x", "somebody_elses"),
     ]
@@ -121,11 +121,11 @@ def test_the_plan_follows_the_order_of_components_and_leaves_out_what_stays():
 
 def test_an_empty_plan_shows_nothing():
     assert plan_text([], ("network",), 80, 20) == []
-    assert plan_text([Line("leave", "VPC", "a", "network")], ("network",), 80, 20) == []
+    assert plan_text([Line("no-op", "VPC", "a", "network")], ("network",), 80, 20) == []
 
 
 def test_counts_read_like_a_sentence():
-    lines = [BUCKET] * 41 + [Line("update", "x", "y")] * 2 + [Line("delete", "x", "y")] + [Line("leave", "x", "y")] * 12
+    lines = [BUCKET] * 41 + [Line("update", "x", "y")] * 2 + [Line("delete", "x", "y")] + [Line("no-op", "x", "y")] * 12
     assert count_text(count(lines), todo=True) == "41 to create, 2 to change, 0 to replace, 1 to remove, 12 unchanged"
     assert count_text(count(lines), todo=False) == "41 created, 2 changed, 0 replaced, 1 removed, 12 unchanged"
     starts = count_text(count([Line("start", "x", "y")] * 3), todo=True)
