@@ -77,7 +77,8 @@ class Venv:
     def environment(self, **more: str) -> dict[str, str]:
         """Nothing of the caller's own Ansible or AWS settings, and nothing written outside the clone."""
         unwanted = re.compile(
-            r"^(ANSIBLE_|AWS_|BOTO_|EC2_|ALGO_|MOLECULE_|PYTEST_|PYTHONPATH$|PYTHONHOME$|VIRTUAL_ENV$)"
+            r"^(ANSIBLE_|AWS_|BOTO_|EC2_|ALGO_|MOLECULE_|PYTEST_"
+            r"|PYTHONPATH$|PYTHONHOME$|PYTHONDONTWRITEBYTECODE$|VIRTUAL_ENV$)"
         )
         env = {name: value for name, value in os.environ.items() if not unwanted.match(name)}
         work = CACHE / self.name

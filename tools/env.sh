@@ -5,6 +5,7 @@
 # Somebody's own settings would change what a run does here, or lead it to a real account.
 for name in $(env | sed -n 's/^\(\(ANSIBLE\|AWS\|BOTO\|EC2\|ALGO\)_[A-Za-z0-9_]*\)=.*/\1/p'); do unset "$name"; done
 unset name PYTHONPATH PYTHONHOME VIRTUAL_ENV
+unset PYTHONDONTWRITEBYTECODE # a run starts many processes, and each would parse the same sources again
 
 venv=${VENV:-$PWD/.venv}
 PATH="$venv/bin:$PATH"

@@ -51,7 +51,7 @@ install() { # FILE WHAT
     echo "$label: installing $count packages $2; the large ones:"
     log=$directory/pip.log
     : >"$directory/.algo-installing"
-    # Compiling everything ahead takes longer than a whole run; Python does it as it goes.
+    # What every run imports is compiled below; compiling all of it takes longer than a whole run.
     $pip_of_this install --require-hashes --no-compile --progress-bar off -r "$1" >"$log" 2>&1 &
     pip=$!
     echo "$pip" >"$lock"
@@ -69,7 +69,18 @@ install() { # FILE WHAT
         echo "It needs a package registry; pip's own settings apply (index, certificates, proxy). Then run make again." >&2
         exit 1
     fi
+    compile
     rm -f "$directory/.algo-installing"
+}
+
+# Without bytecode, each of a run's processes spends a second on parsing these again.
+compile() {
+    (
+        cd "$("$directory/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+        unset PYTHONDONTWRITEBYTECODE
+        "$directory/bin/python" -m compileall -q -j 0 ansible ansible_collections/amazon ansible_collections/community/aws \
+            boto3 botocore cryptography dateutil jinja2 jmespath s3transfer urllib3 yaml >/dev/null 2>&1 || true # only slower
+    )
 }
 
 progress() { # LINES-SHOWN: shows what came since then, prints how far it got
