@@ -241,7 +241,7 @@ class CallbackModule(DefaultCallback):
             super().v2_on_file_diff(result)
         data = result.result
         if "censored" not in data and data.get("diff") and data.get("changed") and "results" not in data:
-            self._diffs[result.host.get_name(), result.task._uuid] = self._get_diff(plan.bare_diffs(data["diff"]))
+            self._diffs[result.host.get_name(), result.task._uuid] = plan.diff_of(data["diff"], self._get_diff)
 
     def v2_runner_on_ok(self, result: Any) -> None:
         self._ended(result)

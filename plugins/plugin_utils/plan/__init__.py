@@ -9,7 +9,7 @@ Plain Python: the callback feeds it and gives it colours.
 
 from __future__ import annotations
 
-from ._ansible import bare_diffs, hints, plain, result_name, task_name, task_path, will_be_rescued
+from ._ansible import diff_of, hints, plain, result_name, task_name, task_path, will_be_rescued
 from ._end import end_text, verdict
 from ._lines import ACTIONS, COMPONENTS, Failure, Line, count, failure_of, lines_of
 from ._progress import Progress, duration
@@ -25,12 +25,12 @@ __all__ = [
     "Progress",
     "Report",
     "Text",
-    "bare_diffs",
     "cells",
     "clean",
     "commands_text",
     "count",
     "count_text",
+    "diff_of",
     "diff_text",
     "duration",
     "end_text",

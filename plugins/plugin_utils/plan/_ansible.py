@@ -6,9 +6,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def plain(value: Any) -> Any:
@@ -52,10 +55,30 @@ def hints(exception: Any) -> list[str]:
     return found
 
 
-def bare_diffs(diff: Any) -> list[Any]:
-    """A result's diffs; settings lose their headers, as they stand under the name of their thing."""
-    diffs = diff if isinstance(diff, list) else [diff]
-    return [{"before": d["before"], "after": d["after"]} if _of_settings(d) else d for d in diffs]
+def diff_of(diff: Any, render: Callable[[Any], str]) -> str:
+    """A result's diff as text for the screen. What a module has prepared is shown as it is.
+
+    :param render: Ansible's own way from ``before`` and ``after`` to a unified diff.
+    """
+    text = ""
+    for given in diff if isinstance(diff, list) else [diff]:
+        computed = {name: value for name, value in given.items() if name != "prepared"}
+        if _of_settings(computed):
+            # Without headers: settings stand under the name of their thing.
+            computed = {"before": computed["before"], "after": computed["after"]}
+        text += "".join(f"{line}\n" for line in _unified(render([computed]))) + str(given.get("prepared", ""))
+    return text
+
+
+def _unified(diff: str) -> Iterable[str]:
+    """A unified diff without the parts that mean nothing here, its marks set off from the text."""
+    for raw in diff.splitlines():
+        line = _ANSI.sub("", raw)
+        if not line or line.startswith("@@") or line.rstrip() in {"--- before", "+++ after"}:
+            continue
+        if line == r"\ No newline at end of file":
+            continue
+        yield f"{line[0]} {line[1:]}" if line[0] in "+- " and line[:4] not in {"--- ", "+++ "} else line
 
 
 def _of_settings(diff: Mapping[str, Any]) -> bool:

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import re
 import textwrap
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +20,6 @@ Text = list[tuple[str, str]]
 _SHOWN = 3
 _DIFF_LINES = 80
 _NAME_WIDTH = 56
-_ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def clean(text: object) -> str:
@@ -207,18 +205,11 @@ def masked(value: Any, name: str = "") -> Any:
 
 
 def diff_text(diff: str, indent: int, limit: int) -> list[Text]:
-    """A unified diff without the parts that say nothing here; at most ``limit`` lines, 0 for all."""
+    """A diff as it is, coloured by its marks; at most ``limit`` lines, 0 for all."""
     styles = {"+": "add", "-": "remove"}
-    texts: list[Text] = []
-    for raw in diff.splitlines():
-        line = clean(_ANSI.sub("", raw))
-        if not line or line.startswith("@@") or line.rstrip() in {"--- before", "+++ after"}:
-            continue
-        if line == r"\ No newline at end of file":
-            continue
-        if line[:3] not in {"---", "+++"}:
-            line = f"{line[0]} {line[1:]}"
-        texts.append([(styles.get(line[0], "plain"), " " * indent + line)])
+    texts: list[Text] = [
+        [(styles.get(line[0], "plain"), " " * indent + line)] for line in map(clean, diff.splitlines()) if line
+    ]
     if limit and len(texts) > limit:
         left = len(texts) - limit
         texts = [*texts[:limit], [("dim", f"{' ' * indent}… ({left} more lines; -v shows all)")]]

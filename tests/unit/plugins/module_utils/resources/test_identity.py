@@ -58,5 +58,7 @@ def test_a_widened_statement_is_named_in_the_reason() -> None:
 
 def test_no_boundary_is_left_out_when_a_role_is_made_and_spelled_out_when_one_is_taken_off() -> None:
     assert ROLE.extra_arguments({"boundary": ""}, None)["boundary"] is None
-    assert "boundary" not in ROLE.extra_arguments({"boundary": ""}, {"settings": {"boundary": "arn:aws:iam::aws:policy/x"}})
+    assert "boundary" not in ROLE.extra_arguments(
+        {"boundary": ""}, {"settings": {"boundary": "arn:aws:iam::aws:policy/x"}}
+    )
     assert "boundary" not in ROLE.extra_arguments({"boundary": "arn:aws:iam::aws:policy/x"}, None)

@@ -155,9 +155,14 @@ def test_ignored_and_rescued_failures_say_that_the_run_goes_on():
         assert failure_text(failure, 80)[0][0][0] == "warning"
 
 
-def test_a_diff_loses_what_says_nothing():
-    diff = "--- before\n+++ after\n@@ -1 +1 @@\n\x1b[0;31m-a: 1\x1b[0m\n\x1b[0;32m+a: 2\x1b[0m\n b: 3\n\n"
-    assert diff_text(diff, 4, 0) == [[("remove", "    - a: 1")], [("add", "    + a: 2")], [("plain", "      b: 3")]]
+def test_a_diff_is_shown_as_it_is_in_the_colours_of_its_marks():
+    diff = "- a: 1\n+ a: 2\n  b: 3\n\ncreate  mean_reversion/AAPL/sma-outer_0_inner_1  has no server\n"
+    assert diff_text(diff, 4, 0) == [
+        [("remove", "    - a: 1")],
+        [("add", "    + a: 2")],
+        [("plain", "      b: 3")],
+        [("plain", "    create  mean_reversion/AAPL/sma-outer_0_inner_1  has no server")],
+    ]
 
 
 def test_a_long_diff_is_cut_with_a_word():
