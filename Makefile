@@ -46,9 +46,13 @@ down: ## End the embedded AWS and delete what it kept
 
 ##@ The market-data server (docs/market-data.md)
 
+# Its own small environment: who only wants to see the server waits for nothing else.
+DEMO_FEED_VENV := $(ROOT)/.venv-demo-feed
+
 .PHONY: demo-feed
-demo-feed: venv-dev ## A stand-in for Alpaca, the server, three alpaca-py clients: make demo-feed ARGS='--seconds 20'
-	@"$(VENV)/bin/python" tools/demo_feed.py $(ARGS)
+demo-feed: ## A stand-in for Alpaca, the server, three alpaca-py clients: make demo-feed ARGS='--seconds 20'
+	@tools/venv.sh "$(DEMO_FEED_VENV)" any demo-feed
+	@"$(DEMO_FEED_VENV)/bin/python" tools/demo_feed.py $(ARGS)
 
 .PHONY: bench-feed
 bench-feed: venv-dev ## Measure the server beside bare relays, in one run
@@ -95,7 +99,7 @@ lock: venv ## Settle the versions of requirements/*.in anew (LOCK_ARGS=--upgrade
 
 .PHONY: clean
 clean: down ## Delete everything that make has made
-	rm -rf .venv .venv-python* .cache .ansible .mypy_cache .pytest_cache .ruff_cache .hypothesis build tests/output
+	rm -rf .venv .venv-python* .venv-demo-feed .cache .ansible .mypy_cache .pytest_cache .ruff_cache .hypothesis build tests/output
 	find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: help

@@ -3,14 +3,15 @@
     demo_feed.py                 until Ctrl-C
     demo_feed.py --seconds 20    that long
 
-Everything runs on loopback and in processes that end with this one; what the server stores lies below .cache until
-then. Ends with 0 if every client received what it had asked for.
+Everything runs on loopback and in processes that end with this one, even if it is killed; what the server stores lies
+below .cache until then. Ends with 0 if every client received what it had asked for.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -66,7 +67,7 @@ class Demo:
         self.work = work
         self.received: dict[str, Counter[str]] = {name: Counter() for name in CLIENTS}
         self.latest: dict[str, str] = {}
-        self._processes: list[subprocess.Popen[str]] = []
+        self._processes: list[tuple[str, subprocess.Popen[str]]] = []
 
     def start(self) -> str:
         """Starts everything in order; returns the status page's address."""
@@ -99,11 +100,11 @@ class Demo:
 
     def ended(self) -> str:
         """The name of a process that should still be running."""
-        return next((str(process.args[2]) for process in self._processes if process.poll() is not None), "")  # type: ignore[index]
+        return next((name for name, process in self._processes if process.poll() is not None), "")
 
     def stop(self) -> None:
         """In reverse order: the clients say good-bye, the server stores the rest."""
-        for process in reversed(self._processes):
+        for _name, process in reversed(self._processes):
             process.send_signal(signal.SIGTERM)
             try:
                 process.wait(30)
@@ -112,18 +113,18 @@ class Demo:
                 process.wait()
 
     def _spawn(self, *command: str, stderr: int | None = subprocess.DEVNULL) -> subprocess.Popen[str]:
-        path = os.pathsep.join(str(SERVICE / part) for part in ("src", "tests"))
-        program = [sys.executable, __file__, *command] if command[0] == "--client" else [sys.executable, "-m", *command]
-        process = subprocess.Popen(
-            program,
+        import lifeline
+
+        paths = [str(SERVICE / part) for part in ("src", "tests")] + [os.environ.get("PYTHONPATH", "")]
+        process: subprocess.Popen[str] = lifeline.spawn(
+            *([__file__, *command] if command[0] == "--client" else ["-m", *command]),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,
-            text=True,
-            env={**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "PYTHONUNBUFFERED": "1"},
             start_new_session=True,  # Ctrl-C is for us; we end them in order
         )
-        self._processes.append(process)
+        self._processes.append((command[0].removeprefix("--"), process))
         return process
 
     def _ready(self, server: subprocess.Popen[str]) -> dict[str, int]:
@@ -191,13 +192,32 @@ def client() -> None:
 
 @contextlib.contextmanager
 def _work() -> Iterator[Path]:
+    """A folder that is ours as long as we live; what one that was killed has left is deleted."""
     cache = ROOT / ".cache"
     cache.mkdir(exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix="demo-feed-", dir=cache))
+    for left in cache.glob("demo-feed-*"):
+        with contextlib.suppress(OSError):  # somebody else's demonstration is running
+            os.close(_lock(left))
+            shutil.rmtree(left, ignore_errors=True)
+    made = Path(tempfile.mkdtemp(prefix="starting-demo-feed-", dir=cache))
+    lock = _lock(made)
+    work = made.rename(cache / made.name.removeprefix("starting-"))  # nobody sees it before it is locked
     try:
         yield work
     finally:
         shutil.rmtree(work, ignore_errors=True)
+        os.close(lock)
+
+
+def _lock(folder: Path) -> int:
+    """Held until it is closed or this process ends. Raises OSError when it is another's."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def _show(demo: Demo, seconds: float) -> None:
@@ -218,7 +238,7 @@ def main() -> int:
     if args.client:
         client()
         return 0
-    sys.path.insert(0, str(SERVICE / "src"))
+    sys.path[:0] = [str(SERVICE / "src"), str(SERVICE / "tests")]
     # Ends everything in order, whether it is Ctrl-C or somebody's kill.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with _work() as work:

@@ -1,7 +1,9 @@
 #!/bin/sh
 # Makes sure that a virtual environment is there and is what requirements/ asks for; does nothing if it is.
 #
-#     venv.sh DIRECTORY SET KIND      DIRECTORY: absolute; SET: any, 3.11 or 3.12 (see find_python.sh); KIND: runtime or dev
+#     venv.sh DIRECTORY SET KIND      DIRECTORY: absolute; SET: any, 3.11 or 3.12 (see find_python.sh)
+#
+# KIND: runtime; dev, which adds to it; demo-feed, which stands alone and is small.
 #
 # What was installed is written down last, so an environment whose making was interrupted is made again. It is also made
 # again when the pins, the interpreter or the place of the clone have changed: nothing stale stays behind.
@@ -33,13 +35,19 @@ fi
 [ -n "$python" ] || python=$(tools/find_python.sh "$wanted")
 set=$("$python" -I -c 'import sys; print("3.11" if sys.version_info < (3, 12) else "3.12")')
 
+base=runtime purpose="to run the project"
+[ "$kind" != demo-feed ] || base=demo-feed purpose="for the demonstration"
+
+pins() { # KIND
+    echo "requirements/python$set$([ "$1" = runtime ] || echo "-$1").txt"
+}
 key() { # KIND: what the environment's content follows from
     printf '%s\n' "$PWD" "$python"
     "$python" -I -c 'import sys; print(sys.version)'
-    cat "requirements/python$set$([ "$1" = runtime ] || echo -dev).txt"
+    cat "$(pins "$1")"
 }
 # cksum is everywhere and good enough to notice a change; what is installed is checked by its sha256.
-runtime=$(key runtime | cksum) dev=$(key dev | cksum)
+installed=$(key "$base" | cksum) dev=$(key dev | cksum)
 has() { [ "$(cat "$directory/.algo-$1" 2>/dev/null)" = "$2" ]; }
 
 running() { # whether a pip that works on this very environment is alive, whoever left it behind
@@ -96,19 +104,19 @@ if running; then
     sleep 2
 fi
 
-if ! has runtime "$runtime" || [ -e "$directory/.algo-installing" ] || { [ -e "$directory/.algo-dev" ] && ! has dev "$dev"; }; then
+if ! has "$base" "$installed" || [ -e "$directory/.algo-installing" ] || { [ -e "$directory/.algo-dev" ] && ! has dev "$dev"; }; then
     began=$(date +%s)
     echo "$label: making a virtual environment with $("$python" -I --version) ($python)"
     rm -rf "$directory"
     "$python" -I -m venv "$directory"
     printf '%s\n' "$python" >"$stamp"
-    install "requirements/python$set.txt" "to run the project"
-    printf '%s\n' "$runtime" >"$directory/.algo-runtime"
+    install "$(pins "$base")" "$purpose"
+    printf '%s\n' "$installed" >"$directory/.algo-$base"
     echo "$label: ready after $(($(date +%s) - began)) s"
 fi
 if [ "$kind" = dev ] && ! has dev "$dev"; then
     began=$(date +%s)
-    install "requirements/python$set-dev.txt" "to check the project"
+    install "$(pins dev)" "to check the project"
     printf '%s\n' "$dev" >"$directory/.algo-dev"
     echo "$label: ready after $(($(date +%s) - began)) s"
 fi

@@ -46,9 +46,9 @@ def installed_collections() -> dict[str, str]:
     return found
 
 
-def test_there_is_a_runtime_and_a_development_set_for_each_generation() -> None:
+def test_there_are_all_sets_for_each_generation() -> None:
     assert {lock.name for lock in LOCKS} == {
-        f"python{python}{kind}.txt" for python in ("3.11", "3.12") for kind in ("", "-dev")
+        f"python{python}{kind}.txt" for python in ("3.11", "3.12") for kind in ("", "-dev", "-demo-feed")
     }
 
 
@@ -69,6 +69,17 @@ def test_the_development_set_agrees_with_the_runtime_set(python: str) -> None:
     assert {name: dev[name] for name in runtime.keys() & dev.keys()} == {
         name: runtime[name] for name in runtime.keys() & dev.keys()
     }
+
+
+@pytest.mark.parametrize("python", ["3.11", "3.12"])
+def test_the_demonstration_installs_a_small_part_of_what_is_tested(python: str) -> None:
+    dev = pins(ROOT / f"requirements/python{python}-dev.txt")
+    demo = pins(ROOT / f"requirements/python{python}-demo-feed.txt")
+    assert demo.items() <= dev.items()
+    asked = {line for line in (ROOT / "requirements/demo-feed.in").read_text().splitlines() if line[:1] not in "#"}
+    service = set((ROOT / "requirements/service.in").read_text().splitlines())
+    assert asked - service == {"alpaca-py"}
+    assert len(demo) < 40, "alpaca-py alone brings eighteen; what else has come in?"
 
 
 def test_what_is_installed_is_what_is_pinned() -> None:

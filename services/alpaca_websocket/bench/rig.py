@@ -18,6 +18,9 @@ from typing import Any
 from wire import SYMBOLS
 
 HERE = Path(__file__).resolve().parent
+sys.path.append(str(HERE.parent / "tests"))
+import lifeline  # beside the tests, which use it as well
+
 PASS_P99_MS = 10.0
 _PATIENCE = 30.0
 _PAUSE = 0.3  # seconds before each step, in which the rest of the machine gets its turn
@@ -30,12 +33,11 @@ def spawn(arguments: list[str], core: int, *, listen: str = "stdout") -> subproc
     paths = os.pathsep.join((str(HERE.parent / "src"), str(HERE)))
     cores = {core} if core < (os.cpu_count() or 1) else os.sched_getaffinity(0)
     heard = listen == "stdout"
-    return subprocess.Popen(
-        [sys.executable, *arguments],
+    return lifeline.spawn(
+        *arguments,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE if heard else subprocess.DEVNULL,
         stderr=None if heard else subprocess.PIPE,
-        text=True,
         env=os.environ | {"PYTHONPATH": paths},
         preexec_fn=lambda: _alone(cores),
     )

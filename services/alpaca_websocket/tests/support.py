@@ -9,7 +9,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 import urllib.error
@@ -17,6 +16,8 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
+
+import lifeline
 
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 90.0  # seconds; only a machine in trouble takes that long
@@ -43,6 +44,27 @@ def get(url: str) -> tuple[int, str]:
         return error.code, error.read().decode()
 
 
+def alive(pid: int) -> bool:
+    """Whether it runs; one that waits to be reaped does not."""
+    return state_of(pid) not in ("", "Z")
+
+
+def state_of(pid: int) -> str:
+    """The letter by which ps tells what it does; empty for none."""
+    command = ["ps", "-o", "stat=", "-p", str(pid)]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()[:1]
+
+
+def descendants(pid: int) -> list[int]:
+    """All that it has started and that still runs, and what that has started."""
+    listed = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+    pairs = [tuple(map(int, line.split())) for line in listed.splitlines()]
+    found = {pid}
+    while more := {child for child, parent in pairs if parent in found} - found:
+        found |= more
+    return sorted(found - {pid})
+
+
 class Process:
     """A Python process whose lines of JSON on one stream are kept."""
 
@@ -51,7 +73,7 @@ class Process:
         env = os.environ | {"PYTHONPATH": paths, "AWS_EC2_METADATA_DISABLED": "true"} | environment
         other = "stdout" if stream == "stderr" else "stderr"
         pipes: dict[str, Any] = {stream: subprocess.PIPE, other: None if other == "stderr" else subprocess.DEVNULL}
-        self.popen = subprocess.Popen([sys.executable, *arguments], env=env, text=True, **pipes)
+        self.popen = lifeline.spawn(*arguments, env=env, **pipes)
         self.lines: list[str] = []
         self._reader = threading.Thread(target=self._read, args=(getattr(self.popen, stream),), daemon=True)
         self._reader.start()

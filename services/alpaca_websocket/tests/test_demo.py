@@ -3,19 +3,38 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
 import sys
 import threading
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
-from support import PATIENCE, get, wait_for
+from support import PATIENCE, alive, descendants, get, wait_for
 
 ROOT = Path(__file__).parents[3]
 BARS = r"every bar +\d+ (bars|daily bars)"
+
+
+def lock_of(kind: str) -> dict[str, str]:
+    """Of the dependency set of this Python: package → version."""
+    generation = "3.11" if sys.version_info < (3, 12) else "3.12"
+    text = (ROOT / "requirements" / f"python{generation}-{kind}.txt").read_text()
+    return dict(re.findall(r"^([a-z0-9._-]+)==(\S+)", text, re.MULTILINE))
+
+
+def hide_all_but_the_demonstrations_set(folder: Path) -> str:
+    """A folder for PYTHONPATH in which every other package of the development set cannot be imported."""
+    there = lock_of("demo-feed")
+    for module, packages in metadata.packages_distributions().items():
+        names = {re.sub(r"[-_.]+", "-", name).lower() for name in packages}
+        if names <= lock_of("dev").keys() and not names & there.keys() and module.isidentifier():
+            (folder / f"{module}.py").write_text(f"raise ImportError('{module} is not in the set of make demo-feed')\n")
+    return str(folder)
 
 
 def processes(work: str) -> list[str]:
@@ -25,12 +44,14 @@ def processes(work: str) -> list[str]:
 
 
 @pytest.mark.parametrize("how", ["bounded", "Ctrl-C"])
-def test_three_clients_receive_and_nothing_is_left(how: str) -> None:
+def test_three_clients_receive_and_nothing_is_left(how: str, tmp_path: Path) -> None:
+    hidden = hide_all_but_the_demonstrations_set(tmp_path)
+    assert (tmp_path / "boto3.py").exists()
     seconds = ["--seconds", "1"] if how == "bounded" else []
     before = set((ROOT / ".cache").glob("demo-feed-*"))
     demo = subprocess.Popen(
         [sys.executable, str(ROOT / "tools" / "demo_feed.py"), *seconds],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | {"PYTHONPATH": hidden},
     )  # fmt: skip
     said: list[str] = []
     assert demo.stdout is not None
@@ -55,3 +76,25 @@ def test_three_clients_receive_and_nothing_is_left(how: str) -> None:
     assert re.search(BARS, text)
     assert not work.exists()
     assert processes(str(work)) == []
+
+
+def test_a_kill_ends_all_of_it_and_the_next_one_deletes_what_was_left() -> None:
+    before = set((ROOT / ".cache").glob("demo-feed-*"))
+    command = [sys.executable, str(ROOT / "tools" / "demo_feed.py")]
+    demo = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        assert demo.stdout is not None
+        for line in demo.stdout:
+            if re.search(r"http://[\d.:]+/", line):
+                break
+        (work,) = set((ROOT / ".cache").glob("demo-feed-*")) - before
+        started = descendants(demo.pid)
+        assert len(started) >= 6  # stand-in, server, its store's worker, three clients
+    finally:
+        demo.kill()
+        demo.wait()
+    wait_for(lambda: not any(map(alive, started)), "all that it had started to end")
+    assert work.exists()
+    again = subprocess.run([*command, "--seconds", "1"], capture_output=True, text=True, timeout=4 * PATIENCE)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert not work.exists()

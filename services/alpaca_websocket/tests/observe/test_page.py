@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -17,6 +18,7 @@ from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 
+import lifeline
 from alpaca_websocket.observe import Client, Phase, State, http
 from alpaca_websocket.protocol import Message, Messages
 from support import wait_for
@@ -56,14 +58,18 @@ class Page:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[webdriver.Chrome]:
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    # Its standard input is a pipe of ours: driver and browser end with us, also when we are killed.
+    driver_of_ours = tmp_path_factory.mktemp("browser") / "driver"
+    driver_of_ours.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{lifeline.__file__}" 0 -- "{DRIVER}" "$@"\n')
+    driver_of_ours.chmod(0o755)
     options = Options()
     options.binary_location = str(BROWSER)
     for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1280,1600"):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     try:
-        driver = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
+        driver = webdriver.Chrome(options=options, service=Service(str(driver_of_ours)))
     except WebDriverException as error:
         pytest.skip(f"the browser does not start here: {error.msg}")
     yield driver

@@ -20,7 +20,10 @@ from store_kit import numbered, settings
 
 
 def tell(durable: int) -> None:
-    os.write(1, b"%d\n" % durable)
+    try:
+        os.write(1, b"%d\n" % durable)
+    except BrokenPipeError:  # whoever started us is gone
+        os._exit(1)
 
 
 def write(directory: Path) -> None:
