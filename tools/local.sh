@@ -21,8 +21,8 @@ bucket=algo-model-deploy-local
 say() { printf '\n==> %s\n' "$*"; }
 
 up() {
-    "$venv/bin/python" tools/embedded_aws.py start
-    eval "$("$venv/bin/python" tools/embedded_aws.py env)"
+    "$venv/bin/python" tools/embedded_aws start
+    eval "$("$venv/bin/python" tools/embedded_aws env)"
     export AWS_EC2_METADATA_DISABLED=true
 }
 
@@ -84,9 +84,9 @@ case $command in
         ;;
     down)
         if [ -x "$venv/bin/python" ]; then
-            "$venv/bin/python" tools/embedded_aws.py stop
+            "$venv/bin/python" tools/embedded_aws stop
         else
-            "$(tools/find_python.sh)" tools/embedded_aws.py stop
+            "$(tools/find_python.sh)" tools/embedded_aws stop
         fi
         rm -rf .local
         echo "Nothing is left but the tools: .venv and .cache (make clean deletes those too)."

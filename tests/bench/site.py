@@ -36,7 +36,7 @@ PHASES = (
 
 @contextmanager
 def embedded_aws(state: Path) -> Iterator[str]:
-    command = [sys.executable, str(ROOT / "tools" / "aws_server.py"), "--state", str(state), "--with-parent"]
+    command = [sys.executable, str(ROOT / "tools" / "embedded_aws"), "serve", "--state", str(state), "--with-parent"]
     server = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )

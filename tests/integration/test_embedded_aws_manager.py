@@ -24,10 +24,8 @@ class Clone:
 
     def __init__(self, root: Path) -> None:
         self.state = root / ".local" / "aws"
-        (root / "tools").mkdir(parents=True)
-        for script in ("embedded_aws.py", "aws_server.py", "aws_calls.py"):
-            shutil.copy(ROOT / "tools" / script, root / "tools")
-        self.tool = root / "tools" / "embedded_aws.py"
+        self.tool = root / "tools" / "embedded_aws"
+        shutil.copytree(ROOT / "tools" / "embedded_aws", self.tool, ignore=shutil.ignore_patterns("__pycache__"))
 
     def __call__(self, *args: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -47,7 +47,7 @@ def embedded_aws(state: Path) -> Iterator[str]:
     state.mkdir(parents=True, exist_ok=True)
     with (state / "server.log").open("wb") as log:
         server = subprocess.Popen(
-            [sys.executable, str(ROOT / "tools" / "aws_server.py"), "--state", str(state), "--with-parent"],
+            [sys.executable, str(ROOT / "tools" / "embedded_aws"), "serve", "--state", str(state), "--with-parent"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,

@@ -1,9 +1,4 @@
-"""Starts, stops and describes this clone's embedded AWS: moto's server on a free port of the loopback interface.
-
-    start    make sure that it runs (a second start changes nothing)
-    stop     end it
-    status   say whether it runs, and where
-    env      print the environment that points AWS tools at it:  eval "$(python tools/embedded_aws.py env)"
+"""Starts and stops this clone's server and finds it again. Needs nothing but Python, so that `make down` always works.
 
 Everything it keeps is below `.local/aws` of the clone: `lock` (held by the server while it lives), `server.json` (pid,
 start of the process, port), `port` (taken again next time if it is free), `endpoint` (the URL, for Ansible) and
@@ -13,7 +8,6 @@ back. Clones know nothing of each other, and no process is ever ended that does 
 
 from __future__ import annotations
 
-import argparse
 import fcntl
 import json
 import os
@@ -25,10 +19,9 @@ import time
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-SERVER = Path(__file__).with_name("aws_server.py")
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = Path(__file__).parent
 START_SECONDS = 120.0
 STOP_SECONDS = 5.0
 PORT_TAKEN, ALREADY_THERE = 98, 97
@@ -187,7 +180,7 @@ def environment(server: Server) -> dict[str, str]:
 
 
 def _spawn(state: State, port: int) -> subprocess.Popen[bytes]:
-    command = [sys.executable, str(SERVER), "--state", str(state.directory), "--port", str(port), "--keep"]
+    command = [sys.executable, str(PACKAGE), "serve", "--state", str(state.directory), "--port", str(port), "--keep"]
     with state.log.open("wb") as log:
         return subprocess.Popen(
             command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
@@ -234,62 +227,3 @@ def say(text: str) -> None:
 def new_record(port: int, lock: int) -> Server:
     """The record that a server makes of itself."""
     return Server(os.getpid(), process_start(os.getpid()), port, secrets.token_hex(8), lock)
-
-
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=["start", "stop", "status", "env"])
-    parser.add_argument("--state", type=Path, default=ROOT / ".local" / "aws", help="default: .local/aws of this clone")
-    args = parser.parse_args(argv)
-    state = State(args.state.absolute())
-    try:
-        return int({"start": _start, "stop": _stop, "status": _status, "env": _env}[args.command](state))
-    except EmbeddedAwsError as problem:
-        say(f"embedded AWS: {problem}")
-        return 1
-
-
-def _start(state: State) -> int:
-    began = time.monotonic()
-    server, started = start(state)
-    if started:
-        took = time.monotonic() - began
-        print(
-            f"embedded AWS: started at {server.endpoint} in {took:.1f} s, with an empty account (kept in memory only)"
-        )
-    else:
-        print(f"embedded AWS: already running at {server.endpoint}")
-    return 0
-
-
-def _stop(state: State) -> int:
-    print("embedded AWS: stopped" if stop(state) else "embedded AWS: was not running")
-    return 0
-
-
-def _running(state: State) -> Server | None:
-    server: Any = state.read() if state.held() else None
-    return server if server and answers(server) else None
-
-
-def _status(state: State) -> int:
-    server = _running(state)
-    if server:
-        print(f"embedded AWS: running at {server.endpoint}, process {server.pid}, log {state.log}")
-        return 0
-    print("embedded AWS: not running")
-    return 3
-
-
-def _env(state: State) -> int:
-    server = _running(state)
-    if not server:
-        raise EmbeddedAwsError("not running. Start it: python tools/embedded_aws.py start")
-    for name, value in environment(server).items():
-        print(f"export {name}={value}")
-    print("unset AWS_PROFILE AWS_SESSION_TOKEN AWS_CA_BUNDLE")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,96 @@
+"""The embedded AWS of this clone.
+
+start    make sure that it runs (a second start changes nothing)
+stop     end it
+status   say whether it runs, and where
+env      print the environment that points AWS tools at it:  eval "$(python tools/embedded_aws env)"
+serve    be the server
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+if not __package__:  # run by the folder's path: its parent is where the package is found
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from embedded_aws import manager
+from embedded_aws.manager import EmbeddedAwsError, Server, State, say
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="embedded_aws", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    own = {"start": _start, "stop": _stop, "status": _status, "env": _env}
+    for name in (*own, "serve"):
+        command = commands.add_parser(name)
+        command.add_argument(
+            "--state", type=Path, default=manager.ROOT / ".local" / "aws", help="default: .local/aws of this clone"
+        )
+        if name == "serve":
+            command.add_argument("--port", type=int, default=0, help="0 takes a free one")
+            life = command.add_mutually_exclusive_group()
+            life.add_argument("--with-parent", action="store_true", help="end when standard input closes")
+            life.add_argument("--keep", action="store_true", help="live on, as the one server of the state directory")
+    args = parser.parse_args(argv)
+    if args.command == "serve":
+        from embedded_aws import server
+
+        return server.serve(args.state.absolute(), args.port, with_parent=args.with_parent, keep=args.keep)
+    try:
+        return int(own[args.command](State(args.state.absolute())))
+    except EmbeddedAwsError as problem:
+        say(f"embedded AWS: {problem}")
+        return 1
+
+
+def _start(state: State) -> int:
+    began = time.monotonic()
+    server, started = manager.start(state)
+    if started:
+        took = time.monotonic() - began
+        print(
+            f"embedded AWS: started at {server.endpoint} in {took:.1f} s, with an empty account (kept in memory only)"
+        )
+    else:
+        print(f"embedded AWS: already running at {server.endpoint}")
+    return 0
+
+
+def _stop(state: State) -> int:
+    print("embedded AWS: stopped" if manager.stop(state) else "embedded AWS: was not running")
+    return 0
+
+
+def _running(state: State) -> Server | None:
+    server: Any = state.read() if state.held() else None
+    return server if server and manager.answers(server) else None
+
+
+def _status(state: State) -> int:
+    server = _running(state)
+    if server:
+        print(f"embedded AWS: running at {server.endpoint}, process {server.pid}, log {state.log}")
+        return 0
+    print("embedded AWS: not running")
+    return 3
+
+
+def _env(state: State) -> int:
+    server = _running(state)
+    if not server:
+        raise EmbeddedAwsError("not running. Start it: python tools/embedded_aws start")
+    for name, value in manager.environment(server).items():
+        print(f"export {name}={value}")
+    print("unset AWS_PROFILE AWS_SESSION_TOKEN AWS_CA_BUNDLE")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

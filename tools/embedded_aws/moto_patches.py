@@ -1,0 +1,46 @@
+"""Where moto differs from AWS in a way that matters here, and what makes it agree. Each has a test of its own."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+
+def apply() -> None:
+    """Patch moto in this process; once, before the server answers."""
+    _heed_conditions()
+    _find_tags_by_resource()
+
+
+def _heed_conditions() -> None:
+    """moto takes a bucket policy's statement with a condition for one that always holds.
+
+    "Deny all that comes without TLS" would then lock everybody out of a bucket's objects. Statements with conditions
+    are kept and shown as they are, and are not enforced.
+    """
+    from moto.iam.access_control import IAMPolicy
+    from moto.s3.models import FakeBucket
+
+    def get_permission(self: FakeBucket, action: str, resource: str) -> Any:
+        policy = json.loads(self.policy or b'{"Statement": []}')
+        statements = policy["Statement"] if isinstance(policy["Statement"], list) else [policy["Statement"]]
+        plain = [statement for statement in statements if "Condition" not in statement]
+        return IAMPolicy(json.dumps({**policy, "Statement": plain})).is_action_permitted(action, resource)
+
+    FakeBucket.get_permission = get_permission  # type: ignore[method-assign]
+
+
+def _find_tags_by_resource() -> None:
+    """moto looks through all tags of the account for those of one resource, for each resource that it answers with.
+
+    A thousand instances with a dozen tags each, and their disks, would take it half a minute to list.
+    """
+    from moto.ec2.models.core import TaggedEC2Resource
+    from moto.ec2.utils import EC2_PREFIX_TO_RESOURCE, get_prefix
+
+    def get_tags(self: Any) -> list[dict[str, str]]:
+        kind = EC2_PREFIX_TO_RESOURCE.get(get_prefix(self.id), "") if self.id else ""
+        tags = self.ec2_backend.tags.get(self.id, {}) if self.id else {}
+        return [{"resource_id": self.id, "key": key, "value": tags[key], "resource_type": kind} for key in tags]
+
+    TaggedEC2Resource.get_tags = get_tags  # type: ignore[method-assign]
