@@ -73,7 +73,7 @@ class Demo:
         """Starts everything in order; returns the status page's address."""
         from alpaca_websocket.downstream import auth
 
-        alpaca = json.loads(_line(self._spawn("standin", "--port", "0", "--rate", "4")))
+        alpaca = json.loads(self._first_line(self._spawn("standin", "--port", "0", "--rate", "4")))
         _private(self.work / "keys.json", json.dumps({"key_id": alpaca["key"], "secret_key": alpaca["secret"]}))
         tokens = {name: auth.make(name) for name in CLIENTS}
         _private(self.work / "tokens.toml", "\n".join(table for _given, table in tokens.values()))
@@ -112,20 +112,28 @@ class Demo:
                 process.kill()
                 process.wait()
 
-    def _spawn(self, *command: str, stderr: int | None = subprocess.DEVNULL) -> subprocess.Popen[str]:
+    def _spawn(self, *command: str, stderr: int | None = None) -> subprocess.Popen[str]:
         import lifeline
 
+        log = (self.work / f"{len(self._processes)}.log").open("w")
         paths = [str(SERVICE / part) for part in ("src", "tests")] + [os.environ.get("PYTHONPATH", "")]
         process: subprocess.Popen[str] = lifeline.spawn(
             *([__file__, *command] if command[0] == "--client" else ["-m", *command]),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=stderr,
+            stderr=stderr or log,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "PYTHONUNBUFFERED": "1"},
             start_new_session=True,  # Ctrl-C is for us; we end them in order
         )
+        log.close()
         self._processes.append((command[0].removeprefix("--"), process))
         return process
+
+    def _first_line(self, standin: subprocess.Popen[str]) -> str:
+        assert standin.stdout
+        if not (line := standin.stdout.readline()):
+            raise SystemExit("The stand-in for Alpaca did not start:\n" + (self.work / "0.log").read_text()[-2000:])
+        return line
 
     def _ready(self, server: subprocess.Popen[str]) -> dict[str, int]:
         assert server.stderr
@@ -149,13 +157,6 @@ class Demo:
 def _drain(lines: IO[str]) -> None:
     while lines.read(65536):
         pass
-
-
-def _line(process: subprocess.Popen[str]) -> str:
-    assert process.stdout
-    if not (line := process.stdout.readline()):
-        raise SystemExit("The stand-in for Alpaca did not start.")
-    return line
 
 
 def _private(path: Path, text: str) -> None:

@@ -45,7 +45,8 @@ compile 3.11 "python_version < '3.12'" "For Python 3.11." python3.11.txt ansible
 compile 3.11 "python_version < '3.12'" "For Python 3.11." python3.11-dev.txt dev.in -c python3.11.txt
 compile 3.12 "python_version >= '3.12'" "For Python 3.12 and later." python3.12.txt ansible-python3.12.in runtime.in
 compile 3.12 "python_version >= '3.12'" "For Python 3.12 and later." python3.12-dev.txt dev.in -c python3.12.txt
-# The demonstration's set is a part of the development set, and what was tested there.
-compile 3.11 "python_version < '3.12'" "For Python 3.11." python3.11-demo-feed.txt demo-feed.in -c python3.11-dev.txt
+# The demonstration's set is a part of the two others, and what was tested with them.
+compile 3.11 "python_version < '3.12'" "For Python 3.11." python3.11-demo-feed.txt demo-feed.in \
+    -c python3.11.txt -c python3.11-dev.txt
 compile 3.12 "python_version >= '3.12'" "For Python 3.12 and later." python3.12-demo-feed.txt demo-feed.in \
-    -c python3.12-dev.txt
+    -c python3.12.txt -c python3.12-dev.txt

@@ -20,19 +20,20 @@ ROOT = Path(__file__).parents[3]
 BARS = r"every bar +\d+ (bars|daily bars)"
 
 
-def lock_of(kind: str) -> dict[str, str]:
-    """Of the dependency set of this Python: package → version."""
+def locked(*kinds: str) -> set[str]:
+    """The packages in these dependency sets of this Python."""
     generation = "3.11" if sys.version_info < (3, 12) else "3.12"
-    text = (ROOT / "requirements" / f"python{generation}-{kind}.txt").read_text()
-    return dict(re.findall(r"^([a-z0-9._-]+)==(\S+)", text, re.MULTILINE))
+    files = [ROOT / "requirements" / f"python{generation}{kind}.txt" for kind in kinds]
+    return {name for file in files for name in re.findall(r"^([a-z0-9._-]+)==", file.read_text(), re.MULTILINE)}
 
 
 def hide_all_but_the_demonstrations_set(folder: Path) -> str:
-    """A folder for PYTHONPATH in which every other package of the development set cannot be imported."""
-    there = lock_of("demo-feed")
+    """A folder for PYTHONPATH in which no other package of the project's can be imported."""
+    there = locked("-demo-feed")
+    missing = locked("", "-dev") - there
     for module, packages in metadata.packages_distributions().items():
         names = {re.sub(r"[-_.]+", "-", name).lower() for name in packages}
-        if names <= lock_of("dev").keys() and not names & there.keys() and module.isidentifier():
+        if names <= missing and module.isidentifier():
             (folder / f"{module}.py").write_text(f"raise ImportError('{module} is not in the set of make demo-feed')\n")
     return str(folder)
 
