@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import zlib
 
 import pytest
@@ -18,27 +19,46 @@ T, C = WSMsgType.TEXT, WSMsgType.CONTINUATION
 
 
 @pytest.mark.parametrize(
-    ("offers", "bits"),
+    ("offers", "answer"),
     [
-        ("permessage-deflate", 15),
-        ("permessage-deflate; client_max_window_bits", 15),  # alpaca-py's
-        ("permessage-deflate; server_max_window_bits=10; client_max_window_bits", 10),
-        ("x-webkit-deflate-frame, permessage-deflate; server_no_context_takeover", 15),
-        ("permessage-deflate; server_max_window_bits=8, permessage-deflate", 15),
-        ('permessage-deflate; server_max_window_bits="12"', 12),
+        ("permessage-deflate", "permessage-deflate"),
+        # alpaca-py, and npm's @alpacahq/alpaca-trade-api 3, which refuses client_no_context_takeover
+        ("permessage-deflate; client_max_window_bits", "permessage-deflate; client_max_window_bits=9"),
+        (
+            "permessage-deflate; server_max_window_bits=10; client_max_window_bits",
+            "permessage-deflate; server_max_window_bits=10; client_max_window_bits=9",
+        ),
+        (OFFER, OFFER),
+        (f"{OFFER}; client_max_window_bits", OFFER),
+        (
+            "x-webkit-deflate-frame, permessage-deflate; server_no_context_takeover",
+            "permessage-deflate; server_no_context_takeover",
+        ),
+        ("permessage-deflate; server_max_window_bits=8, permessage-deflate", "permessage-deflate"),
+        ('permessage-deflate; server_max_window_bits="12"', "permessage-deflate; server_max_window_bits=12"),
+        ("permessage-deflate; client_max_window_bits=8", "permessage-deflate"),
+        ("permessage-deflate; client_max_window_bits=12", "permessage-deflate; client_max_window_bits=9"),
     ],
 )
-def test_an_offer_is_accepted(offers: str, bits: int) -> None:
+def test_of_an_offer_only_what_was_offered_is_answered(offers: str, answer: str) -> None:
     found = negotiate(offers)
     assert found is not None
-    assert found.bits == bits
-    assert agreed(found.header)
-    assert ("server_max_window_bits" in found.header) == (bits != 15)
+    assert found.header == answer
+    assert {part.partition("=")[0].strip() for part in answer.split(";")} <= set(re.split(r"[;,= ]+", offers))
 
 
 @pytest.mark.parametrize(
     "offers",
-    ["", "bbf-usp-protocol", "permessage-deflate; server_max_window_bits=8", "permessage-deflate; unheard_of", ";;,,="],
+    [
+        "",
+        "bbf-usp-protocol",
+        "permessage-deflate; server_max_window_bits=8",
+        "permessage-deflate; unheard_of",
+        ";;,,=",
+        "permessage-deflate; client_max_window_bits=16",
+        "permessage-deflate; client_no_context_takeover=1",
+        "permessage-deflate; server_max_window_bits",
+    ],
 )
 def test_an_offer_that_cannot_be_met_is_declined(offers: str) -> None:
     assert negotiate(offers) is None
@@ -93,6 +113,23 @@ def test_alpaca_py_s_empty_last_fragment_ends_the_message() -> None:
     assert assembler.add(frame(T, b"{}", False, False)) is None
     assert assembler.add(frame(C, b"", True, False)) == (T, b"{}")
     assert assembler.add(frame(T, b"next", True, False)) == (T, b"next")
+
+
+@pytest.mark.parametrize(
+    ("offers", "window"), [("permessage-deflate; client_max_window_bits", 9), ("permessage-deflate", 15)]
+)
+def test_a_peer_may_keep_its_context(offers: str, window: int) -> None:
+    found = negotiate(offers)
+    assert found is not None
+    engine = zlib.compressobj(9, zlib.DEFLATED, -window)
+    assembler = Assembler(limit=1000, deflate=True, peer_bits=found.peer_bits)
+    sizes = []
+    for number in range(20):
+        text = b'{"action":"subscribe","trades":["AAPL"],"number":%d}' % number
+        packed = (engine.compress(text) + engine.flush(zlib.Z_SYNC_FLUSH))[:-4]
+        sizes.append(len(packed))
+        assert assembler.add(frame(T, packed, True, True)) == (T, text)
+    assert sizes[-1] < sizes[0] / 2, "it did not refer to earlier messages: the test proves nothing"
 
 
 def _all(assembler: Assembler, frames: list[tuple[WSMsgType, bytes, bool, bool]]) -> None:

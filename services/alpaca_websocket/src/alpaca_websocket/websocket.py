@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What picows leaves to its user: fragments put together, and permessage-deflate (RFC 7692).
 
-Both sides go without context takeover: a frame is compressed once and sent to many, and a connection costs no window.
+We send without context takeover: a frame is compressed once and sent to many. A peer may keep its context.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from picows import WSFrame, WSMsgType
 HEADROOM = 14
 _TAIL = b"\x00\x00\xff\xff"
 _COMPRESS_FROM = 64  # bytes; below that, compression makes it longer
+_PER_FRAGMENT = 64  # bytes that keeping a fragment costs
 
 
 class FrameError(Exception):
@@ -25,37 +26,60 @@ class FrameError(Exception):
         self.code = code
 
 
+class Gathered(NamedTuple):
+    """A whole message, as it was sent."""
+
+    kind: WSMsgType
+    payload: bytes
+    compressed: bool
+
+
 class Deflate(NamedTuple):
-    """An accepted offer: the `Sec-WebSocket-Extensions` to answer, and the window that our frames may use."""
+    """An accepted offer, on the server's side."""
 
     header: str
+    """The `Sec-WebSocket-Extensions` to answer."""
     bits: int
+    """The window that our frames may use."""
+    peer_bits: int
+    """The window that the peer keeps from message to message; 0: none, each of its messages stands alone."""
 
 
 # What a client of ours offers.
 OFFER = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
+_WINDOWS = {str(bits): bits for bits in range(8, 16)}
+_SMALLEST = 9  # zlib cannot make a window of 8 bits
 
 
 def negotiate(offers: str) -> Deflate | None:
-    """The first offer of permessage-deflate that can be met, of a client's `Sec-WebSocket-Extensions`."""
+    """The first offer of permessage-deflate that can be met, of a client's `Sec-WebSocket-Extensions`.
+
+    Only parameters that were offered are answered: some clients refuse others, although RFC 7692 would allow them.
+    """
     for offer in offers.split(","):
         name, *rest = (part.strip() for part in offer.split(";"))
-        if name.lower() != "permessage-deflate":
-            continue
-        parameters = dict((part.partition("=")[0].strip(), part.partition("=")[2].strip(' "')) for part in rest)
-        bits = parameters.get("server_max_window_bits")
-        known = {
-            "server_no_context_takeover",
-            "client_no_context_takeover",
-            "server_max_window_bits",
-            "client_max_window_bits",
-        }
-        # zlib cannot make a window of 8 bits; such an offer is left alone.
-        if not parameters.keys() <= known or (bits is not None and bits not in {str(n) for n in range(9, 16)}):
-            continue
-        header = OFFER + (f"; server_max_window_bits={bits}" if bits else "")
-        return Deflate(header, int(bits or 15))
+        if name.lower() == "permessage-deflate" and (met := _meet([part.partition("=") for part in rest])):
+            return met
     return None
+
+
+def _meet(parameters: list[tuple[str, str, str]]) -> Deflate | None:
+    offered = {name.strip(): value.strip(' "') for name, _, value in parameters}
+    server, client = offered.pop("server_max_window_bits", "15"), offered.pop("client_max_window_bits", None)
+    plain = ("server_no_context_takeover", "client_no_context_takeover")
+    answered = [name for name in plain if offered.get(name) == ""]
+    bits, peer_bits = _WINDOWS.get(server, 0), _WINDOWS.get(client or "15", 0)
+    if offered.keys() - set(answered) or bits < _SMALLEST or not peer_bits:
+        return None
+    if bits < 15:
+        answered.append(f"server_max_window_bits={bits}")
+    if "client_no_context_takeover" in answered:
+        peer_bits = 0
+    elif client is not None and peer_bits > _SMALLEST:
+        # What the peer keeps, we keep as well: the smaller, the less a connection costs.
+        peer_bits = _SMALLEST
+        answered.append(f"client_max_window_bits={peer_bits}")
+    return Deflate("; ".join(("permessage-deflate", *answered)), bits, peer_bits)
 
 
 def agreed(answer: str) -> bool:
@@ -81,25 +105,41 @@ def worth_deflating(size: int) -> bool:
 
 def inflate(payload: bytes, limit: int) -> bytes:
     """The other way; a message that would grow beyond `limit` bytes is refused before it is made."""
-    engine = zlib.decompressobj(-15)
-    try:
-        whole = engine.decompress(payload + _TAIL, limit + 1)
-    except zlib.error as error:
-        raise FrameError(1007, f"not deflated data: {error}") from error
-    if len(whole) > limit:
-        raise FrameError(1009, f"a message of more than {limit} bytes")
-    return whole
+    return Inflater().inflate(payload, limit)
+
+
+class Inflater:
+    """Inflates one connection's messages, with the window that its peer keeps, if any."""
+
+    __slots__ = ("_bits", "_engine")
+
+    def __init__(self, peer_bits: int = 0) -> None:
+        self._bits = max(peer_bits, _SMALLEST) if peer_bits else 0
+        self._engine: zlib._Decompress | None = None
+
+    def inflate(self, payload: bytes, limit: int) -> bytes:
+        """Raises FrameError, after which the connection's later messages cannot be read."""
+        engine = self._engine or zlib.decompressobj(-(self._bits or 15))
+        try:
+            whole = engine.decompress(payload + _TAIL, limit + 1)
+        except zlib.error as error:
+            raise FrameError(1007, f"not deflated data: {error}") from error
+        if len(whole) > limit:
+            raise FrameError(1009, f"a message of more than {limit} bytes")
+        # A peer may end its stream with a message; the next one then begins another.
+        self._engine = engine if self._bits and not engine.eof else None
+        return whole
 
 
 class Assembler:
     """Makes messages of frames, one connection's."""
 
-    __slots__ = ("_compressed", "_deflate", "_limit", "_parts", "_size", "_type")
+    __slots__ = ("_compressed", "_inflater", "_parts", "_size", "_type", "limit")
 
-    def __init__(self, *, limit: int, deflate: bool = False) -> None:
+    def __init__(self, *, limit: int, deflate: bool = False, peer_bits: int = 0) -> None:
         """:param limit: bytes of the largest message that is accepted"""
-        self._limit = limit
-        self._deflate = deflate
+        self.limit = limit
+        self._inflater = Inflater(peer_bits) if deflate else None
         self._parts: list[bytes] | None = None
         self._size = 0
         self._type = WSMsgType.TEXT
@@ -107,6 +147,11 @@ class Assembler:
 
     def add(self, frame: WSFrame) -> tuple[WSMsgType, bytes] | None:
         """The message that this data frame completes: its type and payload. Raises FrameError."""
+        whole = self.gather(frame)
+        return whole and (whole.kind, self.open(whole))
+
+    def gather(self, frame: WSFrame) -> Gathered | None:
+        """The message that this data frame completes, still compressed if it came so. Raises FrameError."""
         payload = frame.get_payload_as_bytes()
         if frame.msg_type == WSMsgType.CONTINUATION:
             if self._parts is None:
@@ -116,18 +161,24 @@ class Assembler:
         else:
             if self._parts is not None:
                 raise FrameError(1002, "a new message within another")
-            if frame.rsv1 and not self._deflate:
+            if frame.rsv1 and self._inflater is None:
                 raise FrameError(1002, "compressed without agreement")
-            if frame.fin:
-                return frame.msg_type, inflate(payload, self._limit) if frame.rsv1 else payload
-            self._parts, self._size = [], 0
             self._type, self._compressed = frame.msg_type, frame.rsv1
+            if frame.fin:
+                return Gathered(self._type, payload, self._compressed)
+            self._parts, self._size = [], 0
         self._parts.append(payload)
-        # The byte for each frame keeps a stream of empty ones from lasting for ever.
-        self._size += len(payload) + 1
-        if self._size > self._limit:
-            raise FrameError(1009, f"a message of more than {self._limit} bytes")
+        # What each fragment costs beside its bytes counts as well, or a stream of empty ones would last for ever.
+        self._size += len(payload) + _PER_FRAGMENT
+        if self._size > self.limit:
+            raise FrameError(1009, f"a message of more than {self.limit} bytes")
         if not frame.fin:
             return None
         whole, self._parts = b"".join(self._parts), None
-        return self._type, inflate(whole, self._limit) if self._compressed else whole
+        return Gathered(self._type, whole, self._compressed)
+
+    def open(self, whole: Gathered) -> bytes:
+        """Its payload; messages must be opened in their order. Raises FrameError."""
+        if not whole.compressed or self._inflater is None:
+            return whole.payload
+        return self._inflater.inflate(whole.payload, self.limit)

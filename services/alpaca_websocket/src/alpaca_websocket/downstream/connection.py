@@ -40,7 +40,9 @@ class Connection(WSListener):
         self._state = state
         self._settings = settings
         self._handle, self._opened, self._closed = handle, opened, closed
-        self._assembler = Assembler(limit=settings.max_request_bytes, deflate=agreed is not None)
+        self._assembler = Assembler(
+            limit=settings.max_request_bytes, deflate=agreed is not None, peer_bits=agreed.peer_bits if agreed else 0
+        )
         self._transport: WSTransport | None = None
         self._buffered: Callable[[], int] = lambda: 0
         self._congested = False
