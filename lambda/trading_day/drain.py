@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.algo.trading.plugins.module_utils.errors import error_code
+from ansible_collections.algo.trading.plugins.module_utils._errors import error_code
 from ansible_collections.algo.trading.plugins.module_utils.fleet.pacing import Clock
 
 from .hosts import in_batches

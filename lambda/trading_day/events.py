@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from ansible_collections.algo.trading.plugins.module_utils.errors import InvalidInput
+from ansible_collections.algo.trading.plugins.module_utils._errors import InvalidInput
 
 from .settings import Settings
 

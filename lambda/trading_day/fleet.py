@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.algo.trading.plugins.module_utils.errors import (
+from ansible_collections.algo.trading.plugins.module_utils._errors import (
     AlgoTradingError,
     InvalidInput,
     NotFound,

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.algo.trading.plugins.module_utils.errors import error_code, from_aws
+from ansible_collections.algo.trading.plugins.module_utils._errors import error_code, from_aws
+from ansible_collections.algo.trading.plugins.module_utils._tags import carries, tag_dict
 
 # EC2 resolves tags, so a batch with one foreign or vanished instance is refused as a whole: keep them small.
 BATCH = 50
@@ -48,22 +49,13 @@ def find(ec2: Any, tags: Mapping[str, str], states: Sequence[str]) -> Found:
     except Exception as error:
         raise from_aws("list the instances of the environment", error) from error
     # The filter is EC2's word; this is ours. Filters take wildcards and have been wrong before.
-    ours = [item for item in instances if _carries(item, tags)]
-    foreign = tuple(sorted(item["InstanceId"] for item in instances if not _carries(item, tags)))
+    ours = [item for item in instances if carries(tag_dict(item.get("Tags")), tags)]
+    foreign = tuple(sorted(item["InstanceId"] for item in instances if not carries(tag_dict(item.get("Tags")), tags)))
     return Found(tuple(sorted(map(_host, ours), key=lambda host: host.id)), foreign)
 
 
-def _tags(instance: Mapping[str, Any]) -> dict[str, str]:
-    return {tag["Key"]: tag["Value"] for tag in instance.get("Tags", [])}
-
-
-def _carries(instance: Mapping[str, Any], tags: Mapping[str, str]) -> bool:
-    found = _tags(instance)
-    return all(found.get(key) == value for key, value in tags.items())
-
-
 def _host(instance: Mapping[str, Any]) -> Host:
-    tags = _tags(instance)
+    tags = tag_dict(instance.get("Tags"))
     return Host(instance["InstanceId"], instance["State"]["Name"], tags.get("Name", ""), tags.get("Model", ""))
 
 

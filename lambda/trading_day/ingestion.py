@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ansible_collections.algo.trading.plugins.module_utils.errors import AlgoTradingError
+from ansible_collections.algo.trading.plugins.module_utils._errors import AlgoTradingError
 from ansible_collections.algo.trading.plugins.module_utils.fleet.pacing import Clock
 
 from . import hosts, report

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
-from ansible_collections.algo.trading.plugins.module_utils.errors import from_aws
+from ansible_collections.algo.trading.plugins.module_utils._errors import from_aws
 
 from .settings import Settings
 

@@ -19,7 +19,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from ansible_collections.algo.trading.plugins.module_utils.errors import InvalidInput
+from ansible_collections.algo.trading.plugins.module_utils._errors import InvalidInput
+from ansible_collections.algo.trading.plugins.module_utils._naming import parameter, resource_name
+from ansible_collections.algo.trading.plugins.module_utils._tags import identity_tags
 
 _NAME = re.compile(r"^[a-z][a-z0-9-]{0,31}$")
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -52,15 +54,10 @@ class Settings:
 
     def tags(self, component: str) -> dict[str, str]:
         """The tags that make an instance ours. Nothing without all of them is ever touched."""
-        return {
-            "Project": self.project,
-            "Environment": self.environment,
-            "Component": component,
-            "ManagedBy": "algo.trading",
-        }
+        return identity_tags(self.project, self.environment, component)
 
     def parameter(self, name: str) -> str:
-        return f"/{self.project}/{self.environment}/{name}"
+        return parameter(self.project, self.environment, name)
 
     @classmethod
     def from_env(cls, function: str, env: Mapping[str, str]) -> Settings:
@@ -100,7 +97,7 @@ class ShutdownSettings(Settings):
         common = _common(function, reader)
         if not common.alert_topic_arn:
             reader.problems.append("ALERT_TOPIC_ARN is required: somebody has to be told about a host left running")
-        default = f"{common.project}-trading-server-{common.environment}-drain"
+        default = resource_name(common.project, "trading_server", common.environment, "drain")
         settings = cls(
             **vars(common),
             drain_document=reader.text("DRAIN_DOCUMENT", default),

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ansible_collections.algo.trading.plugins.module_utils.errors import AlgoTradingError
+from ansible_collections.algo.trading.plugins.module_utils._errors import AlgoTradingError
 from ansible_collections.algo.trading.plugins.module_utils.fleet.pacing import Clock
 
 from . import hosts, report

@@ -13,12 +13,12 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+from ansible_collections.algo.trading.plugins.module_utils._naming import Scope
 from ansible_collections.algo.trading.plugins.module_utils.resources import (
     TYPES,
     UNKNOWN,
     Decision,
     ResourceType,
-    Scope,
     decide,
     desired_settings,
 )

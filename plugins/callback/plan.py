@@ -80,6 +80,7 @@ from ansible.playbook.task_include import TaskInclude
 from ansible.plugins.callback.default import CallbackModule as DefaultCallback
 from ansible.release import __version__ as ansible_version
 from ansible.utils.color import stringc
+from ansible_collections.algo.trading.plugins.module_utils._components import COMPONENTS
 from ansible_collections.algo.trading.plugins.plugin_utils import plan
 
 _COLOURS = {
@@ -384,7 +385,7 @@ class CallbackModule(DefaultCallback):
         with self._writing:
             super().v2_playbook_on_stats(stats)
             group_above = 10**9 if self._verbose else self._option("group_above")
-            texts = plan.end_text(self._report, plan.COMPONENTS, self._width, group_above, slowest=self._verbose)
+            texts = plan.end_text(self._report, COMPONENTS, self._width, group_above, slowest=self._verbose)
             self._say(*texts)
 
     def _write_json(self) -> None:

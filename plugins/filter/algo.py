@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.algo.trading.plugins.module_utils import subnets as _subnets
+from ansible_collections.algo.trading.plugins.module_utils import _subnets
 from ansible_collections.algo.trading.plugins.module_utils.resources import TYPES, teardown_order, unhealthy
 
 

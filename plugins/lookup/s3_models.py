@@ -220,7 +220,7 @@ _list:
 import typing as t
 
 from ansible.errors import AnsibleLookupError
-from ansible_collections.algo.trading.plugins.module_utils.errors import AlgoTradingError, from_aws
+from ansible_collections.algo.trading.plugins.module_utils._errors import AlgoTradingError, from_aws
 from ansible_collections.algo.trading.plugins.module_utils.models import (
     DEFAULT_PATTERN,
     FILTERS,

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 
-from .errors import (
+from ._errors import (
     AccessDenied,
     AlgoTradingError,
     Changed,

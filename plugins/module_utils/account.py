@@ -8,27 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from threading import Lock
 from typing import Any
 from urllib.parse import urlsplit
 
-from .resources import NOT_OFFERED
-from .resources._model import Scope, error_code, pages, unless_missing
-
-
-class Clients:
-    """Gives one shared client for each service, also to threads: making a client is not thread-safe, using it is."""
-
-    def __init__(self, make: Callable[[str], Any]) -> None:
-        self._make = make
-        self._clients: dict[str, Any] = {}
-        self._lock = Lock()
-
-    def __call__(self, service: str) -> Any:
-        with self._lock:
-            if service not in self._clients:
-                self._clients[service] = self._make(service)
-            return self._clients[service]
+from ._aws import pages, unless_missing
+from ._errors import NOT_OFFERED, error_code, kind_of
+from ._naming import LIVE_STATES, Scope
 
 
 def account_facts(clients: Callable[[str], Any]) -> dict[str, str]:
@@ -135,7 +120,7 @@ def unknown_instance_types(clients: Callable[[str], Any], names: Iterable[str]) 
     try:
         offered = _offered_types(clients("ec2"), wanted)
     except Exception as error:
-        if error_code(error) in NOT_OFFERED and is_embedded(clients):
+        if kind_of(error) == NOT_OFFERED and is_embedded(clients):
             return []  # an emulator that can't say launches anything
         raise
     return [name for name in wanted if name not in offered]
@@ -163,7 +148,7 @@ def leftovers(clients: Callable[[str], Any], scope: Scope) -> dict[str, list[str
     :return: ARNs: ``left``, what is still there; ``kept``, what a removal leaves on purpose, as long as it can be had
         back (final snapshots, secrets in their recovery window).
     """
-    filters = [{"Key": name, "Values": [value]} for name, value in scope.tags("any").items() if name != "Component"]
+    filters = [{"Key": name, "Values": [value]} for name, value in scope.tags("").items() if value]
     client = clients("resourcegroupstaggingapi")
     arns = {
         found["ResourceARN"] for found in pages(client, "get_resources", "ResourceTagMappingList", TagFilters=filters)
@@ -181,7 +166,7 @@ def _gone(ec2: Any, arns: Iterable[str]) -> set[str]:
     gateways = [resource_id for resource_id in by_id if resource_id.startswith("nat-")]
     alive: set[str] = set()
     if instances:
-        states = [{"Name": "instance-state-name", "Values": ["pending", "running", "stopping", "stopped"]}]
+        states = [{"Name": "instance-state-name", "Values": list(LIVE_STATES)}]
         for reservation in pages(ec2, "describe_instances", "Reservations", Filters=states):
             alive |= {instance["InstanceId"] for instance in reservation["Instances"]}
     if gateways:

@@ -25,7 +25,7 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 
 from . import _model_listing as listing
-from .errors import InvalidInput
+from ._errors import InvalidInput
 
 DEFAULT_PREFIX = "models/"
 DEFAULT_PATTERN = (

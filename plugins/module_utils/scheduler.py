@@ -21,28 +21,16 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from ansible.module_utils.common.dict_transformations import camel_dict_to_snake_dict
-
 with contextlib.suppress(ImportError):  # The modules report a missing SDK themselves.
     from botocore import xform_name
 
+from ansible_collections.algo.trading.plugins.module_utils._schedules import PLAIN_FIELDS, request_form
 from ansible_collections.amazon.aws.plugins.module_utils.botocore import is_boto3_error_code
 from ansible_collections.amazon.aws.plugins.module_utils.errors import AWSErrorHandler
 from ansible_collections.amazon.aws.plugins.module_utils.exceptions import AnsibleAWSError
 
 NAME_PATTERN = re.compile(r"^[0-9a-zA-Z_.-]{1,64}$")
 
-# option -> field of the request, for everything that is copied as it is
-_PLAIN_FIELDS = {
-    "action_after_completion": "ActionAfterCompletion",
-    "description": "Description",
-    "end_date": "EndDate",
-    "kms_key_arn": "KmsKeyArn",
-    "schedule_expression": "ScheduleExpression",
-    "schedule_expression_timezone": "ScheduleExpressionTimezone",
-    "start_date": "StartDate",
-}
-_REQUEST_FIELDS = {*_PLAIN_FIELDS.values(), "FlexibleTimeWindow", "GroupName", "Name", "State", "Target"}
 _EXPRESSION = re.compile(
     r"""^(?:
         cron\(\s*(?:\S+\s+){5}\S+\s*\)
@@ -132,27 +120,10 @@ def to_api(shape: Any, value: Any, where: str = "target") -> Any:
     return value
 
 
-def request_form(described: dict[str, Any]) -> dict[str, Any]:
-    """What UpdateSchedule must be sent to leave this schedule as it is, defaults filled in."""
-    request = {key: copy.deepcopy(value) for key, value in described.items() if key in _REQUEST_FIELDS and value}
-    request.setdefault("ActionAfterCompletion", "NONE")
-    request.setdefault("FlexibleTimeWindow", {"Mode": "OFF"})
-    request.setdefault("GroupName", "default")
-    request.setdefault("ScheduleExpressionTimezone", "UTC")
-    request.setdefault("State", "ENABLED")
-    target = request.setdefault("Target", {})
-    target["RetryPolicy"] = {
-        "MaximumEventAgeInSeconds": 86400,
-        "MaximumRetryAttempts": 185,
-        **(target.get("RetryPolicy") or {}),
-    }
-    return request
-
-
 def desired_schedule(current: dict[str, Any] | None, options: dict[str, Any]) -> dict[str, Any]:
     """Lay the given options over what exists. None leaves a field alone, an empty string clears it."""
     wanted = copy.deepcopy(current) if current else {"Name": options["name"], "GroupName": options["group_name"]}
-    for option, field in _PLAIN_FIELDS.items():
+    for option, field in PLAIN_FIELDS.items():
         value = options.get(option)
         if value == "":
             wanted.pop(field, None)
@@ -195,18 +166,6 @@ def _comparable(request: dict[str, Any] | None) -> dict[str, Any] | None:
     with contextlib.suppress(KeyError, ValueError):
         comparable["Target"]["Input"] = json.loads(comparable["Target"]["Input"])
     return comparable
-
-
-def schedule_view(request: dict[str, Any] | None) -> dict[str, Any]:
-    """The snake_case form that users see, in results and in diffs."""
-    view: dict[str, Any] = camel_dict_to_snake_dict(
-        {
-            key: value.isoformat() if isinstance(value, datetime) else value
-            for key, value in (request or {}).items()
-            if value is not None and key != "ResponseMetadata"
-        }
-    )
-    return view
 
 
 # --- calling --------------------------------------------------------------------------------------------------------

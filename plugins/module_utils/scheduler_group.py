@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from ansible_collections.algo.trading.plugins.module_utils._schedules import schedule_view
 from ansible_collections.algo.trading.plugins.module_utils.scheduler import (
     AnsibleSchedulerError,
     SchedulerErrorHandler,
     call_api,
     get_or_none,
     patience,
-    schedule_view,
 )
 from ansible_collections.amazon.aws.plugins.module_utils.tagging import (
     ansible_dict_to_boto3_tag_list,

@@ -13,9 +13,9 @@ from ipaddress import IPv4Network
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from ._subnets import MAX_ZONES, subnet_plan
 from .fleet.errors import SettingsError
 from .fleet.settings import FleetSettings
-from .subnets import MAX_ZONES, subnet_plan
 
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
 _BUCKET = re.compile(r"(?!xn--|sthree-)(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")

@@ -158,8 +158,9 @@ kept:
 
 import time
 
+from ansible_collections.algo.trading.plugins.module_utils._aws import Clients
+from ansible_collections.algo.trading.plugins.module_utils._naming import Scope
 from ansible_collections.algo.trading.plugins.module_utils.account import (
-    Clients,
     account_facts,
     is_embedded,
     leftovers,
@@ -167,7 +168,7 @@ from ansible_collections.algo.trading.plugins.module_utils.account import (
     resolve_images,
     unknown_instance_types,
 )
-from ansible_collections.algo.trading.plugins.module_utils.resources import TYPES, Scope, read_environment
+from ansible_collections.algo.trading.plugins.module_utils.resources import TYPES, read_environment
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 
 _ASK_AGAIN_SECONDS = 15

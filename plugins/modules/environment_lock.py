@@ -156,7 +156,7 @@ import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ansible_collections.algo.trading.plugins.module_utils import process
+from ansible_collections.algo.trading.plugins.module_utils import _process as process
 from ansible_collections.algo.trading.plugins.module_utils.lock import (
     AnsibleLockError,
     Holder,

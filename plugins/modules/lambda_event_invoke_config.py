@@ -108,12 +108,12 @@ event_invoke_config:
 
 from typing import Any
 
+from ansible_collections.algo.trading.plugins.module_utils._invocations import invocation_view
 from ansible_collections.algo.trading.plugins.module_utils.lambda_event_invoke import (
     AnsibleEventInvokeError,
     delete_config,
     get_config,
     put_config,
-    view,
 )
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.amazon.aws.plugins.module_utils.retries import AWSRetry
@@ -139,7 +139,7 @@ def option_problem(params: dict[str, Any]) -> str | None:
 
 def ensure_absent(client: Any, params: dict[str, Any], check_mode: bool) -> Outcome:
     """Return changed, before and after."""
-    before = view(get_config(client, params["name"], params["qualifier"]))
+    before = invocation_view(get_config(client, params["name"], params["qualifier"]))
     if not before:
         return False, {}, {}
     return check_mode or delete_config(client, params["name"], params["qualifier"]), before, {}
@@ -147,7 +147,7 @@ def ensure_absent(client: Any, params: dict[str, Any], check_mode: bool) -> Outc
 
 def ensure_present(client: Any, params: dict[str, Any], check_mode: bool) -> Outcome:
     """Return changed, before and after."""
-    before = view(get_config(client, params["name"], params["qualifier"]))
+    before = invocation_view(get_config(client, params["name"], params["qualifier"]))
     given = {option: params[option] for option in DEFAULTS if params[option] is not None}
     after = {**DEFAULTS, **before, **given}
     if before == after:

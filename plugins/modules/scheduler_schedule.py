@@ -277,6 +277,7 @@ schedule:
 
 from typing import Any
 
+from ansible_collections.algo.trading.plugins.module_utils._schedules import request_form, schedule_view
 from ansible_collections.algo.trading.plugins.module_utils.scheduler import (
     AnsibleSchedulerError,
     create_schedule,
@@ -285,9 +286,7 @@ from ansible_collections.algo.trading.plugins.module_utils.scheduler import (
     get_schedule,
     missing_for_creation,
     option_problem,
-    request_form,
     same_schedule,
-    schedule_view,
     to_api,
     update_schedule,
 )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.algo.trading.plugins.module_utils import process
+from ansible_collections.algo.trading.plugins.module_utils import _process as process
 from ansible_collections.algo.trading.plugins.module_utils.lock import AnsibleLockError, Holder, LockStore
 from ansible_collections.algo.trading.plugins.modules.environment_lock import LockTask
 from ansible_collections.amazon.aws.plugins.module_utils.retries import AWSRetry, RetryingBotoClientWrapper

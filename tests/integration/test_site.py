@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.algo.trading.plugins.module_utils.resources import COMPONENTS
+from ansible_collections.algo.trading.plugins.module_utils._components import COMPONENTS
 from ansible_collections.algo.trading.tests.integration.environments import LOCK, MODELS, Environment, Line
 
 if TYPE_CHECKING:

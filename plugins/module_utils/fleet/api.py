@@ -11,8 +11,22 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from .errors import DENIED, NOT_FOUND, PARAMETER, RETRYABLE, THROTTLED, ApiError, FleetError, classify, partial_errors
-from .instances import LIVE_STATES, Instance
+from .._naming import LIVE_STATES
+from .._tags import carries
+from .errors import (
+    CREDENTIALS,
+    DENIED,
+    NOT_FOUND,
+    PARAMETER,
+    REGION,
+    RETRYABLE,
+    THROTTLED,
+    ApiError,
+    FleetError,
+    classify,
+    partial_errors,
+)
+from .instances import Instance
 from .pacing import Clock, Pacer
 
 # A throttled request is repeated until the run's time is over; anything else that may pass, a few times.
@@ -49,7 +63,7 @@ class Ec2Api:
             instance
             for instance in self._pages("describe_instances", Filters=filters, MaxResults=_PAGE)
             # The filter decides what is asked for; what is ours is decided here.
-            if all(instance.tags.get(key) == value for key, value in identity_tags.items())
+            if carries(instance.tags, identity_tags)
         ]
 
     def describe_ids(self, ids: Sequence[str]) -> list[Instance]:
@@ -161,4 +175,6 @@ def chunks(items: Sequence[Any], size: int) -> Iterable[Sequence[Any]]:
 
 def fatal(error: ApiError) -> bool:
     """Would every further request fail the same way?"""
-    return error.kind in (DENIED,) or (error.kind == PARAMETER and error.operation.startswith("Describe"))
+    if error.kind == PARAMETER:
+        return error.operation.startswith("Describe")
+    return error.kind in (CREDENTIALS, DENIED, REGION)

@@ -2,103 +2,63 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""One family of errors, and the one place that tells AWS's refusals apart."""
+"""The fleet's errors: what a refusal by EC2 means for it, and what an operator can do."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
-# What an error means for the fleet, not how AWS spells it.
-THROTTLED = "throttled"
-CAPACITY = "capacity"
-SUBNET_FULL = "subnet_full"
-QUOTA = "quota"
-DENIED = "denied"
-PARAMETER = "parameter"
-IDEMPOTENCY = "idempotency"
-NOT_FOUND = "not_found"
-PROTECTED = "protected"
-TRANSIENT = "transient"
-UNKNOWN = "unknown"
+from .._errors import (
+    CAPACITY,
+    CREDENTIALS,
+    DENIED,
+    IDEMPOTENCY,
+    NOT_FOUND,
+    NOT_OFFERED,
+    PARAMETER,
+    PROTECTED,
+    QUOTA,
+    REGION,
+    SUBNET_FULL,
+    THROTTLED,
+    TRANSIENT,
+    UNKNOWN,
+    UNREACHABLE,
+    kind_of,
+    kind_of_code,
+)
+
+__all__ = [
+    "ADVICE",
+    "CAPACITY",
+    "CREDENTIALS",
+    "DENIED",
+    "IDEMPOTENCY",
+    "NOT_FOUND",
+    "NOT_OFFERED",
+    "PARAMETER",
+    "PROTECTED",
+    "QUOTA",
+    "REGION",
+    "RETRYABLE",
+    "SUBNET_FULL",
+    "THROTTLED",
+    "TRANSIENT",
+    "UNKNOWN",
+    "UNREACHABLE",
+    "ApiError",
+    "FleetError",
+    "GuardError",
+    "PlanMovedError",
+    "SettingsError",
+    "classify",
+    "kind_of_code",
+    "partial_errors",
+]
 
 # Safe to send again unchanged: either nothing happened, or the client token makes the repetition harmless.
-RETRYABLE = frozenset({THROTTLED, TRANSIENT})
-
-_KINDS: dict[str, tuple[str, ...]] = {
-    THROTTLED: (
-        "RequestLimitExceeded",
-        "Throttling",
-        "ThrottlingException",
-        "ThrottledException",
-        "RequestThrottled",
-        "RequestThrottledException",
-        "TooManyRequestsException",
-        "SlowDown",
-        "EC2ThrottledException",
-        "BandwidthLimitExceeded",
-    ),
-    CAPACITY: (
-        "InsufficientInstanceCapacity",
-        "InsufficientCapacity",
-        "InsufficientHostCapacity",
-        "InsufficientReservedInstanceCapacity",
-        "InsufficientCapacityOnHost",
-        "SpotMaxPriceTooLow",
-        "Unsupported",
-        "UnsupportedInstanceAttribute",
-        "UnfulfillableCapacity",
-    ),
-    SUBNET_FULL: ("InsufficientFreeAddressesInSubnet", "InsufficientAddressCapacity", "PrivateIpAddressLimitExceeded"),
-    QUOTA: (
-        "VcpuLimitExceeded",
-        "InstanceLimitExceeded",
-        "MaxSpotInstanceCountExceeded",
-        "SpotInstanceCountExceeded",
-        "VolumeLimitExceeded",
-        "MaxIOPSLimitExceeded",
-        "NetworkInterfaceLimitExceeded",
-        "TagLimitExceeded",
-        "ResourceLimitExceeded",
-        "ServiceQuotaExceededException",
-    ),
-    DENIED: (
-        "UnauthorizedOperation",
-        "AccessDenied",
-        "AccessDeniedException",
-        "AuthFailure",
-        "InvalidClientTokenId",
-        "UnrecognizedClientException",
-        "ExpiredToken",
-        "ExpiredTokenException",
-        "RequestExpired",
-        "SignatureDoesNotMatch",
-        "OptInRequired",
-        "PendingVerification",
-        "Blocked",
-    ),
-    IDEMPOTENCY: ("IdempotentParameterMismatch", "IdempotentInstanceTerminated", "InvalidClientToken"),
-    NOT_FOUND: ("InvalidInstanceID.NotFound", "InvalidInstanceID.Malformed", "InvalidInstanceID"),
-    PROTECTED: ("OperationNotPermitted",),
-    TRANSIENT: (
-        "InternalError",
-        "InternalFailure",
-        "InternalServerError",
-        "ServiceUnavailable",
-        "Unavailable",
-        "RequestTimeout",
-        "RequestTimeoutException",
-        "ServerInternal",
-        "ConcurrentTagAccess",
-        "IncorrectInstanceState",
-        "IncorrectState",
-    ),
-}
-_KIND_OF_CODE = {code: kind for kind, codes in _KINDS.items() for code in codes}
-_PARAMETER_CODE = re.compile(
-    r"^(Invalid|Missing|Unknown|Malformed|Validation|NoSuchEntity|Unsupported|.*\.(NotFound|Malformed)$)"
-)
+RETRYABLE = frozenset({THROTTLED, TRANSIENT, UNREACHABLE})
 
 ADVICE: dict[str, str] = {
     THROTTLED: "The account's request budget is used up, probably by another client. "
@@ -110,9 +70,14 @@ ADVICE: dict[str, str] = {
     "or put a type of another family in the ranked list, then run again.",
     DENIED: "The identity in use may not do this. Compare its policy with the one in docs, "
     "and check account and region.",
+    CREDENTIALS: "AWS does not accept the credentials. Log in again, or name others (profile, access keys, role).",
+    REGION: "The request went to the wrong region. Correct the region.",
     PARAMETER: "AWS refuses a setting. Correct it and run again; nothing was launched by this request.",
     PROTECTED: "The instance is protected against termination. Switch its protection off on purpose, then run again.",
     TRANSIENT: "AWS or the network did not answer. Run again: the run continues where this one ended.",
+    UNREACHABLE: "No answer came. Check the endpoint, the network and the region, then run again: the run continues "
+    "where this one ended.",
+    NOT_OFFERED: "The endpoint, an emulator, lacks this operation.",
     NOT_FOUND: "The instance is gone. Run again: the run starts from what is there.",
     IDEMPOTENCY: "A client token was used before with other parameters. Run again.",
     UNKNOWN: "Not a known refusal. See the cause.",
@@ -150,18 +115,6 @@ class ApiError(FleetError):
         return f"Cannot {doing}: {self.operation} answered {self.code} ({self.message}). {ADVICE[self.kind]}"
 
 
-def kind_of_code(code: str) -> str:
-    """Classify an error code, also the codes found in `StateReason` and inside partial answers.
-
-    >>> kind_of_code("Server.InsufficientInstanceCapacity")
-    'capacity'
-    """
-    bare = code.split(".", 1)[1] if code.startswith(("Server.", "Client.")) else code
-    if bare in _KIND_OF_CODE:
-        return _KIND_OF_CODE[bare]
-    return PARAMETER if _PARAMETER_CODE.match(bare) else UNKNOWN
-
-
 def classify(operation: str, exc: BaseException) -> ApiError:
     """Turn what botocore raised into an ApiError. Needs no botocore import: only its duck types."""
     response = getattr(exc, "response", None)
@@ -179,31 +132,7 @@ def classify(operation: str, exc: BaseException) -> ApiError:
         if code == "OperationNotPermitted" and "terminat" not in message:
             kind = DENIED
         return ApiError(operation, kind, code, message)
-    name = type(exc).__name__
-    if name in _NETWORK_ERRORS or isinstance(exc, (ConnectionError, TimeoutError)):
-        return ApiError(operation, TRANSIENT, name, str(exc))
-    if name in ("NoCredentialsError", "PartialCredentialsError", "TokenRetrievalError", "UnauthorizedSSOTokenError"):
-        return ApiError(operation, DENIED, name, str(exc))
-    if name in ("ParamValidationError", "EndpointConnectionError", "NoRegionError"):
-        return ApiError(operation, PARAMETER, name, str(exc))
-    return ApiError(operation, UNKNOWN, name, str(exc))
-
-
-_NETWORK_ERRORS = frozenset(
-    {
-        "ConnectionClosedError",
-        "ConnectionError",
-        "ConnectTimeoutError",
-        "EndpointConnectionError",
-        "HTTPClientError",
-        "IncompleteReadError",
-        "ReadTimeoutError",
-        "ResponseStreamingError",
-        # botocore could not read the answer: it was cut.
-        "ResponseParserError",
-        "SSLError",
-    }
-)
+    return ApiError(operation, kind_of(exc), type(exc).__name__, str(exc))
 
 
 def partial_errors(operation: str, response: Mapping[str, Any]) -> list[tuple[str, ApiError]]:

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-LIVE_STATES = ("pending", "running", "stopping", "stopped")
+from .._naming import LIVE_STATES
+from .._tags import tag_dict
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -52,7 +54,7 @@ class Instance:
             client_token=item.get("ClientToken") or "",
             state_reason=reason.get("Code") or "",
             state_message=reason.get("Message") or "",
-            tags={tag["Key"]: tag["Value"] for tag in item.get("Tags") or []},
+            tags=tag_dict(item.get("Tags")),
         )
 
     @property

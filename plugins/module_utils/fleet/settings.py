@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from .._naming import resource_name
+from .._tags import IDENTITY, identity_tags
 from .pacing import Limit
 from .session import Session
 
@@ -24,7 +26,7 @@ ON_CHANGE: dict[str, tuple[str, ...]] = {
     "subnet": ("ignore", "replace"),
 }
 OWN_TAGS = frozenset(
-    {"Project", "Environment", "Component", "ManagedBy", "Name", "Model", "ModelType", "Symbol", "ModelName"}
+    {*IDENTITY, "Name", "Model", "ModelType", "Symbol", "ModelName"}
     | {"Outer", "Inner", "ModelUri", "ModelVersion", "LaunchDigest", "ConfigDigest", "LaunchBatch"}
 )
 
@@ -141,13 +143,8 @@ class FleetSettings:
     @property
     def identity_tags(self) -> dict[str, str]:
         """The tags that make an instance ours. Nothing without all of them is ever touched."""
-        return {
-            "Project": self.project,
-            "Environment": self.environment,
-            "Component": self.component,
-            "ManagedBy": "algo.trading",
-        }
+        return identity_tags(self.project, self.environment, self.component)
 
     @property
     def name_prefix(self) -> str:
-        return f"{self.project}-{self.component.replace('_', '-')}-{self.environment}"
+        return resource_name(self.project, self.component, self.environment)

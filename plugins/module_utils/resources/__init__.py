@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from .._errors import NOT_OFFERED, kind_of
+from .._naming import Scope
 from . import (
     compute,
     database,
@@ -29,18 +31,14 @@ from . import (
     storage,
 )
 from ._decide import decide, describe, desired_settings
-from ._model import COMPONENTS, MANAGED_BY, UNKNOWN, Decision, Found, ResourceType, Scope, error_code
+from ._model import UNKNOWN, Decision, Found, ResourceType
 
 __all__ = [
-    "COMPONENTS",
-    "MANAGED_BY",
-    "NOT_OFFERED",
     "TYPES",
     "UNKNOWN",
     "Decision",
     "Found",
     "ResourceType",
-    "Scope",
     "decide",
     "describe",
     "desired_settings",
@@ -69,10 +67,6 @@ _THREADS = 8
 State = dict[str, dict[str, dict[str, Any]]]
 
 
-# How emulators say that they lack an operation; AWS itself answers so to nothing that we ask.
-NOT_OFFERED = frozenset({"InvalidAction", "NotImplemented", "UnknownOperation", "UnknownOperationException"})
-
-
 def read_environment(
     clients: Callable[[str], Any],
     scope: Scope,
@@ -92,7 +86,7 @@ def read_environment(
         try:
             return list(kind.read(clients, scope))
         except Exception as error:
-            if missing is None or error_code(error) not in NOT_OFFERED:
+            if missing is None or kind_of(error) != NOT_OFFERED:
                 raise
             missing.append(kind.module)
             return []

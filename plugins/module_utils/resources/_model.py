@@ -10,62 +10,16 @@ written in the vocabulary of the Ansible module that would make the change, so a
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-MANAGED_BY = "algo.trading"
-COMPONENTS = (
-    "network",
-    "identity",
-    "alpaca_websocket",
-    "trading_server",
-    "trading_server_shutdown",
-    "mlflow_server",
-    "gpu_instance",
-)
+from .._naming import Scope
+
 # Stands for a value that AWS gives only when the thing is made; the plan shows it as it is.
 UNKNOWN = "(known after apply)"
 
 Settings = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Scope:
-    """One environment of one project in one account and region: what is ours, and what it is called."""
-
-    project: str
-    environment: str
-    region: str = "us-east-1"
-    buckets: tuple[str, ...] = ()
-
-    def name(self, component: str) -> str:
-        """The name of a component's resources, e.g. ``algo-trading-mlflow-server-qa``."""
-        return f"{self.project}-{component.replace('_', '-')}-{self.environment}"
-
-    def owns_name(self, name: str) -> bool:
-        """Whether a name is one of ours, with or without a suffix.
-
-        Compared with every component's whole name: ``…-trading-server-qa`` must not claim ``…-trading-server-qa2``.
-        """
-        return any(name == own or name.startswith(f"{own}-") for own in map(self.name, COMPONENTS))
-
-    def tags(self, component: str) -> dict[str, str]:
-        return {
-            "Project": self.project,
-            "Environment": self.environment,
-            "Component": component,
-            "ManagedBy": MANAGED_BY,
-        }
-
-    def owns(self, tags: Mapping[str, str]) -> bool:
-        """Whether tags say that a thing is this environment's and made by us."""
-        return (
-            tags.get("Project") == self.project
-            and tags.get("Environment") == self.environment
-            and tags.get("ManagedBy") == MANAGED_BY
-        )
 
 
 @dataclass(frozen=True)
@@ -188,33 +142,3 @@ class Decision:
     @property
     def changes(self) -> bool:
         return self.action in {"create", "update", "replace", "delete"}
-
-
-def error_code(error: BaseException) -> str:
-    """The AWS error code of a botocore ClientError, or an empty string: botocore need not be importable here."""
-    response = getattr(error, "response", None)
-    return str(response.get("Error", {}).get("Code", "")) if isinstance(response, Mapping) else ""
-
-
-def unless_missing(call: Callable[..., Any], *codes: str, **arguments: Any) -> Any:
-    """Make one API call; None where AWS says with one of ``codes`` that the thing is not there."""
-    try:
-        return call(**arguments)
-    except Exception as error:
-        if error_code(error) in codes:
-            return None
-        raise
-
-
-def pages(client: Any, operation: str, result: str, **arguments: Any) -> Iterable[Any]:
-    """Every item under ``result`` of a paginated operation."""
-    for page in client.get_paginator(operation).paginate(**arguments):
-        yield from page.get(result) or ()
-
-
-def tag_dict(tags: Iterable[Mapping[str, str]] | None, key: str = "Key", value: str = "Value") -> dict[str, str]:
-    return {tag[key]: tag.get(value, "") for tag in tags or ()}
-
-
-def snake(name: str) -> str:
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()

@@ -10,11 +10,13 @@ import base64
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ._model import Found, ResourceType, Scope, Settings, pages, snake, tag_dict
+from .._aws import pages, snake
+from .._naming import LIVE_STATES, Scope
+from .._tags import tag_dict
+from ._model import Found, ResourceType, Settings
 
 HOSTS = ("alpaca_websocket", "mlflow_server", "gpu_instance")
 # Terminated and shutting-down instances are gone for all that matters.
-_ALIVE = ("pending", "running", "stopping", "stopped")
 _METADATA = {
     "http_endpoint": "enabled",
     "http_tokens": "optional",
@@ -30,7 +32,7 @@ def _read_instances(clients: Any, scope: Scope) -> Iterable[Found]:
         {"Name": "tag:Project", "Values": [scope.project]},
         {"Name": "tag:Environment", "Values": [scope.environment]},
         {"Name": "tag:Component", "Values": list(HOSTS)},
-        {"Name": "instance-state-name", "Values": list(_ALIVE)},
+        {"Name": "instance-state-name", "Values": list(LIVE_STATES)},
     ]
     reservations = pages(ec2, "describe_instances", "Reservations", Filters=filters)
     instances = [instance for reservation in reservations for instance in reservation["Instances"]]

@@ -12,10 +12,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ..lambda_event_invoke import view
-from ._model import Found, ResourceType, Scope, Settings, unless_missing
-
-FUNCTIONS = ("alpaca_websocket", "trading_server", "trading_server_shutdown")
+from .._aws import unless_missing
+from .._components import FUNCTIONS
+from .._invocations import invocation_view
+from .._naming import Scope
+from ._model import Found, ResourceType, Settings
 
 
 def code_sha256(zip_file: str) -> str:
@@ -94,7 +95,7 @@ def _read_invocations(clients: Any, scope: Scope) -> Iterable[Found]:
         get = clients("lambda").get_function_event_invoke_config
         answer = unless_missing(get, "ResourceNotFoundException", FunctionName=name)
         if answer is not None:
-            yield Found(name, {"name": name, **view(answer)}, owner=name)
+            yield Found(name, {"name": name, **invocation_view(answer)}, owner=name)
 
 
 INVOCATION = ResourceType(

@@ -13,10 +13,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from ._model import Found, ResourceType, Scope, Settings, pages, tag_dict, unless_missing
-
-HOSTS = ("alpaca_websocket", "trading_server", "mlflow_server", "gpu_instance")
-FUNCTIONS = ("alpaca_websocket", "trading_server", "trading_server_shutdown")
+from .._aws import pages, unless_missing
+from .._components import FUNCTIONS, HOSTS, SCHEDULES
+from .._naming import Scope
+from .._policies import by_sid
+from .._tags import tag_dict
+from ._model import Found, ResourceType, Settings
 
 _MISSING = "NoSuchEntity"
 _THREADS = 4
@@ -24,26 +26,11 @@ _THREADS = 4
 
 def role_names(scope: Scope) -> list[str]:
     """Every role that an environment can have: of hosts, of functions, and of the schedules that invoke these."""
-    functions = [scope.name(component) for component in FUNCTIONS]
     return [
         *map(scope.name, HOSTS),
-        *(f"{function}-lambda" for function in functions),
-        *(f"{function}-scheduler" for function in functions),
+        *(scope.name(component, "lambda") for component in FUNCTIONS),
+        *(scope.name(component, "scheduler") for component in SCHEDULES),
     ]
-
-
-def by_sid(document: Any) -> Any:
-    """A policy document as a dict by statement id: order means nothing, and a difference names its statement.
-
-    A document in which not every statement has an id of its own is left as it is.
-    """
-    if not isinstance(document, Mapping) or not isinstance(document.get("Statement"), list):
-        return document
-    statements = {statement.get("Sid"): statement for statement in document["Statement"]}
-    if len(statements) != len(document["Statement"]) or None in statements:
-        return document
-    rest = {name: value for name, value in document.items() if name != "Statement"}
-    return {**rest, **{sid: {**statement, "Sid": sid} for sid, statement in statements.items()}}
 
 
 def _normalize(argument: str) -> Callable[[Settings], Settings]:

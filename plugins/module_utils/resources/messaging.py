@@ -10,8 +10,11 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from ._model import Found, ResourceType, Scope, Settings, pages, tag_dict, unless_missing
-from .storage import normalize_policy
+from .._aws import pages, unless_missing
+from .._naming import Scope
+from .._policies import normalize_policy
+from .._tags import tag_dict
+from ._model import Found, ResourceType, Settings
 
 
 def _normalize(arguments: Settings) -> Settings:

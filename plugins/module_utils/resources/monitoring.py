@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ._model import Found, ResourceType, Scope, Settings, pages, tag_dict, unless_missing
+from .._aws import pages, unless_missing
+from .._naming import Scope
+from .._tags import tag_dict
+from ._model import Found, ResourceType, Settings
 
 # ---- log group ----
 

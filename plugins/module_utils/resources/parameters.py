@@ -10,7 +10,10 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from ._model import Found, ResourceType, Scope, Settings, pages, tag_dict, unless_missing
+from .._aws import pages, unless_missing
+from .._naming import Scope
+from .._tags import tag_dict
+from ._model import Found, ResourceType, Settings
 
 
 def _parsed(value: Any) -> Any:
@@ -29,13 +32,9 @@ def _tags(ssm: Any, kind: str, name: str) -> dict[str, str] | None:
 # ---- parameter ----
 
 
-def _path(scope: Scope) -> str:
-    return f"/{scope.project}/{scope.environment}"
-
-
 def _read_parameters(clients: Any, scope: Scope) -> Iterable[Found]:
     ssm = clients("ssm")
-    path = _path(scope)
+    path = scope.parameter()
     values = {
         parameter["Name"]: parameter
         for parameter in pages(
@@ -48,7 +47,7 @@ def _read_parameters(clients: Any, scope: Scope) -> Iterable[Found]:
     for described in pages(ssm, "describe_parameters", "Parameters", ParameterFilters=filters):
         name = described["Name"]
         # The lock is no part of what it protects: a removal holds it until the end.
-        tags = _tags(ssm, "Parameter", name) if name in values and name != f"{path}/lock" else None
+        tags = _tags(ssm, "Parameter", name) if name in values and name != scope.lock else None
         if tags is None:
             continue
         settings = {

@@ -12,8 +12,11 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from ..scheduler import request_form, schedule_view
-from ._model import Found, ResourceType, Scope, Settings, pages, tag_dict, unless_missing
+from .._aws import pages, unless_missing
+from .._naming import Scope
+from .._schedules import request_form, schedule_view
+from .._tags import tag_dict
+from ._model import Found, ResourceType, Settings
 
 _MISSING = "ResourceNotFoundException"
 # What AWS gives a schedule that says nothing about retries.

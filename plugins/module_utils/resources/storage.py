@@ -9,13 +9,16 @@ Bucket names are global and cannot be searched by tag: an environment's buckets 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from ._model import Found, ResourceType, Scope, Settings, error_code, snake, tag_dict, unless_missing
-from .identity import by_sid
+from .._aws import snake, unless_missing
+from .._errors import error_code
+from .._naming import Scope, arn
+from .._policies import normalize_policy
+from .._tags import tag_dict
+from ._model import Found, ResourceType, Settings
 
 _THREADS = 4
 _MISSING = frozenset({"404", "NoSuchBucket", "NotFound"})
@@ -33,21 +36,6 @@ def _each(read: Callable[[str], list[Found]], names: Iterable[str]) -> Iterator[
 # ---- bucket ----
 
 
-def normalize_policy(policy: Any) -> Any:
-    """A bucket policy in one shape: by statement id, lists of one as their element, other lists sorted."""
-    if isinstance(policy, str):
-        policy = json.loads(policy) if policy.strip() else {}
-    return _plain(by_sid(policy))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {name: _plain(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return _plain(value[0]) if len(value) == 1 else sorted((_plain(item) for item in value), key=str)
-    return value
-
-
 def _read_bucket(clients: Any, scope: Scope, bucket: str) -> list[Found]:
     s3 = clients("s3")
     try:
@@ -60,7 +48,7 @@ def _read_bucket(clients: Any, scope: Scope, bucket: str) -> list[Found]:
             note = "it belongs to another account, or these credentials may not read it (s3:ListBucket)"
             return [Found(bucket, tags={}, note=note)]
         raise
-    attributes = {"arn": f"arn:{_partition(scope)}:s3:::{bucket}"}
+    attributes = {"arn": arn("s3", bucket, region=scope.region)}
     answer = unless_missing(s3.get_bucket_tagging, "NoSuchTagSet", Bucket=bucket) or {}
     tags = tag_dict(answer.get("TagSet"))
     unfinished = not tags and _is_unfinished(clients, bucket)
@@ -104,11 +92,6 @@ def _bucket_settings(s3: Any, bucket: str) -> Settings:
         "policy": normalize_policy(policy["Policy"]) if policy else {},
         "object_ownership": ownership["OwnershipControls"]["Rules"][0]["ObjectOwnership"] if ownership else None,
     }
-
-
-def _partition(scope: Scope) -> str:
-    prefixes = {"cn-": "aws-cn", "us-gov-": "aws-us-gov"}
-    return next((name for prefix, name in prefixes.items() if scope.region.startswith(prefix)), "aws")
 
 
 def _normalize_bucket(arguments: Settings) -> Settings:

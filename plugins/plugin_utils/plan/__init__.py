@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from ._ansible import diff_of, hints, plain, result_name, task_name, task_path, will_be_rescued
 from ._end import end_text, verdict
-from ._lines import ACTIONS, COMPONENTS, Failure, Line, count, failure_of, lines_of
+from ._lines import ACTIONS, Failure, Line, count, failure_of, lines_of
 from ._progress import Progress, duration
 from ._report import Report
 from ._summary import commands_text, summary_text
@@ -19,7 +19,6 @@ from ._text import Text, cells, clean, count_text, diff_text, failure_text, line
 
 __all__ = [
     "ACTIONS",
-    "COMPONENTS",
     "Failure",
     "Line",
     "Progress",

@@ -42,17 +42,6 @@ ACTIONS: dict[str, Action] = {
     "no-op": Action(" ", "unchanged", "unchanged", changes=False, always=True),
 }
 _SAME = {"terminate": "delete", "remove": "delete", "change": "update", "keep": "no-op", "none": "no-op"}
-# The order in which a plan is told. A copy of the resource engine's, held equal by a test: what shows errors must not
-# depend on what may have them.
-COMPONENTS = (
-    "network",
-    "identity",
-    "alpaca_websocket",
-    "trading_server",
-    "trading_server_shutdown",
-    "mlflow_server",
-    "gpu_instance",
-)
 # The type of what a module changed without saying more than `changed`.
 TASK = "task"
 _HIDDEN = "The message is hidden, because the task has no_log set. To see it, run the task by hand without no_log."

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.algo.trading.plugins.module_utils.account import Clients
-from ansible_collections.algo.trading.plugins.module_utils.resources import Scope, read_environment
+from ansible_collections.algo.trading.plugins.module_utils._aws import Clients
+from ansible_collections.algo.trading.plugins.module_utils._naming import Scope
+from ansible_collections.algo.trading.plugins.module_utils.resources import read_environment
 
 if TYPE_CHECKING:
     from conftest import Aws, Call, Playbook, Run

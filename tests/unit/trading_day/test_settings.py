@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from ansible_collections.algo.trading.plugins.module_utils.errors import InvalidInput
+from ansible_collections.algo.trading.plugins.module_utils._errors import InvalidInput
 from trading_day import events
 from trading_day.settings import FleetFunctionSettings, OnDrainFailure, Settings, ShutdownSettings
 

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 boto3 = pytest.importorskip("boto3", reason="the facts are asked of AWS's own client")
+from ansible_collections.algo.trading.plugins.module_utils._aws import Clients
+from ansible_collections.algo.trading.plugins.module_utils._naming import Scope
 from ansible_collections.algo.trading.plugins.module_utils.account import (
-    Clients,
     account_facts,
     is_embedded,
     leftovers,
@@ -17,7 +18,6 @@ from ansible_collections.algo.trading.plugins.module_utils.account import (
     resolve_images,
     unknown_instance_types,
 )
-from ansible_collections.algo.trading.plugins.module_utils.resources import Scope
 from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
-from ansible_collections.algo.trading.plugins.module_utils import errors
+from ansible_collections.algo.trading.plugins.module_utils import _errors as errors
 from ansible_collections.algo.trading.plugins.module_utils.models import (
     DEFAULT_PATTERN,
     Listing,

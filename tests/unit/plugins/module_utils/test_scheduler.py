@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.algo.trading.plugins.module_utils import scheduler
+from ansible_collections.algo.trading.plugins.module_utils._schedules import request_form, schedule_view
 
 pytest.importorskip("botocore", reason="the AWS SDK carries the API's own model")
 
@@ -97,19 +98,19 @@ def test_bad_options_are_found_before_any_call(given: dict[str, Any], says: str)
 
 
 def test_an_update_keeps_everything_that_was_not_mentioned() -> None:
-    current = scheduler.request_form(EXISTING)
+    current = request_form(EXISTING)
     wanted = scheduler.desired_schedule(current, options(enabled=True))
     assert wanted == {**current, "State": "ENABLED"}
     assert set(wanted) <= set(client().meta.service_model.shape_for("UpdateScheduleInput").members)
 
 
 def test_nothing_mentioned_changes_nothing() -> None:
-    current = scheduler.request_form(EXISTING)
+    current = request_form(EXISTING)
     assert scheduler.same_schedule(current, scheduler.desired_schedule(current, options()))
 
 
 def test_an_empty_value_clears() -> None:
-    current = scheduler.request_form({**EXISTING, "EndDate": datetime(2030, 1, 1, tzinfo=UTC)})
+    current = request_form({**EXISTING, "EndDate": datetime(2030, 1, 1, tzinfo=UTC)})
     wanted = scheduler.desired_schedule(
         current, options(description="", end_date="", target={"DeadLetterConfig": {}, "Input": ""})
     )
@@ -119,13 +120,13 @@ def test_an_empty_value_clears() -> None:
 
 
 def test_another_target_inherits_nothing_from_the_old_one() -> None:
-    wanted = scheduler.desired_schedule(scheduler.request_form(EXISTING), options(target={"Arn": f"{LAMBDA}2"}))
+    wanted = scheduler.desired_schedule(request_form(EXISTING), options(target={"Arn": f"{LAMBDA}2"}))
     assert "Input" not in wanted["Target"]
     assert scheduler.missing_for_creation(wanted) == ["target.role_arn"]
 
 
 def test_input_is_compared_as_json() -> None:
-    current = scheduler.request_form(EXISTING)
+    current = request_form(EXISTING)
     wanted = scheduler.desired_schedule(current, options(target={"Input": '{"action":"stop"}'}))
     assert wanted != current
     assert scheduler.same_schedule(current, wanted)
@@ -185,11 +186,11 @@ def test_an_unknown_parameter_is_named_with_its_place() -> None:
 
 
 def test_users_see_snake_case_and_iso_times() -> None:
-    view = scheduler.schedule_view(EXISTING)
+    view = schedule_view(EXISTING)
     assert view["creation_date"] == "2025-01-01T00:00:00+00:00"
     assert view["target"]["retry_policy"] == {"maximum_event_age_in_seconds": 900, "maximum_retry_attempts": 3}
     assert view["target"]["input"] == '{"action": "stop"}'
-    assert scheduler.schedule_view(None) == {}
+    assert schedule_view(None) == {}
 
 
 def _stub() -> tuple[Any, Stubber]:
@@ -202,7 +203,7 @@ def _refuse(stub: Stubber, message: str) -> None:
 
 
 NOT_YET = "The execution role you provide must allow AWS EventBridge Scheduler to assume the role."
-REQUEST = scheduler.request_form(EXISTING)
+REQUEST = request_form(EXISTING)
 
 
 def test_a_role_that_is_too_new_is_waited_for() -> None:

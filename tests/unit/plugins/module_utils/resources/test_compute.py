@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
+from ansible_collections.algo.trading.plugins.module_utils._naming import Scope
 from ansible_collections.algo.trading.plugins.module_utils.resources import compute
 from ansible_collections.algo.trading.plugins.module_utils.resources._decide import decide
-from ansible_collections.algo.trading.plugins.module_utils.resources._model import Scope
 
 SCOPE = Scope("algo-trading", "qa")
 TAGS = {**SCOPE.tags("mlflow_server"), "Name": "algo-trading-mlflow-server-qa"}

@@ -6,11 +6,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.algo.trading.plugins.module_utils.resources import Scope, decide
+from ansible_collections.algo.trading.plugins.module_utils._naming import Scope
+from ansible_collections.algo.trading.plugins.module_utils._policies import by_sid
+from ansible_collections.algo.trading.plugins.module_utils.resources import decide
 from ansible_collections.algo.trading.plugins.module_utils.resources.identity import (
     POLICY,
     ROLE,
-    by_sid,
     policy_key,
     role_names,
 )
@@ -29,17 +30,6 @@ def test_an_environment_can_have_ten_roles_and_each_name_carries_it() -> None:
     assert len(names) == len(set(names)) == 10
     assert all("-qa" in name for name in names)
     assert "algo-trading-trading-server-shutdown-qa-scheduler" in names
-
-
-def test_the_order_of_statements_means_nothing() -> None:
-    assert by_sid(document(READ, LIST)) == by_sid(document(LIST, READ))
-    assert by_sid(document(READ)) != by_sid(document({**READ, "Resource": "*"}))
-
-
-def test_a_document_without_an_id_for_each_statement_is_compared_as_it_is() -> None:
-    anonymous = {key: value for key, value in READ.items() if key != "Sid"}
-    for odd in (document(anonymous), document(READ, READ), {"Version": "2012-10-17", "Statement": READ}, ""):
-        assert by_sid(odd) == odd
 
 
 def test_a_roles_own_policy_is_called_like_the_role_and_anybody_elses_is_told_apart() -> None:

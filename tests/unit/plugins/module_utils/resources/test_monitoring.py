@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.algo.trading.plugins.module_utils.resources import Scope, decide
+from ansible_collections.algo.trading.plugins.module_utils._naming import Scope
+from ansible_collections.algo.trading.plugins.module_utils.resources import decide
 from ansible_collections.algo.trading.plugins.module_utils.resources.monitoring import (
     ALARM,
     LOG_GROUP,

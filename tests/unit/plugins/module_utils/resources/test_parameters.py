@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.algo.trading.plugins.module_utils.resources import Scope, decide
+from ansible_collections.algo.trading.plugins.module_utils._naming import Scope
+from ansible_collections.algo.trading.plugins.module_utils.resources import decide
 from ansible_collections.algo.trading.plugins.module_utils.resources.parameters import (
     DOCUMENT,
     PARAMETER,

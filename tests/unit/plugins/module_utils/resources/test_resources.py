@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from ansible_collections.algo.trading.plugins.module_utils import resources
+from ansible_collections.algo.trading.plugins.module_utils._naming import Scope
 from ansible_collections.algo.trading.plugins.module_utils.resources import (
     TYPES,
     Found,
     ResourceType,
-    Scope,
     read_environment,
     teardown_order,
 )

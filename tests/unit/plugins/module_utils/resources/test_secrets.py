@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ansible_collections.algo.trading.plugins.module_utils._naming import Scope
 from ansible_collections.algo.trading.plugins.module_utils.resources import secrets
 from ansible_collections.algo.trading.plugins.module_utils.resources._decide import decide
-from ansible_collections.algo.trading.plugins.module_utils.resources._model import Scope
 
 SCOPE = Scope("algo-trading", "qa")
 

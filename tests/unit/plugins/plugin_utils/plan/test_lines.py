@@ -4,8 +4,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.algo.trading.plugins.module_utils import resources
-from ansible_collections.algo.trading.plugins.plugin_utils.plan import COMPONENTS, Line, count, failure_of, lines_of
+from ansible_collections.algo.trading.plugins.plugin_utils.plan import Line, count, failure_of, lines_of
 
 BUCKET = {
     "action": "create",
@@ -14,10 +13,6 @@ BUCKET = {
     "component": "mlflow_server",
     "reasons": ["does not exist"],
 }
-
-
-def test_the_order_of_components_is_the_engines():
-    assert COMPONENTS == resources.COMPONENTS
 
 
 def test_a_result_with_a_plan_gives_its_lines():

@@ -12,8 +12,8 @@ import sys
 from collections.abc import Callable
 
 import pytest
-from ansible_collections.algo.trading.plugins.module_utils import process
-from ansible_collections.algo.trading.plugins.module_utils.process import Process
+from ansible_collections.algo.trading.plugins.module_utils import _process as process
+from ansible_collections.algo.trading.plugins.module_utils._process import Process
 
 PLAYBOOK = ("/venv/bin/python3", "/venv/bin/ansible-playbook", "site.yml")
 

@@ -6,7 +6,7 @@ from ipaddress import IPv4Network
 from itertools import combinations
 
 import pytest
-from ansible_collections.algo.trading.plugins.module_utils.subnets import MAX_ZONES, subnet_plan
+from ansible_collections.algo.trading.plugins.module_utils._subnets import MAX_ZONES, subnet_plan
 
 ZONES = ["us-east-1a", "us-east-1b", "us-east-1c", "us-east-1d"]
 

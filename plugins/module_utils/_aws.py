@@ -1,0 +1,49 @@
+# Copyright: the algo.trading authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Calls with a given boto3 client. Plain Python, which imports neither boto3 nor botocore."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from threading import Lock
+from typing import Any
+
+from ._errors import error_code
+
+
+class Clients:
+    """Gives one shared client for each service, also to threads: making a client is not thread-safe, using it is."""
+
+    def __init__(self, make: Callable[[str], Any]) -> None:
+        self._make = make
+        self._clients: dict[str, Any] = {}
+        self._lock = Lock()
+
+    def __call__(self, service: str) -> Any:
+        with self._lock:
+            if service not in self._clients:
+                self._clients[service] = self._make(service)
+            return self._clients[service]
+
+
+def unless_missing(call: Callable[..., Any], *codes: str, **arguments: Any) -> Any:
+    """Make one API call; None where AWS says with one of ``codes`` that the thing is not there."""
+    try:
+        return call(**arguments)
+    except Exception as error:
+        if error_code(error) in codes:
+            return None
+        raise
+
+
+def pages(client: Any, operation: str, result: str, **arguments: Any) -> Iterable[Any]:
+    """Every item under ``result`` of a paginated operation."""
+    for page in client.get_paginator(operation).paginate(**arguments):
+        yield from page.get(result) or ()
+
+
+def snake(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
