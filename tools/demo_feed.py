@@ -81,7 +81,7 @@ class Demo:
         settings.write_text(SETTINGS.format(work=self.work, **alpaca))
         server = self._spawn("alpaca_websocket", "run", str(settings), stderr=subprocess.PIPE)
         ports = self._ready(server)
-        url = f"ws://127.0.0.1:{ports['downstream_port']}"
+        url = f"ws://127.0.0.1:{ports['downstream_port']}/v2/iex"
         for name, (given, _table) in tokens.items():
             key, secret = (line.split()[1] for line in given.splitlines())
             wanted = json.dumps({"url": url, "key": key, "secret": secret, "subscribe": CLIENTS[name]})

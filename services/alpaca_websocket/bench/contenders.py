@@ -31,7 +31,7 @@ def settings(source: int, directory: Path) -> Path:
     tokens.write_text(f'[[client]]\nname = "bench"\nkey = "bench"\nsecret_sha256 = "{digest}"\nconnections = 1000\n')
     path = directory / "settings.toml"
     path.write_text(
-        f'[upstream]\nurl = "ws://127.0.0.1:{source}/v2/sip"\ncredentials_file = "{keys}"\ncalendar = "24/7"\n'
+        f'[upstream]\nurl = "ws://127.0.0.1:{source}/v2/iex"\ncredentials_file = "{keys}"\ncalendar = "24/7"\n'
         'compression = false\n[upstream.backfill]\nsource = "none"\n'
         "[upstream.silence]\ntrades = 86400\nquotes = 86400\n"
         f'[downstream]\nport = 0\ntokens_file = "{tokens}"\n[observe]\nport = 0\n'

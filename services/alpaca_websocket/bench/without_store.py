@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from alpaca_websocket import __main__, app
+from alpaca_websocket import __main__, pipeline
 from alpaca_websocket.protocol import Messages
 from alpaca_websocket.store import RecoveryReport
 
@@ -43,5 +43,5 @@ class Nothing:
 
 
 if __name__ == "__main__":
-    vars(app)["Store"] = Nothing
+    vars(pipeline)["Store"] = Nothing
     sys.exit(__main__.main(sys.argv[1:]))

@@ -16,7 +16,8 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from alpaca_websocket.downstream import auth
 from alpaca_websocket.downstream.router import Router
-from alpaca_websocket.downstream.server import Server
+from alpaca_websocket.downstream.server import Served, Server
+from alpaca_websocket.endpoints import ENDPOINTS
 from alpaca_websocket.observe.state import State
 from alpaca_websocket.protocol import Message, Messages
 from alpaca_websocket.settings import Downstream
@@ -67,7 +68,8 @@ async def serving(tmp_path: Path, *, store: bool = False, tokens: str = "", **se
         made[0].changes += 1
 
     router = Router(state, changed)
-    server = Server(configured, auth.Tokens(configured.tokens_file), state, router, lambda: made[0].head, kept)
+    feed = Served("iex", ENDPOINTS["/v2/iex"], state, router, lambda: made[0].head, kept)
+    server = Server(configured, auth.Tokens(configured.tokens_file), {"/v2/iex": feed})
     made.append(Serving(state, router, server, await server.start(), kept))
     if kept is not None:
         made[0].head = kept.recovery.next_sequence - 1

@@ -167,35 +167,47 @@ def toml(tables: dict[str, Any], prefix: str = "") -> str:
     return "\n".join(lines)
 
 
-class Server(Process):
-    """The server itself, with the stand-in as its upstream. Tables given as keywords replace single settings."""
+PATHS = {"iex": "/v2/iex", "sip": "/v2/sip", "crypto": "/v1beta3/crypto/us", "opra": "/v1beta1/opra"}
 
-    def __init__(self, directory: Path, standin: StandIn, *, clients: int = 3, **tables: dict[str, Any]) -> None:
+
+class Server(Process):
+    """The server itself, with the stand-in as its upstream. Tables given as keywords replace single settings.
+
+    :param upstreams: one stand-in, or several by feed; `upstream` may then have a table for each of them
+    """
+
+    def __init__(
+        self, directory: Path, upstreams: StandIn | dict[str, StandIn], *, clients: int = 3, **tables: dict[str, Any]
+    ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        keys = directory / "upstream.json"
-        keys.write_text(json.dumps({"key_id": standin.key, "secret_key": standin.secret}))
         tokens = [
             f'[[client]]\nname = "client-{n}"\nkey = "key-{n}"\nconnections = 50\n'
             f'secret_sha256 = "{hashlib.sha256(f"secret-{n}".encode()).hexdigest()}"\n'
             for n in range(clients)
         ]
         (directory / "tokens.toml").write_text("\n".join(tokens))
-        given = dict(tables.get("upstream", {}))
-        backfill = {"url": standin.rest, "settle_seconds": 0.0} | given.pop("backfill", {})
-        upstream = UPSTREAM | {"url": standin.stream, "credentials_file": str(keys)} | given | {"backfill": backfill}
+        given = tables.get("upstream", {})
         settings = {
-            "upstream": upstream,
             "downstream": {"port": 0, "tokens_file": str(directory / "tokens.toml")} | tables.get("downstream", {}),
             "observe": {"port": 0} | tables.get("observe", {}),
             "store": {"directory": str(directory / "store"), "min_free_bytes": 1 << 20} | tables.get("store", {}),
         }
         if "lease" in tables:
             settings["lease"] = tables["lease"]
+        text = toml(settings)
+        if isinstance(upstreams, dict):
+            for name, standin in upstreams.items():
+                table = _upstream(directory, standin, given.get(name, {}), name)
+                text += "\n[[upstream]]\n" + toml(table, "upstream.")
+        else:
+            text += "\n" + toml({"upstream": _upstream(directory, upstreams, given)})
         path = directory / "settings.toml"
-        path.write_text(toml(settings))
+        path.write_text(text)
         super().__init__("-m", "alpaca_websocket", "run", str(path), stream="stderr")
         ready = self.expect(lambda item: item.get("message") == "ready", "that it is ready")
-        self.url = f"ws://127.0.0.1:{ready['downstream_port']}/v2/iex"
+        address = f"ws://127.0.0.1:{ready['downstream_port']}"
+        self.urls = {name: address + path for name, path in ready["feeds"].items()}
+        self.url = next(iter(self.urls.values()))
         self.page = f"http://127.0.0.1:{ready['observe_port']}"
 
     def health(self) -> dict[str, Any]:
@@ -212,6 +224,15 @@ class Server(Process):
 
     def alive(self) -> bool:
         return self.popen.poll() is None and get(f"{self.page}/health")[0] in (200, 503)
+
+
+def _upstream(directory: Path, standin: StandIn, given: dict[str, Any], name: str = "") -> dict[str, Any]:
+    keys = directory / f"upstream{name}.json"
+    keys.write_text(json.dumps({"key_id": standin.key, "secret_key": standin.secret}))
+    given = dict(given)
+    backfill = {"url": standin.rest, "settle_seconds": 0.0} | given.pop("backfill", {})
+    url = standin.stream.replace("/v2/iex", PATHS[name]) if name else standin.stream
+    return UPSTREAM | {"url": url, "credentials_file": str(keys)} | given | {"backfill": backfill}
 
 
 @contextlib.contextmanager

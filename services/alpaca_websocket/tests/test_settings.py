@@ -24,12 +24,12 @@ def load(tmp_path: Path, text: str) -> settings.Settings:
 def test_the_smallest_file_has_sane_defaults(tmp_path: Path) -> None:
     found = load(tmp_path, SMALLEST)
     assert found.downstream.host == "127.0.0.1"
-    assert found.upstream.half_open_seconds > 90
-    assert found.upstream.silence.limits() == {"trades": 60, "quotes": 60, "bars": 150, "dailyBars": 300}
+    assert found.upstreams[0].half_open_seconds > 90
+    assert found.upstreams[0].silence == {"trades": 60, "quotes": 60, "bars": 150, "dailyBars": 300}
 
 
 def test_the_example_is_valid_and_names_only_what_exists() -> None:
-    assert settings.load(EXAMPLE).upstream.subscribe
+    assert settings.load(EXAMPLE).upstreams[0].subscribe
 
 
 @pytest.mark.parametrize(
@@ -57,14 +57,14 @@ def test_what_cannot_be_is_refused_by_name(tmp_path: Path, text: str, named: str
 
 def test_credentials_come_from_systemd_s_directory(tmp_path: Path) -> None:
     (tmp_path / "keys.json").write_text('{"key_id": "a-key", "secret_key": "a-secret"}')
-    found = settings.credentials(load(tmp_path, SMALLEST).upstream, {"CREDENTIALS_DIRECTORY": str(tmp_path)})
+    found = settings.credentials(load(tmp_path, SMALLEST).upstreams[0], {"CREDENTIALS_DIRECTORY": str(tmp_path)})
     assert (found.key_id, found.secret_key) == ("a-key", "a-secret")
     assert "secret" not in repr(found)
 
 
 def test_without_systemd_credentials_lie_beside_the_settings(tmp_path: Path) -> None:
     (tmp_path / "keys.json").write_text('{"key_id": "a-key", "secret_key": "a-secret"}')
-    assert settings.credentials(load(tmp_path, SMALLEST).upstream, {}).key_id == "a-key"
+    assert settings.credentials(load(tmp_path, SMALLEST).upstreams[0], {}).key_id == "a-key"
 
 
 @pytest.mark.parametrize("content", ['{"key_id": "topsecret"}', '{"key_id": "", "secret_key": ""}', "topsecret", None])
@@ -72,7 +72,7 @@ def test_credentials_that_cannot_be_used_are_not_quoted(tmp_path: Path, content:
     if content is not None:
         (tmp_path / "keys.json").write_text(content)
     with pytest.raises(SettingsError) as caught:
-        settings.credentials(load(tmp_path, SMALLEST).upstream, {"CREDENTIALS_DIRECTORY": str(tmp_path)})
+        settings.credentials(load(tmp_path, SMALLEST).upstreams[0], {"CREDENTIALS_DIRECTORY": str(tmp_path)})
     assert "topsecret" not in str(caught.value)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from . import __version__
 from .downstream.auth import Tokens, TokensError, make
-from .settings import Settings, SettingsError, credentials, load
+from .settings import Settings, SettingsError, check_places, credentials, load
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,7 +43,10 @@ def _parser() -> argparse.ArgumentParser:
         ("run", "serve until SIGTERM; SIGHUP reads keys and tokens anew"),
         ("check", "read the settings and what they name, and say what is wrong"),
         ("report", "what is stored, and what the server had to recover when it started"),
-        ("athena", "SQL that makes the bucket's Parquet files tables of Athena's database market_data"),
+        (
+            "athena",
+            "SQL that makes the bucket's Parquet files tables of Athena, a database for each feed",
+        ),
     ):
         commands.add_parser(name, help=text, description=text).add_argument("settings", type=Path)
     text = "make a client's key and secret, and the lines for the tokens file"
@@ -78,12 +81,14 @@ def _runner() -> Callable[[Coroutine[Any, Any, int]], int]:
 
 
 def _check(settings: Settings) -> int:
-    credentials(settings.upstream)
+    keys = {upstream.name: credentials(upstream) for upstream in settings.upstreams}
+    check_places(settings.upstreams, keys)
     Tokens(settings.downstream.tokens_file)
     from .upstream import calendar
 
     try:
-        asyncio.run(calendar.load(settings.upstream.calendar))
+        for name in {upstream.calendar for upstream in settings.upstreams}:
+            asyncio.run(calendar.load(name))
     except calendar.CalendarError as error:
         raise SettingsError(str(error)) from error
     directory = Path(settings.store.directory)
@@ -98,17 +103,22 @@ def _report(settings: Settings) -> int:
 
     from .store.describe import describe
 
-    try:
-        print(describe(settings.store))
-    except (OSError, msgspec.MsgspecError) as error:
-        raise SettingsError(f"there is no report: {error}") from error
+    for upstream in settings.upstreams:
+        if len(settings.upstreams) > 1:
+            print(f"{upstream.name}\n{'=' * len(upstream.name)}")
+        try:
+            print(describe(settings.store_of(upstream)))
+        except (OSError, msgspec.MsgspecError) as error:
+            raise SettingsError(f"there is no report of {upstream.name}: {error}") from error
     return 0
 
 
 def _athena(settings: Settings) -> int:
     from .store.describe import athena
 
-    print(athena(settings.store, "market_data", "2020-01-01"), end="")
+    for upstream in settings.upstreams:
+        database = "market_data" if len(settings.upstreams) == 1 else f"market_data_{upstream.name.lower()}"
+        print(athena(settings.store_of(upstream), database.replace("-", "_"), "2020-01-01"), end="")
     return 0
 
 

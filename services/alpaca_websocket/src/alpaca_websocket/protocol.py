@@ -124,7 +124,7 @@ class Request(msgspec.Struct, forbid_unknown_fields=False):
 
     def channels(self) -> dict[str, list[str]]:
         """Channel → symbols, for the channels that are named with at least one symbol."""
-        return {name: symbols for name in KINDS if (symbols := getattr(self, name))}
+        return {name: symbols for name in (*KINDS, "news", "orderbooks") if (symbols := getattr(self, name))}
 
 
 class _Head(msgspec.Struct, gc=False):

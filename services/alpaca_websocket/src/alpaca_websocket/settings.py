@@ -7,19 +7,23 @@ Secrets are not in it: it names files, or a secret of AWS Secrets Manager, and t
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 
-from .protocol import KINDS
+from . import endpoints
+from .endpoints import Endpoint
 from .store.settings import StoreSettings
 
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
 class SettingsError(Exception):
@@ -30,31 +34,15 @@ class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     pass
 
 
-class Silence(_Part, frozen=True):
-    """How long a channel may say nothing while the exchange is open, in seconds; channels left out are not judged."""
-
-    trades: Seconds | None = 60
-    quotes: Seconds | None = 60
-    bars: Seconds | None = 150
-    updatedBars: Seconds | None = None
-    dailyBars: Seconds | None = 300
-    statuses: Seconds | None = None
-    lulds: Seconds | None = None
-    corrections: Seconds | None = None
-    cancelErrors: Seconds | None = None
-
-    def limits(self) -> dict[str, float]:
-        """Channel → seconds."""
-        return {name: limit for name in KINDS if (limit := getattr(self, name)) is not None}
-
-
 class Backfill(_Part, frozen=True):
     """What is fetched after a gap, and where."""
 
     source: Literal["rest", "replay", "none"] = "rest"
-    """`rest`: Alpaca's market-data API. `replay`: the upstream is a server like this one, which is asked."""
-    url: str = "https://data.alpaca.markets"
-    feed: str = "iex"
+    """`rest`: Alpaca's REST history, where this feed has one. `replay`: asks the upstream, a server like this one."""
+    url: str = ""
+    """Empty: the one that belongs to the upstream's address, or Alpaca's market-data API."""
+    feed: str = ""
+    """What the history calls the feed. It follows from the upstream's address; what contradicts that is refused."""
     settle_seconds: Annotated[float, msgspec.Meta(ge=0)] = 5
     """How long after the feed is back the fetch begins, so that the last bar has been published."""
     longest_seconds: Seconds = 86400
@@ -65,20 +53,28 @@ class Backfill(_Part, frozen=True):
 
 
 class Upstream(_Part, frozen=True):
+    """One feed. What is empty here follows from the address, see endpoints.py; `load` fills it in."""
+
     url: str = "wss://stream.data.alpaca.markets/v2/iex"
+    name: str = ""
+    """In metrics, logs, and the store's directory. Empty: the endpoint's, such as `iex`."""
+    path: str = ""
+    """What clients ask for. Empty: the endpoint's, such as `/v2/iex`."""
     credentials_file: str = ""
     """JSON: {"key_id": …, "secret_key": …}. A relative path: in $CREDENTIALS_DIRECTORY, or else beside the settings."""
     credentials_secret: str = ""
     """Instead of a file: name or ARN of a secret in AWS Secrets Manager with the same content."""
-    format: Literal["json", "msgpack"] = "json"
+    format: Literal["", "json", "msgpack"] = ""
+    """Empty: JSON, or msgpack where Alpaca sends nothing else."""
     compression: bool = True
     ca_file: str = ""
     """Certificates to trust instead of the system's, for an upstream of our own."""
     subscribe: dict[str, list[str]] = {}
     """Channel → symbols that are always subscribed, whether a client asks or not; `*` is all of them."""
-    calendar: str = "XNYS"
-    """The exchange's name in exchange_calendars; `24/7` for the test feed."""
-    silence: Silence = Silence()
+    calendar: str = ""
+    """The exchange's name in exchange_calendars, `overnight` or `24/7`."""
+    silence: dict[str, Annotated[float, msgspec.Meta(ge=0)]] = {}
+    """Channel → how long it may say nothing while the exchange is open, in seconds; 0: it is not judged."""
     connect_timeout: Seconds = 10
     reply_timeout: Seconds = 10
     ping_seconds: Seconds = 10
@@ -91,6 +87,20 @@ class Upstream(_Part, frozen=True):
     linger_seconds: Annotated[float, msgspec.Meta(ge=0)] = 30
     """What no client asks for any more stays subscribed for this long: one that reconnects misses nothing."""
     backfill: Backfill = Backfill()
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Raises SettingsError."""
+        found = endpoints.of(self.url)
+        if found is None:
+            known = ", ".join(endpoints.ENDPOINTS)
+            raise SettingsError(f"upstream.url names no stream of Alpaca's: {self.url}; its path is one of {known}")
+        return found
+
+    @property
+    def account(self) -> str:
+        """What names the account's keys."""
+        return self.credentials_file or self.credentials_secret
 
 
 class Downstream(_Part, frozen=True):
@@ -133,43 +143,138 @@ class Lease(_Part, frozen=True):
 
 class Settings(_Part, frozen=True):
     store: StoreSettings
-    upstream: Upstream = Upstream()
+    upstream: Upstream | list[Upstream] = Upstream()
+    """`[upstream]` for one feed, `[[upstream]]` for each of several."""
     downstream: Downstream = Downstream()
     observe: Observe = Observe()
     lease: Lease = Lease()
 
+    @property
+    def upstreams(self) -> list[Upstream]:
+        return self.upstream if isinstance(self.upstream, list) else [self.upstream]
+
+    def store_of(self, upstream: Upstream) -> StoreSettings:
+        """The feeds of an array have a directory and a prefix each, below those in the settings."""
+        if not isinstance(self.upstream, list):
+            return self.store
+        prefix = "/".join(filter(None, (self.store.prefix.strip("/"), upstream.name)))
+        directory = str(Path(self.store.directory, upstream.name))
+        return msgspec.structs.replace(self.store, directory=directory, prefix=prefix)
+
 
 def load(path: Path) -> Settings:
-    """Reads and checks the file. Raises SettingsError, which names the field."""
+    """Reads and checks the file, and fills in what follows from the addresses. Raises SettingsError, which names the
+    field."""
     try:
         settings = msgspec.toml.decode(path.read_bytes(), type=Settings)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        found = [_complete(upstream, path.absolute().parent) for upstream in settings.upstreams]
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, SettingsError) as error:
         raise SettingsError(f"{path}: {error}") from error
-    if problems := list(_problems(settings)):
+    if not found:
+        raise SettingsError(f"{path}: there is no upstream")
+    settings = msgspec.structs.replace(settings, upstream=found if isinstance(settings.upstream, list) else found[0])
+    problems = [problem for upstream in found for problem in _upstream_problems(upstream)]
+    if problems := [*problems, *_shared(found), *_downstream_problems(settings.downstream)]:
         raise SettingsError(f"{path}: {'; '.join(problems)}")
-    file = settings.upstream.credentials_file
-    if file and "CREDENTIALS_DIRECTORY" not in os.environ:  # a person's hand, not the unit
-        upstream = msgspec.structs.replace(settings.upstream, credentials_file=str(path.absolute().parent / file))
-        settings = msgspec.structs.replace(settings, upstream=upstream)
     return settings
 
 
-def _problems(settings: Settings) -> list[str]:
-    up, down = settings.upstream, settings.downstream
+def _complete(given: Upstream, directory: Path) -> Upstream:
+    """Fills in what follows from the address. Raises SettingsError."""
+    endpoint = given.endpoint
+    file = given.credentials_file
+    if file and "CREDENTIALS_DIRECTORY" not in os.environ:  # a person's hand, not the unit
+        file = str(directory / file)
+    source = "none" if given.backfill.source == "rest" and not endpoint.history else given.backfill.source
+    url = given.backfill.url or endpoints.history_of(given.url, endpoint)
+    backfill = msgspec.structs.replace(
+        given.backfill,
+        source=source,
+        url=url or ("" if endpoint.trading else "https://data.alpaca.markets"),
+        feed=given.backfill.feed or endpoint.history_feed,
+    )
+    return msgspec.structs.replace(
+        given,
+        name=given.name or endpoint.name,
+        path=given.path or endpoint.path,
+        credentials_file=file,
+        format=given.format or ("msgpack" if endpoint.msgpack_only else "json"),
+        calendar=given.calendar or endpoint.calendar,
+        silence={name: limit for name, limit in {**endpoint.silence, **given.silence}.items() if limit},
+        backfill=backfill,
+    )
+
+
+def _upstream_problems(up: Upstream) -> list[str]:
+    endpoint, fill = up.endpoint, up.backfill
     found = []
     if not up.url.startswith(("ws://", "wss://")):
         found.append(f"upstream.url is no WebSocket address: {up.url}")
+    if not _NAME.fullmatch(up.name):
+        found.append(f"upstream.name is not of letters, digits, - and _: {up.name}")
+    if not up.path.startswith("/") or up.path.endswith("/"):
+        found.append(f"upstream.path does not begin with a slash, or ends with one: {up.path}")
     if bool(up.credentials_file) == bool(up.credentials_secret):
         found.append("name one of upstream.credentials_file and upstream.credentials_secret")
-    if wrong := sorted(up.subscribe.keys() - KINDS.keys()):
-        found.append(f"upstream.subscribe names no channel: {', '.join(wrong)} (there are {', '.join(KINDS)})")
+    for field, names in (("subscribe", up.subscribe), ("silence", up.silence)):
+        if wrong := sorted(names.keys() - set(endpoint.channels)):
+            there = ", ".join(endpoint.channels)
+            found.append(f"upstream.{field} names no channel of {up.name}: {', '.join(wrong)} (there are {there})")
+    if starred := [name for name in endpoint.no_star if "*" in up.subscribe.get(name, ())]:
+        found.append(f"upstream.subscribe: {up.name} has no * for {', '.join(starred)}; name the symbols")
+    if endpoint.msgpack_only and up.format != "msgpack":
+        found.append(f"upstream.format: {up.name} comes as msgpack only")
     if up.backoff_seconds > up.backoff_max_seconds:
         found.append("upstream.backoff_seconds exceeds backoff_max_seconds")
+    if fill.source == "rest":
+        if fill.feed != endpoint.history_feed:
+            right = f'"{endpoint.history_feed}"' if endpoint.history_feed else "none"
+            found.append(f'upstream.backfill.feed is "{fill.feed}", but what {up.url} sends is {right}; leave it out')
+        if not fill.url:
+            found.append(f"upstream.backfill.url is needed: {up.url} does not tell where the REST history is")
+    return found
+
+
+def _shared(upstreams: list[Upstream]) -> list[str]:
+    """What two feeds cannot both have."""
+    found = []
+    for first, second in itertools.combinations(upstreams, 2):
+        both = f"the upstreams {first.name} ({first.url}) and {second.name} ({second.url})"
+        if endpoints.place(first.url) == endpoints.place(second.url) and first.account == second.account:
+            found.append(_one_place(both))
+        elif first.name == second.name:
+            found.append(f"{both} have one name; give each a `name` of its own")
+        elif first.path == second.path:
+            found.append(f"{both} would be served at one path; give each a `path` of its own")
+    return found
+
+
+def _one_place(both: str) -> str:
+    return (
+        f"{both} would take one account's single connection to this endpoint, and Alpaca answers 406 to the second; "
+        "leave one out, or give it another account's keys"
+    )
+
+
+def _downstream_problems(down: Downstream) -> list[str]:
+    found = []
     if not down.tokens_file and not _loopback(down.host):
         found.append(f"downstream.tokens_file is needed to listen on {down.host or 'all addresses'}")
     if bool(down.tls_certificate) != bool(down.tls_key):
         found.append("downstream.tls_certificate and tls_key go together")
     return found
+
+
+def check_places(upstreams: list[Upstream], keys: Mapping[str, Credentials]) -> None:
+    """The same account may be named by two files or secrets: compares the keys themselves. Raises SettingsError.
+
+    :param keys: upstream's name → its credentials
+    """
+    for first, second in itertools.combinations(upstreams, 2):
+        same = keys[first.name].key_id == keys[second.name].key_id
+        if same and endpoints.place(first.url) == endpoints.place(second.url):
+            both = f"the upstreams {first.name} ({first.account}) and {second.name} ({second.account})"
+            raise SettingsError(_one_place(both))
 
 
 def _loopback(host: str) -> bool:
@@ -199,9 +304,11 @@ def credentials(upstream: Upstream, environment: Mapping[str, str] = os.environ)
     except (OSError, msgspec.MsgspecError) as error:
         # The error's text could quote the content.
         kind = type(error).__name__ if isinstance(error, msgspec.MsgspecError) else str(error)
-        raise SettingsError(f"the credentials of upstream cannot be read: {kind}") from None
+        raise SettingsError(f"the credentials of upstream {upstream.name} cannot be read: {kind}") from None
     if not found.key_id or not found.secret_key:
-        raise SettingsError("the credentials of upstream are empty; put the broker's keys into the secret")
+        raise SettingsError(
+            f"the credentials of upstream {upstream.name} are empty; put the broker's keys into the secret"
+        )
     return found
 
 

@@ -158,7 +158,7 @@ def test_duplicates_and_disorder_do_no_harm(world: World, client: Client) -> Non
 
 def _count(world: World, name: str, **labels: str) -> float:
     text = get(f"{world.server.page}/metrics")[1]
-    shown = ",".join(f'{key}="{value}"' for key, value in labels.items())
+    shown = ",".join(f'{key}="{value}"' for key, value in sorted({**labels, "feed": "iex"}.items()))
     line = f"alpaca_websocket_{name}{{{shown}}} "
     return next((float(each.removeprefix(line)) for each in text.splitlines() if each.startswith(line)), 0.0)
 

@@ -112,7 +112,7 @@ def _upgraded(world: World) -> socket.socket:
     sock = socket.create_connection(_port(world), timeout=PATIENCE)
     key = base64.b64encode(os.urandom(16)).decode()
     sock.sendall(
-        f"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: {key}\r\n"
+        f"GET /v2/iex HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: {key}\r\n"
         "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n".encode()
     )
     answer = b""

@@ -378,7 +378,7 @@ def test_clients_are_told_what_the_upstream_has_no_room_for(tmp_path: Path) -> N
         async with serving(tmp_path) as server, calling(server.url) as one, calling(server.url) as other:
             await one.ask(action="subscribe", trades=["A", "B"])
             await other.ask(action="subscribe", trades=["B"])
-            server.server.warn({"trades": {"A"}})
+            server.server.warn("/v2/iex", {"trades": {"A"}})
             (told,) = await one.next()
             assert (told["code"], told["msg"]) == (405, "symbol limit exceeded: upstream has no room for trades A")
             assert (await other.ask(action="subscribe"))["T"] == "subscription"

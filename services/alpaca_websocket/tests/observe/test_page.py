@@ -39,7 +39,7 @@ class Page:
         self.loop = asyncio.new_event_loop()
         self.state = State()
         threading.Thread(target=self.loop.run_forever, daemon=True).start()
-        self.runner, self.port = self.do(http.start(self.state, "127.0.0.1", 0))
+        self.runner, self.port = self.do(http.start({"iex": self.state}, "127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.port}/"
 
     def do(self, coroutine: Coroutine[Any, Any, T]) -> T:

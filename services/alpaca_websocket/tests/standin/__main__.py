@@ -64,6 +64,8 @@ async def run(options: Options) -> None:
     control.rate = options.rate
     app = web.Application()
     app.router.add_get(r"/v2/{feed:iex|sip|delayed_sip|test}", stream.handle)
+    app.router.add_get(r"/v1beta1/{feed:boats|overnight|indicative|opra}", stream.handle)
+    app.router.add_get(r"/v1beta3/crypto/{feed:us}", stream.handle)
     app.router.add_get(r"/v2/stocks/{what:bars|trades|quotes}", rest.handle)
     app.router.add_routes(control.routes())
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)

@@ -8,12 +8,16 @@ import itertools
 import logging
 import ssl
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
+from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from picows import WSListener, WSUpgradeRequest, WSUpgradeResponse, WSUpgradeResponseWithListener, ws_create_server
 
+from ..endpoints import Endpoint
 from ..observe.state import Client, State
-from ..protocol import FOLLOWS_TRADES, KINDS, LONGEST_SYMBOL, Pair, ProtocolError, Request, time_ns
+from ..protocol import FOLLOWS_TRADES, LONGEST_SYMBOL, Pair, ProtocolError, Request, time_ns
 from ..settings import Downstream
 from ..websocket import negotiate
 from .auth import Token, Tokens
@@ -26,12 +30,33 @@ _REFUSED_MOST = 20  # errors on one connection; who makes more is closed
 _REPLAYS_AT_ONCE = 4
 
 
+class Served(NamedTuple):
+    """One feed, as clients see it.
+
+    `head`: the sequence number of the last message received. `history`: where replays come from; without one they are
+    answered 410.
+    """
+
+    name: str
+    endpoint: Endpoint
+    state: State
+    router: Router
+    head: Callable[[], int]
+    history: History | None
+
+    def mark(self) -> int:
+        """Sends off what is queued, and returns the sequence number of the last message received."""
+        self.router.flush()
+        return self.head()
+
+
 class _Session:
     """What is known of one connection beyond its bytes."""
 
-    __slots__ = ("channels", "errors", "live_from", "replaying", "timer", "token")
+    __slots__ = ("channels", "errors", "feed", "live_from", "replaying", "timer", "token")
 
-    def __init__(self) -> None:
+    def __init__(self, feed: Served) -> None:
+        self.feed = feed
         self.token: Token | None = None
         self.channels: dict[str, set[str]] = {}
         self.live_from: dict[Pair, int] = {}
@@ -43,23 +68,13 @@ class _Session:
 class Server:
     """Listens, and keeps the sessions.
 
-    :param head: the sequence number of the last message received
-    :param history: where replays come from; without one they are answered 410
+    :param feeds: the path that clients ask for → what they get there
     """
 
-    def __init__(
-        self,
-        settings: Downstream,
-        tokens: Tokens,
-        state: State,
-        router: Router,
-        head: Callable[[], int] = lambda: 0,
-        history: History | None = None,
-    ) -> None:
-        self._settings, self._tokens, self._state, self._router = settings, tokens, state, router
-        self._head, self._history = head, history
+    def __init__(self, settings: Downstream, tokens: Tokens, feeds: Mapping[str, Served]) -> None:
+        self._settings, self._tokens, self._feeds = settings, tokens, feeds
         self._sessions: dict[Connection, _Session] = {}
-        self._by_token: Counter[str] = Counter()
+        self._by_token: Counter[tuple[str, str]] = Counter()  # feed's name, key: connections
         self._numbers = itertools.count(1)
         self._replays = asyncio.Semaphore(_REPLAYS_AT_ONCE)
         self._server: asyncio.Server | None = None
@@ -90,7 +105,8 @@ class Server:
         if self._server is None:
             return
         self._server.close()
-        self._router.flush()
+        for feed in self._feeds.values():
+            feed.router.flush()
         for connection in list(self._sessions):
             connection.end(1001, "the server stops; come back")
         give_up = asyncio.get_running_loop().time() + seconds
@@ -100,9 +116,11 @@ class Server:
             connection.end(1001, "", at_once=True)
         self._server = None
 
-    def warn(self, dropped: dict[str, set[str]]) -> None:
-        """Tells the clients concerned that the upstream refuses these symbols."""
+    def warn(self, path: str, dropped: Mapping[str, set[str]]) -> None:
+        """Tells the clients concerned that the upstream of this path refuses these symbols."""
         for connection, session in self._sessions.items():
+            if session.feed is not self._feeds[path]:
+                continue
             mine = {name: sorted(session.channels.get(name, set()) & symbols) for name, symbols in dropped.items()}
             text = ", ".join(f"{name} {' '.join(symbols)}" for name, symbols in mine.items() if symbols)
             if text:
@@ -111,13 +129,19 @@ class Server:
     # Connections
 
     def _accept(self, request: WSUpgradeRequest) -> WSListener | WSUpgradeResponseWithListener | None:
+        path = urlsplit(request.path.decode("latin-1")).path.rstrip("/")
+        feed = self._feeds.get(path)
+        if feed is None:
+            return _not_served(path, self._feeds)
         headers = request.headers
         msgpack = headers.get("Content-Type", "").lower().startswith("application/msgpack")
         offers = ", ".join(headers.getall("Sec-WebSocket-Extensions", []))
         agreed = negotiate(offers) if self._settings.compression and offers else None
-        view = Client(next(self._numbers), "", self._state.clock(), format="msgpack" if msgpack else "json")
+        view = Client(next(self._numbers), "", feed.state.clock(), format="msgpack" if msgpack else "json")
         view.compressed = agreed is not None
-        connection = Connection(view, self._state, self._settings, agreed, self._handle, self._opened, self._closed)
+        connection = Connection(
+            view, feed.state, self._settings, agreed, self._handle, partial(self._opened, feed), self._closed
+        )
         key, secret = headers.get("APCA-API-KEY-ID", ""), headers.get("APCA-API-SECRET-KEY", "")
         if key or secret:
             connection.offered = key, secret
@@ -126,10 +150,10 @@ class Server:
         answer = WSUpgradeResponse.create_101_response({"Sec-WebSocket-Extensions": agreed.header})
         return WSUpgradeResponseWithListener(answer, connection)
 
-    def _opened(self, connection: Connection) -> None:
-        session = self._sessions[connection] = _Session()
-        self._state.clients[connection.view.id] = connection.view
-        self._state.clients_total += 1
+    def _opened(self, feed: Served, connection: Connection) -> None:
+        session = self._sessions[connection] = _Session(feed)
+        feed.state.clients[connection.view.id] = connection.view
+        feed.state.clients_total += 1
         connection.tell({"T": "success", "msg": "connected"})
         if len(self._sessions) > self._settings.max_connections:
             connection.refuse(406)
@@ -141,17 +165,17 @@ class Server:
 
     def _closed(self, connection: Connection) -> None:
         session = self._sessions.pop(connection, None)
-        self._state.clients.pop(connection.view.id, None)
         if session is None:
             return
+        session.feed.state.clients.pop(connection.view.id, None)
         if session.timer:
             session.timer.cancel()
         if session.replaying:
             session.replaying.cancel()
         if session.token:
-            self._by_token[session.token.key] -= 1
+            self._by_token[session.feed.name, session.token.key] -= 1
             _log.info("client gone", extra={"client": session.token.name, "delivered": connection.view.delivered})
-        self._router.subscribe(connection, frozenset())
+        session.feed.router.subscribe(connection, frozenset())
 
     def _too_late(self, connection: Connection) -> None:
         connection.refuse(404)
@@ -197,17 +221,20 @@ class Server:
             connection.refuse(402)
             connection.end(1008, "auth failed")
             return
-        if self._by_token[token.key] >= token.connections:
+        place = session.feed.name, token.key  # as at Alpaca: so many for each endpoint
+        if self._by_token[place] >= token.connections:
             connection.refuse(406)
             connection.end(1008, "connection limit exceeded")
             return
         if session.timer:
             session.timer.cancel()
         session.token = token
-        self._by_token[token.key] += 1
+        self._by_token[place] += 1
         connection.view.name = token.name
         connection.tell({"T": "success", "msg": "authenticated"})
-        _log.info("client here", extra={"client": token.name, "address": connection.view.address})
+        _log.info(
+            "client here", extra={"client": token.name, "feed": session.feed.name, "address": connection.view.address}
+        )
 
     def _subscribe(self, connection: Connection, session: _Session, request: Request) -> None:
         asked = self._asked(connection, session, request)
@@ -235,11 +262,14 @@ class Server:
     def _apply(self, connection: Connection, session: _Session, channels: dict[str, set[str]]) -> None:
         session.channels = {name: symbols for name, symbols in channels.items() if symbols}
         wanted = pairs(session.channels)
-        self._router.subscribe(connection, wanted)
-        head = self._head()
+        session.feed.router.subscribe(connection, wanted)
+        head = session.feed.head()
         session.live_from = {pair: session.live_from.get(pair, head) for pair in wanted}
         trades = session.channels.get("trades", set())
-        listed = {name: sorted(trades if name in FOLLOWS_TRADES else session.channels.get(name, ())) for name in KINDS}
+        listed = {
+            name: sorted(trades if name in FOLLOWS_TRADES else session.channels.get(name, ()))
+            for name in session.feed.endpoint.channels
+        }
         connection.view.subscriptions = {name: symbols for name, symbols in listed.items() if symbols}
         connection.tell({"T": "subscription", **listed})
 
@@ -248,7 +278,7 @@ class Server:
         token = session.token
         assert token is not None
         asked = {name: symbols for name, symbols in request.channels().items() if name not in FOLLOWS_TRADES}
-        if request.news or request.orderbooks:
+        if not asked.keys() <= set(session.feed.endpoint.channels):
             self._refuse(connection, session, 410)
             return None
         if any(not symbol or len(symbol) > LONGEST_SYMBOL for symbols in asked.values() for symbol in symbols):
@@ -260,7 +290,8 @@ class Server:
         return asked
 
     def _replay(self, connection: Connection, session: _Session, request: Request) -> None:
-        if self._history is None:
+        history = session.feed.history
+        if history is None:
             self._refuse(connection, session, 410)
             return
         asked = self._asked(connection, session, request)
@@ -271,15 +302,11 @@ class Server:
             self._refuse(connection, session, 400)
             return
         channels = {name: set(symbols) for name, symbols in asked.items()} or session.channels
-        held_from = self._mark()
+        held_from = session.feed.mark()
         connection.hold()
         session.replaying = asyncio.create_task(
-            self._run_replay(connection, session, self._history, since, pairs(channels), held_from)
+            self._run_replay(connection, session, history, since, pairs(channels), held_from)
         )
-
-    def _mark(self) -> int:
-        self._router.flush()
-        return self._head()
 
     async def _run_replay(
         self,
@@ -293,7 +320,7 @@ class Server:
         try:
             async with self._replays:
                 through = await replay(
-                    connection, history, since, wanted, lambda: session.live_from, self._mark, held_from
+                    connection, history, since, wanted, lambda: session.live_from, session.feed.mark, held_from
                 )
         except Exception:
             _log.exception("a replay failed", extra={"client": connection.view.name})
@@ -302,6 +329,13 @@ class Server:
             connection.end(1011, "the replay failed")
             return
         _log.info("replayed", extra={"client": connection.view.name, "through": through})
+
+
+def _not_served(path: str, served: Collection[str]) -> WSUpgradeResponseWithListener:
+    """Before anybody authenticates or waits: a client that asked for one feed must not get another."""
+    text = f"{path[:100] or '/'} is not served here; served are {', '.join(served)}\n"
+    headers = {"Content-Type": "text/plain; charset=utf-8"}
+    return WSUpgradeResponseWithListener(WSUpgradeResponse.create_error_response(404, text.encode(), headers), None)
 
 
 def _since(text: str | int | None) -> Since | None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,6 +14,7 @@ from .state import Phase, State
 PATIENCE_NS = 150 * 1_000_000_000
 _WORKING = {Phase.STREAMING, Phase.STANDBY}
 _BROKEN = {Phase.HALTED, Phase.SILENT}
+_SEVERITY = ("ok", "standby", "degraded", "failing")
 
 
 def timestamp(nanoseconds: int) -> str | None:
@@ -47,8 +49,26 @@ def judge(state: State) -> tuple[str, list[str]]:
     return "ok", []
 
 
+def overall(states: Mapping[str, State]) -> tuple[str, dict[str, Any]]:
+    """What /health answers: the worst of the feeds' states, their reasons, and each feed by its name.
+
+    Where there is one feed, what is said of it stands at the top as well.
+    """
+    feeds = {name: health(state) for name, state in states.items()}
+    worst = max((found["status"] for found in feeds.values()), key=_SEVERITY.index)
+    if len(feeds) == 1:
+        (only,) = feeds.values()
+        return worst, {**only, "feeds": feeds}
+    return worst, {
+        "status": worst,
+        "reasons": [f"{name}: {reason}" for name, found in feeds.items() for reason in found["reasons"]],
+        "clients": sum(found["clients"] for found in feeds.values()),
+        "feeds": feeds,
+    }
+
+
 def health(state: State) -> dict[str, Any]:
-    """What /health answers."""
+    """One feed's."""
     status, reasons = judge(state)
     now = state.clock()
     return {

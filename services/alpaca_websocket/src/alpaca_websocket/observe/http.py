@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import asdict
 from importlib import resources
@@ -16,15 +15,14 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from ..protocol import CHANNELS
-from .health import health, timestamp
+from .health import health, judge, overall, timestamp
 from .metrics import registry
 from .samples import Sample, Sampler
 from .state import State
 
 SHOWN_SYMBOLS = 60
 SHOWN_CLIENTS = 200
-_STATE = web.AppKey("state", State)
-_SAMPLER = web.AppKey("sampler", Sampler)
+_SAMPLERS = web.AppKey("samplers", Mapping[str, Sampler])  # by feed
 _REGISTRY = web.AppKey("registry", CollectorRegistry)
 _STATIC = {
     "/": ("page.html", "text/html"),
@@ -46,8 +44,20 @@ def _json(value: object, status: int = 200) -> web.Response:
 
 
 async def _health(request: web.Request) -> web.Response:
-    answer = health(request.app[_STATE])
-    return _json(answer, 503 if answer["status"] == "failing" else 200)
+    """Of all feeds, or of one: ?feed=iex."""
+    samplers = request.app[_SAMPLERS]
+    chosen = {name: _one(request)} if (name := request.query.get("feed")) else samplers
+    worst, answer = overall({name: sampler.state for name, sampler in chosen.items()})
+    return _json(answer, 503 if worst == "failing" else 200)
+
+
+def _one(request: web.Request) -> Sampler:
+    """The feed that is asked for, or the first one."""
+    samplers = request.app[_SAMPLERS]
+    name = request.query.get("feed") or next(iter(samplers))
+    if name not in samplers:
+        raise web.HTTPNotFound(text=f"feed: there is {', '.join(samplers)}")
+    return samplers[name]
 
 
 async def _status(request: web.Request) -> web.Response:
@@ -55,7 +65,9 @@ async def _status(request: web.Request) -> web.Response:
         since = int(request.query.get("since", "0"))
     except ValueError:
         raise web.HTTPBadRequest(text="since: a time in milliseconds is wanted") from None
-    return _json(status(request.app[_STATE], request.app[_SAMPLER], since * 1_000_000))
+    sampler = _one(request)
+    feeds = {name: judge(other.state)[0] for name, other in request.app[_SAMPLERS].items()}
+    return _json({**status(sampler.state, sampler, since * 1_000_000), "feeds": feeds})
 
 
 def _sample(sample: Sample) -> dict[str, Any]:
@@ -70,7 +82,7 @@ def _counted(subscriptions: Mapping[str, Collection[str]]) -> dict[str, int | st
 
 
 def status(state: State, sampler: Sampler, since_ns: int = 0) -> dict[str, Any]:
-    """All that the page shows. Times are RFC 3339 or ms since the epoch; samples only those after `since_ns`."""
+    """All that the page shows of one feed. Times are RFC 3339 or ms since the epoch; samples are later."""
     lags = {name: (recorded, recorded.percentiles((0.5, 0.99, 0.999))) for name, recorded in sampler.lags().items()}
     clients = sorted(state.clients.values(), key=lambda client: client.id)
     return {
@@ -130,18 +142,18 @@ async def _add_headers(request: web.Request, response: web.StreamResponse) -> No
 
 
 async def _sampling(app: web.Application) -> AsyncIterator[None]:
-    task = asyncio.create_task(app[_SAMPLER].run())
+    tasks = [asyncio.create_task(sampler.run()) for sampler in app[_SAMPLERS].values()]
     yield
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def application(state: State) -> web.Application:
+def application(states: Mapping[str, State]) -> web.Application:
+    """:param states: by feed"""
     app = web.Application()
-    app[_STATE] = state
-    app[_SAMPLER] = Sampler(state)
-    app[_REGISTRY] = registry(state, app[_SAMPLER])
+    app[_SAMPLERS] = {name: Sampler(state) for name, state in states.items()}
+    app[_REGISTRY] = registry(app[_SAMPLERS])
     app.cleanup_ctx.append(_sampling)
     app.on_response_prepare.append(_add_headers)
     app.router.add_get("/health", _health)
@@ -152,12 +164,12 @@ def application(state: State) -> web.Application:
     return app
 
 
-async def start(state: State, host: str, port: int) -> tuple[web.AppRunner, int]:
+async def start(states: Mapping[str, State], host: str, port: int) -> tuple[web.AppRunner, int]:
     """Serve; returns what to `await runner.cleanup()` in the end, and the port (its own choice for 0).
 
     :raises OSError: the address can't be bound
     """
-    runner = web.AppRunner(application(state), access_log=None, handle_signals=False)
+    runner = web.AppRunner(application(states), access_log=None, handle_signals=False)
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()

@@ -64,7 +64,7 @@ class Feed:
         self._credentials, self._wanted, self._sink, self._on_refused = credentials, wanted, sink, on_refused
         self._subscriptions = Subscriptions()
         self._backoff = Backoff(settings.backoff_seconds, settings.backoff_max_seconds)
-        self._silence = Silence(settings.silence.limits())
+        self._silence = Silence(settings.silence)
         self._recent = Recent()
         self._filler = Filler(settings, state, self._recent, self._take)
         self._link: Link | None = None

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Alpaca's streams, one entry for each: its path, its channels, and what follows from them.
+
+The path of an upstream's address and the path that a client asks for are looked up here. Whatever differs between the
+feeds stands in this table and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+_STOCKS = ("trades", "quotes", "bars", "updatedBars", "dailyBars", "statuses", "lulds", "corrections", "cancelErrors")
+_CRYPTO = ("trades", "quotes", "bars", "updatedBars", "dailyBars")
+_BUSY = {"trades": 60.0, "quotes": 60.0, "bars": 150.0, "dailyBars": 300.0}
+_DATA = "stream.data"  # the host of market data streams begins so; that of their REST history with "data"
+
+
+class Endpoint(NamedTuple):
+    """One of Alpaca's streams. An account has one connection for each."""
+
+    name: str
+    path: str
+    channels: tuple[str, ...]
+    calendar: str = "XNYS"
+    """When its market is open, see upstream/calendar.py."""
+    silence: Mapping[str, float] = {}
+    """Seconds that a channel may say nothing while the market is open; channels that are not named are not judged."""
+    history: str = ""
+    """Path of the REST history; empty where there is none."""
+    history_feed: str = ""
+    """What the history calls this feed; empty where it knows only one."""
+    delay_seconds: int = 0
+    """How old messages are when they come."""
+    msgpack_only: bool = False
+    """Whether Alpaca sends it in no other format."""
+    no_star: tuple[str, ...] = ()
+    """Channels that are not sold as a whole."""
+    trading: bool = False
+    """Whether it speaks the trading protocol: `listen` instead of `subscribe`, objects instead of arrays."""
+
+
+def _stocks(name: str, version: str, **differs: object) -> Endpoint:
+    known: dict[str, object] = {"silence": _BUSY, "history": "/v2/stocks", "history_feed": name}
+    return Endpoint(name, f"/{version}/{name}", _STOCKS, **{**known, **differs})  # type: ignore[arg-type]
+
+
+def _options(name: str) -> Endpoint:
+    return Endpoint(
+        name,
+        f"/v1beta1/{name}",
+        ("trades", "quotes"),
+        silence={"quotes": 60.0},
+        history="/v1beta1/options",
+        msgpack_only=True,
+        no_star=("quotes",),
+    )
+
+
+ENDPOINTS = {
+    endpoint.path: endpoint
+    for endpoint in (
+        _stocks("iex", "v2"),
+        _stocks("sip", "v2"),
+        _stocks("delayed_sip", "v2", history_feed="sip", delay_seconds=900),
+        _stocks("test", "v2", calendar="24/7", history="", history_feed=""),
+        _stocks("boats", "v1beta1", calendar="overnight", silence={"quotes": 120.0}),
+        _stocks("overnight", "v1beta1", calendar="overnight", silence={"quotes": 120.0}, delay_seconds=900),
+        Endpoint(
+            "crypto", "/v1beta3/crypto/us", _CRYPTO, "24/7", {"quotes": 60.0, "bars": 150.0}, "/v1beta3/crypto/us"
+        ),
+        _options("indicative"),
+        _options("opra"),
+    )
+}
+
+
+def of(url: str) -> Endpoint | None:
+    """The endpoint of an upstream's address: its path, perhaps behind that of a proxy."""
+    path = urlsplit(url).path.rstrip("/")
+    return next((endpoint for known, endpoint in ENDPOINTS.items() if path.endswith(known)), None)
+
+
+def place(url: str) -> tuple[str, int, str]:
+    """What an account has one connection to: host, port and path, however they are written."""
+    parts = urlsplit(url)
+    return (parts.hostname or "").lower(), parts.port or (443 if parts.scheme == "wss" else 80), parts.path.rstrip("/")
+
+
+def history_of(url: str, endpoint: Endpoint) -> str:
+    """Where Alpaca's REST history of a stream is; empty where the stream's host is not one of Alpaca's."""
+    host = (urlsplit(url).hostname or "").lower()
+    if not host.endswith(".alpaca.markets"):
+        return ""
+    if endpoint.trading:
+        return f"https://{host}"
+    return f"https://{host.replace(_DATA, 'data', 1)}" if host.startswith(_DATA) else ""

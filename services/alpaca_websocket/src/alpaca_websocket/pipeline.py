@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One feed, from its upstream connection to its store and its router. A server has one for each upstream."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+
+from . import __version__
+from .downstream.router import Router
+from .downstream.server import Served
+from .observe.state import Phase, State
+from .protocol import CHANNELS, Messages
+from .settings import Credentials, Settings, Upstream, credentials
+from .store import Store, StoreUnavailable
+from .upstream import calendar
+from .upstream.feed import Feed
+
+_log = logging.getLogger(__name__)
+_RETRY_SECONDS = 1.0
+# Of what is stored, this much is looked at to know what came last before a stop.
+_LOOK_BACK_NS = 120 * 10**9
+# How long messages took to become durable is recorded for those of a millisecond at once, as of the first of them.
+_COUNTED_TOGETHER_NS = 1_000_000
+_AFTER_A_MISTAKE = 10.0  # seconds; of ours, which no back-off knows of
+
+
+class Pipeline:
+    """`open`, then `start`, then `run`; `close` in any case."""
+
+    def __init__(self, settings: Settings, upstream: Upstream) -> None:
+        self.name = upstream.name
+        self._upstream = upstream
+        self._store_settings = settings.store_of(upstream)
+        self._deliver_backfilled = settings.downstream.deliver_backfilled
+        self.state = State()
+        self.state.version, self.state.upstream_url = __version__, upstream.url
+        self.router = Router(self.state, lambda: self._feed.changed() if self._feed else None)
+        self._store: Store | None = None
+        self._feed: Feed | None = None
+        self._head = 0
+        self._refusing = ""
+        self._on_the_way: deque[list[int]] = deque()  # last sequence, first received, messages: not durable yet
+
+    async def open(self) -> None:
+        """Waits until no other process of this host has the store."""
+        self.state.enter(Phase.STANDBY, "waiting for the store")
+        while self._store is None:
+            try:
+                self._store = await asyncio.to_thread(Store.open, self._store_settings)
+            except StoreUnavailable as error:
+                self.state.enter(Phase.STANDBY, str(error))
+                await asyncio.sleep(_RETRY_SECONDS)
+        self.state.store = self._store.stats
+        self._store.on_durable(self._on_durable(asyncio.get_running_loop()))
+        self._head = self._store.recovery.next_sequence - 1
+
+    def served(self) -> Served:
+        """What clients are told of it."""
+        return Served(self.name, self._upstream.endpoint, self.state, self.router, lambda: self._head, self._store)
+
+    async def start(self, on_refused: Callable[[Mapping[str, set[str]]], None]) -> None:
+        """Makes the feed ready to run, with what came last before a stop."""
+        assert self._store is not None
+        sessions = await self._load_calendar()
+        self._feed = Feed(
+            self._upstream, self.state, sessions, self._credentials, self.router.wanted, self._sink, on_refused
+        )
+        await self._look_back(self._store, self._feed)
+
+    async def run(self) -> None:
+        """Until cancelled. A mistake of ours in one feed does not take the others with it."""
+        assert self._feed is not None
+        while True:
+            try:
+                await self._feed.run()
+            except Exception as error:
+                _log.exception("a feed failed and is started again", extra={"feed": self.name})
+                self.state.alert("feed", f"the feed failed and was started again: {type(error).__name__}: {error}")
+                self.state.enter(Phase.WAITING, "a mistake in the server; it is in the log")
+            await asyncio.sleep(_AFTER_A_MISTAKE)
+
+    def reload(self) -> None:
+        """Keys are read anew; a halt ends."""
+        self.state.clear("feed")
+        if self._feed is not None:
+            self._feed.reload()
+
+    def close(self) -> None:
+        """Blocks until all is durable."""
+        if self._store is None:
+            return
+        try:
+            self._store.close()
+        except StoreUnavailable as error:
+            _log.error("the store could not be closed in order", extra={"feed": self.name, "problem": str(error)})
+
+    async def _load_calendar(self) -> calendar.Calendar:
+        try:
+            return await calendar.load(self._upstream.calendar)
+        except (calendar.CalendarError, OSError) as error:
+            # Silence goes unnoticed then; pings still find a dead connection.
+            self.state.alert("calendar", str(error))
+            return calendar.Calendar([])
+
+    async def _credentials(self) -> Credentials:
+        return await asyncio.to_thread(credentials, self._upstream)
+
+    async def _look_back(self, store: Store, feed: Feed) -> None:
+        """Tells the feed what was stored last, so that it fetches what came while nobody listened."""
+        last = store.recovery.next_sequence - 1
+        newest = await asyncio.to_thread(lambda: next(iter(store.replay(CHANNELS, since_sequence=last - 1)), None))
+        if newest is None:
+            return
+        stored = store.replay(("b", "t"), since_time=newest.received_ns - _LOOK_BACK_NS)
+        messages = await asyncio.to_thread(lambda: [item.message for item in stored])
+        feed.resume_from(newest.received_ns, messages)
+
+    # Every message
+
+    def _sink(self, messages: Messages, received_ns: int, backfilled: bool) -> None:
+        """On the hot path: keep, then pass on. What cannot be kept is passed on all the same, and said."""
+        assert self._store is not None
+        try:
+            self._head = self._store.append(messages, received_ns)
+        except StoreUnavailable as error:
+            self._refusing = str(error)
+            self.state.dropped["not stored"] += len(messages)
+            self.state.alert("store", f"messages are not stored: {error}")
+        else:
+            waiting = self._on_the_way
+            if waiting and received_ns - waiting[-1][1] < _COUNTED_TOGETHER_NS:
+                waiting[-1][0] = self._head
+                waiting[-1][2] += len(messages)
+            else:
+                waiting.append([self._head, received_ns, len(messages)])
+            if self._refusing:
+                self._refusing = ""
+                self.state.clear("store")
+        if not backfilled or self._deliver_backfilled:
+            self.router.publish(messages, received_ns)
+
+    def _on_durable(self, loop: asyncio.AbstractEventLoop) -> Callable[[int], None]:
+        def acknowledge(durable: int) -> None:
+            now = time.time_ns()
+            while self._on_the_way and self._on_the_way[0][0] <= durable:
+                _sequence, received_ns, count = self._on_the_way.popleft()
+                self.state.durable_lag.record(now - received_ns, count)
+
+        def tell(durable: int) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is over, the last commit is not
+                loop.call_soon_threadsafe(acknowledge, durable)
+
+        return tell
