@@ -27,9 +27,16 @@ from ansible_collections.algo.trading.plugins.plugin_utils import lifeline
 try:
     # In the parent, so that every child has it.
     import boto3  # noqa: F401  # pylint: disable=unused-import
-    import botocore.session  # noqa: F401  # pylint: disable=unused-import
+    import botocore.loaders
+    import botocore.session
 except ImportError:
     pass  # the module itself says what is missing
+else:
+    # Each session would parse the model of each service anew. They are the same for all, and never changed.
+    _LOADER = botocore.loaders.create_loader()
+    botocore.session.create_loader = lambda search_path_string=None: (
+        botocore.loaders.create_loader(search_path_string) if search_path_string else _LOADER
+    )
 
 # How plain values travel; tags of Ansible's own are not needed on the way to a module.
 _PROFILE = "legacy"

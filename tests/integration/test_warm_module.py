@@ -67,3 +67,13 @@ def test_the_calling_process_keeps_its_arguments_and_environment(aws: Aws, modul
     before = (os.getpid(), dict(os.environ), basic._ANSIBLE_ARGS)
     warm_module.run(module, dict(INTERNAL), {"ALGO_ONLY_IN_THE_CHILD": "1"})
     assert (os.getpid(), dict(os.environ), basic._ANSIBLE_ARGS) == before
+
+
+def test_sessions_share_the_models_of_services() -> None:
+    import boto3
+
+    def model(session: Any) -> Any:
+        return session._session.get_component("data_loader").load_service_model("sts", "service-2")
+
+    one, other = (boto3.session.Session(region_name="us-east-1") for _time in range(2))
+    assert model(one) is model(other)
