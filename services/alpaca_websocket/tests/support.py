@@ -206,7 +206,7 @@ class Server(Process):
         super().__init__("-m", "alpaca_websocket", "run", str(path), stream="stderr")
         ready = self.expect(lambda item: item.get("message") == "ready", "that it is ready")
         address = f"ws://127.0.0.1:{ready['downstream_port']}"
-        self.urls = {name: address + path for name, path in ready["feeds"].items()}
+        self.urls: dict[str, str] = {name: address + path for name, path in ready["feeds"].items()}
         self.url = next(iter(self.urls.values()))
         self.page = f"http://127.0.0.1:{ready['observe_port']}"
 

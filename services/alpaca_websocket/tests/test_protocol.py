@@ -92,7 +92,7 @@ def test_control_messages_are_told_apart_and_the_malformed_counted() -> None:
 @pytest.mark.parametrize("symbols", ["AAPL", {"AAPL": 1}, [["AAPL"]], [{}], [1], [None], 0])
 def test_a_subscription_told_in_another_shape_is_malformed(symbols: Any) -> None:
     odd = {"T": "subscription", "trades": symbols}
-    good = {"T": "subscription", "trades": ["AAPL"], "quotes": None, "news": [1]}
+    good = {"T": "subscription", "trades": ["AAPL"], "quotes": None, "futures": [1]}
     for frame in (split(json.dumps([odd, good]).encode()), split_msgpack(msgpack.packb([odd, good]))):
         assert (frame.control, frame.malformed) == ([good], 1)
 
@@ -199,4 +199,4 @@ def test_what_is_no_request_is_refused(frame: bytes) -> None:
 
 def test_errors_have_the_texts_of_the_documentation() -> None:
     assert protocol.error(406) == {"T": "error", "code": 406, "msg": "connection limit exceeded"}
-    assert sorted(protocol.ERRORS) == [400, 401, 402, 403, 404, 405, 406, 407, 409, 410, 500]
+    assert sorted(protocol.ERRORS) == [400, 401, 402, 403, 404, 405, 406, 407, 409, 410, 413, 500]

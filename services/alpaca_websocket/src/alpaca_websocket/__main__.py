@@ -13,6 +13,7 @@ from typing import Any
 
 from . import __version__
 from .downstream.auth import Tokens, TokensError, make
+from .protocol import KINDS
 from .settings import Settings, SettingsError, check_places, credentials, load
 
 
@@ -118,7 +119,8 @@ def _athena(settings: Settings) -> int:
 
     for upstream in settings.upstreams:
         database = "market_data" if len(settings.upstreams) == 1 else f"market_data_{upstream.name.lower()}"
-        print(athena(settings.store_of(upstream), database.replace("-", "_"), "2020-01-01"), end="")
+        kinds = [KINDS[channel] for channel in upstream.endpoint.channels]
+        print(athena(settings.store_of(upstream), database.replace("-", "_"), "2020-01-01", kinds), end="")
     return 0
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 _STOCKS = ("trades", "quotes", "bars", "updatedBars", "dailyBars", "statuses", "lulds", "corrections", "cancelErrors")
-_CRYPTO = ("trades", "quotes", "bars", "updatedBars", "dailyBars")
+_CRYPTO = ("trades", "quotes", "orderbooks", "bars", "updatedBars", "dailyBars")
 _BUSY = {"trades": 60.0, "quotes": 60.0, "bars": 150.0, "dailyBars": 300.0}
 _DATA = "stream.data"  # the host of market data streams begins so; that of their REST history with "data"
 
@@ -72,6 +72,7 @@ ENDPOINTS = {
         ),
         _options("indicative"),
         _options("opra"),
+        Endpoint("news", "/v1beta1/news", ("news",), "24/7", history="/v1beta1/news"),
     )
 }
 

@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-# The letter of a message's "T" → the channel it is subscribed by.
+# A message's "T" → the channel it is subscribed by. Which of them a feed has: endpoints.py. The last is no message of
+# Alpaca's market data, but what we make of one of its trading protocol (trading.py).
 CHANNELS = {
     "t": "trades",
     "q": "quotes",
@@ -30,8 +31,12 @@ CHANNELS = {
     "l": "lulds",
     "c": "corrections",
     "x": "cancelErrors",
+    "o": "orderbooks",
+    "n": "news",
+    "trade_updates": "trade_updates",
 }
 KINDS = {channel: kind for kind, channel in CHANNELS.items()}
+NEWS, TRADE_UPDATES = "n", "trade_updates"
 # What comes with trades and is not subscribed by itself.
 FOLLOWS_TRADES = ("corrections", "cancelErrors")
 ERRORS = {
@@ -45,19 +50,28 @@ ERRORS = {
     407: "slow client",
     409: "insufficient subscription",
     410: "invalid subscribe action for this feed",
+    413: "star subscription is not allowed for this channel",
     500: "internal error",
 }
 _CONTROL = frozenset({"success", "error", "subscription"})
 # Longer ones are nobody's; option symbols have 21 characters.
 LONGEST_SYMBOL = 32
 _TIMESTAMP = -1  # msgpack's extension type for points in time
+_TIMES, _NEWS_TIMES = ("t",), ("created_at", "updated_at")
 
 
 class ProtocolError(ValueError):
     """A frame or request that is not of this protocol."""
 
 
-Pair = tuple[str, str]  # kind, symbol: what a subscription asks for, and what a message is of
+# Kind, symbol: what a subscription asks for, and what a message is of. A piece of news is of all its symbols, with a
+# comma between each two, or of none.
+Pair = tuple[str, str]
+
+
+def symbols_of(pair: Pair) -> Sequence[str]:
+    """The symbols that a message is of."""
+    return pair[1].split(",") if pair[0] == NEWS else (pair[1],)
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
@@ -117,19 +131,20 @@ class Request(msgspec.Struct, forbid_unknown_fields=False):
     lulds: list[str] = []
     corrections: list[str] = []
     cancelErrors: list[str] = []
-    # Of Alpaca's other feeds; asking for them here is answered 410.
-    news: list[str] = []
     orderbooks: list[str] = []
+    news: list[str] = []
+    trade_updates: list[str] = []
     since: str | int | None = None
 
     def channels(self) -> dict[str, list[str]]:
         """Channel → symbols, for the channels that are named with at least one symbol."""
-        return {name: symbols for name in (*KINDS, "news", "orderbooks") if (symbols := getattr(self, name))}
+        return {name: symbols for name in KINDS if (symbols := getattr(self, name))}
 
 
 class _Head(msgspec.Struct, gc=False):
     T: str
     S: str = ""
+    symbols: list[str] = []
 
 
 _raws = msgspec.json.Decoder(list[msgspec.Raw])
@@ -194,7 +209,16 @@ def _pair(raw: bytes) -> Pair | None:
         head = _head.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-    return (head.T, head.S) if head.T in CHANNELS and 0 < len(head.S) <= LONGEST_SYMBOL else None
+    return _checked(head.T, head.S, head.symbols)
+
+
+def _checked(kind: object, symbol: object, symbols: object) -> Pair | None:
+    """What a message is of that has these, if it is a data message."""
+    if kind == NEWS and isinstance(symbols, list):
+        return NEWS, ",".join(map(str, symbols))
+    if kind in CHANNELS and isinstance(symbol, str) and len(symbol) <= LONGEST_SYMBOL:
+        return (str(kind), symbol) if symbol or kind == TRADE_UPDATES else None
+    return None
 
 
 def split_msgpack(frame: bytes) -> Frame:
@@ -209,9 +233,8 @@ def split_msgpack(frame: bytes) -> Frame:
     for raw in raws:
         try:
             item = {name: _plain(value) for name, value in _map.decode(raw).items()}
-            kind, symbol = item.get("T"), item.get("S")
-            if kind in CHANNELS and isinstance(symbol, str) and 0 < len(symbol) <= LONGEST_SYMBOL:
-                data.append(Message(kind, symbol, _to_json.encode(item)))
+            if pair := _checked(item.get("T"), item.get("S"), item.get("symbols")):
+                data.append(Message(*pair, _to_json.encode(item)))
             elif _is_control(item):
                 control.append(item)
             else:
@@ -222,7 +245,7 @@ def split_msgpack(frame: bytes) -> Frame:
 
 
 def to_msgpack(raw: bytes) -> bytes:
-    """A message's JSON object as a msgpack map, its `t` as the timestamp extension, which alpaca-py insists on.
+    """A message's JSON object as a msgpack map, its times as the timestamp extension, which alpaca-py insists on.
 
     Raises ProtocolError where JSON allows what msgpack has no form for.
     """
@@ -230,10 +253,11 @@ def to_msgpack(raw: bytes) -> bytes:
         item = _object.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ProtocolError(str(error)) from error
-    moment = item.get("t")
-    if isinstance(moment, str):
-        with suppress(ValueError):  # what is no time is passed on as it came
-            item["t"] = msgspec.msgpack.Ext(_TIMESTAMP, _pack_time(time_ns(moment)))
+    for name in _NEWS_TIMES if item.get("T") == NEWS else _TIMES:
+        moment = item.get(name)
+        if isinstance(moment, str):
+            with suppress(ValueError):  # what is no time is passed on as it came
+                item[name] = msgspec.msgpack.Ext(_TIMESTAMP, _pack_time(time_ns(moment)))
     try:
         return msgspec.msgpack.encode(item)
     except (OverflowError, ValueError, RecursionError) as error:  # msgpack's integers end at 64 bits

@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import islice
 from typing import NamedTuple, Protocol
 
-from ..protocol import Message, Pair, ProtocolError, join_json, join_msgpack, to_msgpack
+from ..protocol import Message, Pair, ProtocolError, join_json, join_msgpack, symbols_of, to_msgpack
 from ..store.replay import Stored
 from ..websocket import deflate, worth_deflating
 from .connection import Connection
@@ -92,8 +92,8 @@ async def replay(
 def _due(
     message: Message, sequence: int, wanted: frozenset[Pair], subscribed: Mapping[Pair, int], held_from: int
 ) -> bool:
-    kind, symbol = message.kind, message.symbol
-    pairs = (kind, symbol), (kind, "*")
+    kind = message.kind
+    pairs = [(kind, symbol) for symbol in (*symbols_of((kind, message.symbol)), "*")]
     begins = min((subscribed[pair] for pair in pairs if pair in subscribed), default=None)
     if begins is not None and sequence > begins:
         return sequence > held_from  # up to there it has come, live

@@ -13,7 +13,18 @@ from collections.abc import Callable, Mapping
 from typing import Protocol, cast
 
 from ..observe.state import State
-from ..protocol import CHANNELS, FOLLOWS_TRADES, KINDS, Messages, Pair, ProtocolError, join_msgpack, to_msgpack
+from ..protocol import (
+    CHANNELS,
+    FOLLOWS_TRADES,
+    KINDS,
+    NEWS,
+    Messages,
+    Pair,
+    ProtocolError,
+    join_msgpack,
+    symbols_of,
+    to_msgpack,
+)
 from ..websocket import HEADROOM, deflate, worth_deflating
 
 # So many groups are written to in one turn of the event loop; then it reads again, and goes on with the next ones.
@@ -70,12 +81,14 @@ class _Routes(dict[Pair, _Route]):
         self._index, self._msgpack = index, msgpack
 
     def __missing__(self, pair: Pair) -> _Route:
-        groups = {**self._index.get(pair, {}), **self._index.get((pair[0], "*"), {})}
+        groups: dict[_Group, None] = {}
+        for symbol in (*symbols_of(pair), "*"):
+            groups |= self._index.get((pair[0], symbol), {})
         route = self[pair] = tuple(group.pending.append for group in groups if group.msgpack is self._msgpack)
         return route
 
     def forget(self, pair: Pair) -> None:
-        if pair[1] == "*":
+        if pair[1] == "*" or pair[0] == NEWS:  # a piece of news may be of this symbol among others
             for known in [known for known in self if known[0] == pair[0]]:
                 del self[known]
         else:

@@ -278,8 +278,12 @@ class Server:
         token = session.token
         assert token is not None
         asked = {name: symbols for name, symbols in request.channels().items() if name not in FOLLOWS_TRADES}
-        if not asked.keys() <= set(session.feed.endpoint.channels):
+        endpoint = session.feed.endpoint
+        if not asked.keys() <= set(endpoint.channels):
             self._refuse(connection, session, 410)
+            return None
+        if any("*" in asked.get(name, ()) for name in endpoint.no_star):
+            self._refuse(connection, session, 413)
             return None
         if any(not symbol or len(symbol) > LONGEST_SYMBOL for symbols in asked.values() for symbol in symbols):
             self._refuse(connection, session, 400)

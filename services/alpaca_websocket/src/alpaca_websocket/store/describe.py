@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Collection
 
 import msgspec
 
@@ -37,12 +38,12 @@ def describe(settings: StoreSettings) -> str:
     return "\n".join(lines)
 
 
-def athena(settings: StoreSettings, database: str, first_date: str) -> str:
+def athena(
+    settings: StoreSettings, database: str, first_date: str, kinds: Collection[str] = tuple(schema.FIELDS)
+) -> str:
     """DDL of one Athena table per kind over the bucket."""
     location = f"s3://{settings.bucket}/{settings.prefix.strip('/')}".rstrip("/")
-    tables = [
-        schema.athena_table(kind, f"{database}`.`{schema.table(kind)}", location, first_date) for kind in schema.FIELDS
-    ]
+    tables = [schema.athena_table(kind, f"{database}`.`{schema.table(kind)}", location, first_date) for kind in kinds]
     return ";\n\n".join(tables) + ";\n"
 
 

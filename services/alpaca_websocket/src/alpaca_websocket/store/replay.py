@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
-from alpaca_websocket.protocol import KINDS, Message
+from alpaca_websocket.protocol import KINDS, NEWS, Message, symbols_of
 from alpaca_websocket.store.layout import Layout, Rolled, Segment
 from alpaca_websocket.store.records import Batch, messages, scan
 
@@ -34,8 +34,14 @@ class Wanted(NamedTuple):
             item.sequence > self.sequence
             and item.received_ns >= self.received_ns
             and item.message.kind in self.kinds
-            and (self.symbols is None or item.message.symbol in self.symbols)
+            and (self.symbols is None or self._has_symbol(item.message, self.symbols))
         )
+
+    @staticmethod
+    def _has_symbol(message: Message, symbols: Collection[str]) -> bool:
+        if message.kind == NEWS:
+            return any(name in symbols for name in symbols_of((NEWS, message.symbol)))
+        return message.symbol in symbols
 
 
 class _Source(NamedTuple):
@@ -109,15 +115,16 @@ def _from_parquet(files: Sequence[Rolled], wanted: Wanted, position: int) -> Ite
     condition = pc.field("sequence") > position
     if wanted.received_ns > 0:
         condition &= pc.field("received_at") >= pa.scalar(wanted.received_ns, pa.timestamp("ns", "UTC"))
+    of_symbols = condition
     if wanted.symbols is not None:
-        condition &= pc.field("symbol").isin(pa.array(sorted(wanted.symbols), pa.string()))
+        of_symbols &= pc.field("symbol").isin(pa.array(sorted(wanted.symbols), pa.string()))
     tables = []
     for file in files:
         if (kind := KINDS.get(file.kind, "")) in wanted.kinds:
             table = pq.read_table(
                 file.path,
                 columns=["sequence", "received_at", "symbol", "raw"],
-                filters=condition,
+                filters=condition if kind == NEWS else of_symbols,  # a piece of news may be of several
                 partitioning=None,
                 use_threads=False,
             )
@@ -133,4 +140,6 @@ def _from_parquet(files: Sequence[Rolled], wanted: Wanted, position: int) -> Ite
             *(column.to_pylist() for column in (part["sequence"], received, part["kind"], part["symbol"], part["raw"])),
             strict=True,
         ):
-            yield Stored(sequence, received_ns, Message(kind, symbol, raw.encode()))
+            item = Stored(sequence, received_ns, Message(kind, symbol, raw.encode()))
+            if kind != NEWS or wanted.has(item):
+                yield item

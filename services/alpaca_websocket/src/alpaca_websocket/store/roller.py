@@ -154,14 +154,14 @@ def table(
     """The columns of `schema.arrow_schema(kind)` for messages of one kind."""
     columns: dict[str, Any] = {
         "sequence": sequences,
-        "symbol": list(map(attrgetter("S"), rows)),
+        "symbol": schema.symbols(kind, rows),
         "timestamp": schema.times(list(map(attrgetter("t"), rows))),
         "received_at": pa.array(received, pa.int64()).cast(pa.timestamp("ns", "UTC")),
         "backfilled": list(map(attrgetter("backfilled"), rows)),
         "raw": _texts(texts),
     }
     for field in schema.FIELDS[kind]:
-        columns[field.column] = list(map(attrgetter(schema.attribute(field.name)), rows))
+        columns[field.column] = field.convert(list(map(attrgetter(schema.attribute(field.name)), rows)))
     return pa.table(columns, schema=schema.arrow_schema(kind))
 
 
@@ -184,7 +184,7 @@ def _row(raw: bytes) -> Any:
         return _ROW.decode(raw)
     except _ERRORS:
         (message,) = messages(raw)
-        return schema.ROWS[message.kind](S=message.symbol)
+        return schema.bare(message)
 
 
 def _texts(raws: Sequence[bytes]) -> pa.Array:
