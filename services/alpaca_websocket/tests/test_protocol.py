@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from alpaca_websocket import protocol
 from alpaca_websocket.protocol import CHANNELS, Message, ProtocolError, split, split_msgpack, to_msgpack
-from alpaca_websocket.upstream.recent import Recent
+from alpaca_websocket.upstream.recent import Recent, raws
 
 TRADE = (
     b'{"T":"t","S":"AAPL","i":96921,"x":"D","p":126.55,"s":1,'
@@ -39,14 +39,14 @@ def test_a_message_keeps_the_bytes_it_came_with() -> None:
 
 def test_what_is_remembered_is_none_of_the_collectors_business() -> None:
     """Tens of thousands of messages are; a look at each would stop the server for ten milliseconds."""
-    recent = Recent()
+    recent = Recent("t")
     gc.collect()
     before = len(gc.get_objects())
     for _ in range(20_000):
-        recent.add(split(b"[%b]" % TRADE).data)
+        recent.add(split(b"[%b]" % TRADE).data, 1)
     gc.collect()
     assert len(gc.get_objects()) - before < 100
-    assert recent.raws() == {TRADE: 20_000}
+    assert raws(recent.texts()) == {TRADE: 20_000}
 
 
 @given(

@@ -43,6 +43,8 @@ class Backfill(_Part, frozen=True):
     """Empty: the one that belongs to the upstream's address, or Alpaca's market-data API."""
     feed: str = ""
     """What the history calls the feed. It follows from the upstream's address; what contradicts that is refused."""
+    channels: tuple[Literal["trades", "quotes", "bars"], ...] = ("trades", "bars")
+    """What `rest` fetches. Quotes are many: a minute of all of them is millions."""
     settle_seconds: Annotated[float, msgspec.Meta(ge=0)] = 5
     """How long after the feed is back the fetch begins, so that the last bar has been published."""
     longest_seconds: Seconds = 86400

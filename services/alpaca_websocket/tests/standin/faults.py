@@ -56,6 +56,7 @@ class Faults:
         self._refused_until = 0.0
         self._refuse_with = 0
         self._refuse_times = 0
+        self.latency = 0.0  # seconds until a request is read
         self.rest: list[int] = []  # statuses that the next REST requests get
 
     def arm_error(self, moment: str, code: int, times: int) -> None:

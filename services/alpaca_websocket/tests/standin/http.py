@@ -71,7 +71,7 @@ class Control:
         actions: list[Callable[[dict[str, Any]], Awaitable[object]]] = [
             self.rate_, self.step, self.send, self.raw, self.error, self.silence, self.half_open, self.refuse,
             self.rest_error, self.duplicate, self.reorder, self.malformed, self.break_frame, self.abort, self.close,
-            self.limits, self.clear,
+            self.limits, self.latency, self.clear,
         ]  # fmt: skip
         made = [web.post(f"/control/{action.__name__.rstrip('_')}", _action(action)) for action in actions]
         return [*made, web.get("/control/state", self.state)]
@@ -180,6 +180,10 @@ class Control:
         """{"connections": 1, "symbols": 30}"""
         self._stream.connections = int(asked.get("connections", self._stream.connections))
         self._stream.symbols = int(asked.get("symbols", self._stream.symbols))
+
+    async def latency(self, asked: dict[str, Any]) -> None:
+        """{"seconds": 0.1}: from a request to its effect and its answer."""
+        self._faults.latency = float(asked["seconds"])
 
     async def clear(self, _asked: dict[str, Any]) -> None:
         self._faults.clear()

@@ -103,6 +103,7 @@ class Stream:
                 return
         async for message in connection.socket:
             await connection.thawed()
+            await asyncio.sleep(self.faults.latency)
             if message.type == WSMsgType.PING:
                 await connection.socket.pong(message.data)
             elif message.type in (WSMsgType.TEXT, WSMsgType.BINARY):

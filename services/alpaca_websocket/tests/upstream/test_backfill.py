@@ -6,19 +6,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
 from aiohttp import web
 
-from alpaca_websocket.observe.state import Gap, State
-from alpaca_websocket.protocol import Message, Messages, rfc3339
-from alpaca_websocket.settings import Backfill, Credentials, Upstream
-from alpaca_websocket.upstream.backfill import BackfillError, fetch
-from alpaca_websocket.upstream.gaps import Filler
+from alpaca_websocket.protocol import Message, rfc3339, time_ns
+from alpaca_websocket.settings import Backfill, Credentials
+from alpaca_websocket.upstream.backfill import BackfillError, History, fetch
 from alpaca_websocket.upstream.policy import Backoff
-from alpaca_websocket.upstream.recent import Recent, key
+from alpaca_websocket.upstream.recent import Key, key
 
 SECOND = 10**9
 BEGAN = 1_795_444_230 * SECOND  # 14:30:30
@@ -42,10 +40,11 @@ class Api:
     def __init__(
         self, trades: Sequence[dict[str, Any]] = (), bars: Sequence[dict[str, Any]] = (), page: int = 2
     ) -> None:
-        self.items = {"trades": trades, "bars": bars}
+        self.items: dict[str, Sequence[dict[str, Any]]] = {"trades": trades, "bars": bars, "quotes": ()}
         self.page = page
         self.refusals: list[tuple[int, dict[str, str]]] = []
         self.queries: list[dict[str, str]] = []
+        self.always: dict[str, Any] | None = None
 
     async def answer(self, request: web.Request) -> web.Response:
         channel = request.match_info["channel"]
@@ -54,10 +53,13 @@ class Api:
         if self.refusals:
             status, headers = self.refusals.pop(0)
             return web.Response(status=status, headers=headers, text="as asked for")
-        within = [item for item in self.items[channel] if request.query["start"] <= item["t"] <= request.query["end"]]
-        start = int(request.query.get("page_token", "0"))
-        following = str(start + self.page) if start + self.page < len(within) else None
-        page = {"A": within[start : start + self.page]} if within else None
+        if self.always is not None:
+            return web.json_response(self.always)
+        start, end = time_ns(request.query["start"]), time_ns(request.query["end"])
+        within = [item for item in self.items[channel] if start <= time_ns(item["t"]) <= end]
+        at = int(request.query.get("page_token", "0"))
+        following = str(at + self.page) if at + self.page < len(within) else None
+        page = {"A": within[at : at + self.page]} if within else None
         return web.json_response({channel: page, "next_page_token": following})
 
 
@@ -74,16 +76,19 @@ async def serving(api: Api) -> AsyncIterator[Backfill]:
         await runner.cleanup()
 
 
-def fetched(api: Api, seen: Callable[[], set[Any]] = set) -> tuple[list[Message], Gap]:
+def history(settings: Backfill) -> History:
+    return History("/v2/stocks", settings, KEYS)
+
+
+def fetched(api: Api, channel: str = "trades", start: int = BEGAN, seen: set[Key] | None = None) -> list[Message]:
     found: list[Message] = []
-    gap = Gap(BEGAN, "a test", ended_ns=ENDED)
 
     async def run() -> None:
         async with serving(api) as settings:
-            await fetch(gap, SYMBOLS, seen(), settings, KEYS, found.extend)
+            await fetch(channel, {"A": start}, ENDED, set() if seen is None else seen, history(settings), found.extend)
 
     asyncio.run(run())
-    return found, gap
+    return found
 
 
 @pytest.fixture(autouse=True)
@@ -92,22 +97,11 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_page_is_fetched_and_every_item_marked() -> None:
-    found, gap = fetched(Api([trade(n, BEGAN + n * SECOND) for n in range(7)]))
+    found = fetched(Api([trade(n, BEGAN + n * SECOND) for n in range(7)]))
     items = [json.loads(message.raw) for message in found]
     assert [item["i"] for item in items] == list(range(7))
     assert all(item["backfilled"] is True and item["T"] == "t" and item["S"] == "A" for item in items)
     assert {(message.kind, message.symbol) for message in found} == {("t", "A")}
-    assert (gap.trades, gap.bars) == (7, 0)
-
-
-def test_bars_are_those_that_were_published_in_the_gap() -> None:
-    """The bar of 14:30 was published at 14:31, that of 14:35 is still to come."""
-    minute = 60 * SECOND
-    first = BEGAN // minute * minute
-    found, gap = fetched(Api(bars=[bar(first + n * minute) for n in range(-5, 10)]))
-    times = [json.loads(message.raw)["t"][14:16] for message in found]
-    assert times == ["29", "30", "31", "32", "33", "34"]  # the first for the case that it came late
-    assert gap.bars == 6
 
 
 def test_what_had_come_by_stream_is_left_out() -> None:
@@ -117,21 +111,19 @@ def test_what_had_come_by_stream_is_left_out() -> None:
         Message("t", "A", json.dumps({"T": "t", "S": "A", **item, "t": item["t"][:-1] + ".000Z"}).encode())
         for item in items[1:4]
     ]
-    found, _gap = fetched(Api(items), lambda: {key(message) for message in had})
+    found = fetched(Api(items), seen={same for message in had if (same := key(message))})
     assert [json.loads(message.raw)["i"] for message in found] == [0, 4, 5]
 
 
 def test_trades_of_one_moment_are_told_apart() -> None:
     items = [trade(1, BEGAN), trade(2, BEGAN), {**trade(2, BEGAN), "x": "Q"}]
-    found, _gap = fetched(Api(items))
-    assert len(found) == 3
+    assert len(fetched(Api(items))) == 3
 
 
 def test_refusals_are_waited_out() -> None:
     api = Api([trade(1, BEGAN)])
     api.refusals = [(429, {"Retry-After": "0"}), (500, {})]
-    found, _gap = fetched(api)
-    assert len(found) == 1
+    assert len(fetched(api)) == 1
 
 
 @pytest.mark.parametrize(("refusals", "asked"), [([(403, {})], 1), ([(500, {})] * 3, 3)])
@@ -143,106 +135,31 @@ def test_what_cannot_be_had_is_said(refusals: list[tuple[int, dict[str, str]]], 
     assert len(api.queries) == asked
 
 
-def test_a_gap_of_days_is_filled_from_the_longest_on() -> None:
+@pytest.mark.parametrize("answer", [{}, {"trades": 5}, {"trades": {"A": 5}}, {"trades": {"A": [{"i": 1}]}}])
+def test_an_answer_that_is_none_is_not_taken_for_nothing(answer: dict[str, Any]) -> None:
     api = Api()
-    gap = Gap(BEGAN - 10 * 86400 * SECOND, "a test", ended_ns=ENDED)
+    api.always = answer
+    with pytest.raises(BackfillError, match="answer"):
+        fetched(api)
+
+
+def test_a_page_that_names_itself_is_not_followed_for_ever() -> None:
+    api = Api()
+    api.always = {"trades": {}, "next_page_token": "again"}
+    with pytest.raises(BackfillError, match="page"):
+        fetched(api)
+
+
+def test_many_symbols_go_in_several_requests_each_from_its_own_beginning() -> None:
+    api = Api()
 
     async def run() -> None:
         async with serving(api) as settings:
-            await fetch(gap, {"trades": ["A"]}, set(), settings, KEYS, lambda _messages: None)
-
-    asyncio.run(run())
-    (query,) = api.queries
-    assert query["start"] == rfc3339(ENDED - 86400 * SECOND - 2 * SECOND)
-
-
-def test_many_symbols_go_in_several_requests() -> None:
-    api = Api()
-
-    async def run() -> None:
-        async with serving(api) as settings:
-            symbols = {"trades": {f"S{n}" for n in range(250)}}
-            await fetch(Gap(BEGAN, "", ended_ns=ENDED), symbols, set(), settings, KEYS, lambda _messages: None)
+            starts = {f"S{n}": BEGAN + (n % 5) * SECOND for n in range(250)}
+            await fetch("trades", starts, ENDED, set(), history(settings), lambda _messages: None)
 
     asyncio.run(run())
     asked = [name for query in api.queries for name in query["symbols"].split(",")]
     assert len(api.queries) == 3
     assert len(set(asked)) == len(asked) == 250
-
-
-class Life:
-    """A filler with what it took."""
-
-    def __init__(self, settings: Backfill) -> None:
-        self.state, self.recent = State(), Recent()
-        self.took: list[Message] = []
-        upstream = Upstream(credentials_file="x", backfill=settings)
-        self.filler = Filler(
-            upstream, self.state, self.recent, lambda messages, _now, _late: self.took.extend(messages)
-        )
-
-
-def test_all_symbols_are_those_that_were_seen() -> None:
-    api = Api([trade(1, BEGAN + SECOND)])
-
-    async def run() -> None:
-        async with serving(api) as settings:
-            life = Life(settings)
-            life.state.received(Messages.of([Message("t", "A", b""), Message("q", "B", b"")]), 0, BEGAN)
-            gap = life.state.open_gap("a test", BEGAN)
-            life.filler.opened(gap)
-            life.filler.resumed(ENDED, {"trades": {"*"}}, KEYS, None)
-            async with asyncio.timeout(60):
-                while not gap.filled:
-                    await asyncio.sleep(0.01)
-            assert [query["symbols"] for query in api.queries] == ["A,B"]
-            assert len(life.took) == 1
-            assert life.state.backfilled == {"t": 1}
-            await life.filler.stop()
-
-    asyncio.run(run())
-
-
-def test_a_gap_that_cannot_be_filled_stays_in_sight() -> None:
-    api = Api()
-    api.refusals = [(403, {})]
-
-    async def run() -> None:
-        async with serving(api) as settings:
-            life = Life(settings)
-            gap = life.state.open_gap("a test", BEGAN)
-            life.filler.opened(gap)
-            life.filler.resumed(ENDED, {"trades": {"A"}}, KEYS, None)
-            async with asyncio.timeout(60):
-                while not gap.error:
-                    await asyncio.sleep(0.01)
-            assert not gap.filled
-            assert "403" in life.state.alerts["backfill"]
-
-    asyncio.run(run())
-
-
-def test_an_upstream_that_refuses_to_replay_is_not_waited_for() -> None:
-    async def run() -> None:
-        sent: list[dict[str, Any]] = []
-
-        class Link:
-            def send(self, message: dict[str, Any]) -> None:
-                sent.append(message)
-
-        life = Life(Backfill(source="replay"))
-        known = Message("t", "A", json.dumps({"T": "t", "S": "A", **trade(1, BEGAN)}).encode())
-        life.recent.add(Messages.of([known]))
-        gap = life.state.open_gap("a test", BEGAN)
-        life.filler.opened(gap)
-        life.filler.resumed(ENDED, {"trades": {"A"}}, KEYS, Link())  # type: ignore[arg-type]
-        assert sent == [{"action": "replay", "since": rfc3339(BEGAN - 2 * SECOND), "trades": ["A"]}]
-        missed = Message("t", "A", json.dumps({"T": "t", "S": "A", **trade(2, BEGAN)}).encode())
-        (kept,) = life.filler.sift(Messages.of([known, missed]))
-        assert json.loads(kept.raw)["backfilled"] is True
-        assert life.filler.replaying
-        life.filler.told({"T": "error", "code": 410, "msg": "no"})
-        assert not life.filler.replaying
-        assert "410" in gap.error
-
-    asyncio.run(run())
+    assert [query["start"] for query in api.queries] == [rfc3339(BEGAN + n * SECOND) for n in (0, 2, 4)]

@@ -10,14 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alpaca_websocket.upstream.subscriptions import Ask, Channels, Lingering, Subscriptions
+from alpaca_websocket.upstream.subscriptions import Ask, Channels, Lingering, Subscriptions, uncovered
 
 
 class Upstream:
     """Answers as Alpaca does: a request that would exceed the limit changes nothing."""
 
-    def __init__(self, limit: int = 10**9) -> None:
+    def __init__(self, limit: int = 10**9, *, hides: bool = False) -> None:
         self.limit = limit
+        self.hides = hides  # lists `*` alone where it is subscribed
         self.has: Channels = {}
         self.asked = Counter[str]()
 
@@ -33,11 +34,15 @@ class Upstream:
         if ask.action == "subscribe":
             for name, symbols in ask.channels.items():
                 self.has.setdefault(name, set()).update(symbols)
-        return {"T": "subscription", **{name: sorted(symbols) for name, symbols in self.has.items()}}
+        listed = {name: {"*"} if self.hides and "*" in symbols else symbols for name, symbols in self.has.items()}
+        return {"T": "subscription", **{name: sorted(symbols) for name, symbols in listed.items()}}
 
 
-def settle(subscriptions: Subscriptions, upstream: Upstream) -> None:
-    for _ in range(10_000):
+def settle(subscriptions: Subscriptions, upstream: Upstream) -> list[Channels]:
+    """Until nothing is left to ask. Returns what was uncovered on the way."""
+    lost = []
+    for _ in range(1_000):
+        before = subscriptions.confirmed
         ask = subscriptions.next()
         if ask is None:
             break
@@ -47,7 +52,10 @@ def settle(subscriptions: Subscriptions, upstream: Upstream) -> None:
             subscriptions.limited()
         else:
             subscriptions.answered(reply)
+            if found := uncovered(before, subscriptions.confirmed, subscriptions.wanted):
+                lost.append(found)
     assert subscriptions.settled
+    return lost
 
 
 def test_one_request_subscribes_what_is_wanted_and_one_more_what_is_not() -> None:
@@ -123,6 +131,85 @@ def test_a_new_connection_begins_with_nothing() -> None:
     ask = subscriptions.next()
     assert ask is not None
     assert ask.message() == {"action": "subscribe", "trades": ["A"]}
+
+
+def asked(subscriptions: Subscriptions, upstream: Upstream) -> list[str]:
+    """The requests that lead to what is wanted."""
+    found = []
+    while (ask := subscriptions.next()) is not None:
+        found.append(f"{ask.action} {' '.join(symbol for symbols in ask.channels.values() for symbol in symbols)}")
+        reply = upstream.answer(ask)
+        if reply is None:
+            subscriptions.limited()
+        else:
+            subscriptions.answered(reply)
+    return found
+
+
+@pytest.mark.parametrize("channel", ["trades", "quotes", "bars", "statuses"])
+def test_what_is_new_is_subscribed_before_the_old_is_given_back(channel: str) -> None:
+    subscriptions, upstream = Subscriptions(), Upstream()
+    subscriptions.want({channel: ["*"]})
+    settle(subscriptions, upstream)
+    subscriptions.want({channel: ["A"]})
+    assert asked(subscriptions, upstream) == ["subscribe A", "unsubscribe *"]
+
+
+def test_one_that_was_subscribed_by_name_stays_so_beside_all() -> None:
+    subscriptions, upstream = Subscriptions(), Upstream()
+    for wanted, expected in ((["A"], ["subscribe A"]), (["A", "*"], ["subscribe *"]), (["A"], ["unsubscribe *"])):
+        subscriptions.want({"trades": wanted})
+        assert asked(subscriptions, upstream) == expected
+    assert upstream.has == {"trades": {"A"}}
+
+
+def test_where_the_limit_forbids_both_the_loss_is_named() -> None:
+    subscriptions, upstream = Subscriptions(), Upstream(1)
+    subscriptions.want({"trades": ["*"], "bars": ["B"]})
+    assert settle(subscriptions, upstream) == []
+    subscriptions.want({"trades": ["A"], "bars": ["B"]})
+    assert settle(subscriptions, upstream) == [{"trades": {"A"}}]
+    assert upstream.has == {"trades": {"A"}, "bars": {"B"}}
+    subscriptions.want({"trades": ["C"], "bars": ["B"]})
+    assert settle(subscriptions, upstream) == [], "nobody had the new one before"
+    assert upstream.has == {"trades": {"C"}, "bars": {"B"}}
+
+
+def test_all_that_are_refused_cost_nobody_the_one_that_is_subscribed() -> None:
+    subscriptions, upstream = Subscriptions(), Upstream(1)
+    subscriptions.want({"trades": ["A"]})
+    settle(subscriptions, upstream)
+    subscriptions.want({"trades": ["A", "*"]})
+    assert settle(subscriptions, upstream) == []
+    assert (upstream.has, subscriptions.refused) == ({"trades": {"A"}}, {"trades": {"*"}})
+    subscriptions.want({"trades": ["A"]})
+    assert subscriptions.refused == {}
+
+
+def test_an_upstream_that_lists_all_alone_is_not_asked_for_ever() -> None:
+    subscriptions, upstream = Subscriptions(), Upstream(hides=True)
+    subscriptions.want({"trades": ["*"]})
+    settle(subscriptions, upstream)
+    subscriptions.want({"trades": ["A"]})
+    assert asked(subscriptions, upstream) == ["subscribe A", "unsubscribe *"]
+    assert subscriptions.confirmed == {"trades": {"A"}}
+
+
+def test_what_the_upstream_does_not_take_back_is_not_given_back_for_ever() -> None:
+    subscriptions = Subscriptions()
+    subscriptions.want({"trades": ["A", "B"]})
+    subscriptions.next()
+    subscriptions.answered({"trades": ["A", "B"]})
+    subscriptions.want({"trades": ["A"]})
+    assert subscriptions.next() == Ask("unsubscribe", {"trades": ("B",)})
+    subscriptions.answered({"trades": ["A", "B"]})
+    assert subscriptions.next() is None
+
+
+def test_what_disappears_unasked_is_named() -> None:
+    assert uncovered({"trades": {"A", "B"}}, {"trades": {"B"}}, {"trades": {"A", "B"}}) == {"trades": {"A"}}
+    assert uncovered({"trades": {"*"}}, {}, {"trades": {"*", "A"}}) == {"trades": {"*", "A"}}
+    assert uncovered({"trades": {"A"}}, {"trades": {"*"}}, {"trades": {"A"}}) == {}
 
 
 @pytest.mark.parametrize("reply", [{}, {"trades": None}, {"trades": []}, {"corrections": ["A"]}])

@@ -8,10 +8,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ..protocol import CHANNELS
-from .state import Phase, State
+from .state import Gap, Phase, State
 
 # Half-dead connections hold their place at Alpaca for about 90 s; being turned away for that long is normal.
 PATIENCE_NS = 150 * 1_000_000_000
+# A gap that is not filled degrades health for this long.
+GAP_SHOWN_NS = 3600 * 1_000_000_000
 _WORKING = {Phase.STREAMING, Phase.STANDBY}
 _BROKEN = {Phase.HALTED, Phase.SILENT}
 _SEVERITY = ("ok", "standby", "degraded", "failing")
@@ -45,8 +47,43 @@ def judge(state: State) -> tuple[str, list[str]]:
         return "standby", [f"another instance serves{detail}"]
     if state.upstream_dropped:
         names = ", ".join(f"{channel} {' '.join(symbols)}" for channel, symbols in state.upstream_dropped.items())
-        return "degraded", [f"refused by the upstream symbol limit: {names}"]
-    return "ok", []
+        reasons.append(f"refused by the upstream symbol limit: {names}")
+    reasons += _gaps(state)
+    return ("degraded", reasons) if reasons else ("ok", [])
+
+
+def _gaps(state: State) -> list[str]:
+    """What is missing since a moment ago, or not fetched yet."""
+    recent = [gap for gap in state.gaps if not gap.ended_ns or state.clock() - gap.ended_ns < GAP_SHOWN_NS]
+    found = []
+    for gap in recent:
+        what = f"the gap of {timestamp(gap.began_ns)} ({gap.reason})"
+        if gap.missing:
+            found.append(f"{what} is not filled: " + "; ".join(f"{name} {why}" for name, why in gap.missing.items()))
+        elif not gap.settled and gap.ended_ns:
+            found.append(f"{what} is being filled")
+    return found
+
+
+def shown_gap(gap: Gap) -> dict[str, Any]:
+    """A gap, for people and programs."""
+    return {
+        "reason": gap.reason,
+        "began": timestamp(gap.began_ns),
+        "ended": timestamp(gap.ended_ns),
+        "filled": gap.filled,
+        "settled": gap.settled,
+        "error": gap.error,
+        "channels": {
+            name: {
+                "began": timestamp(each.began_ns),
+                "symbols": each.symbols,
+                "fetched": each.fetched,
+                "result": each.result,
+            }
+            for name, each in gap.channels.items()
+        },
+    }
 
 
 def overall(states: Mapping[str, State]) -> tuple[str, dict[str, Any]]:
@@ -89,6 +126,7 @@ def health(state: State) -> dict[str, Any]:
             }
             for kind, channel in state.channels.items()
         },
+        "gaps": {"count": state.gap_count, "last": shown_gap(state.gaps[-1]) if state.gaps else None},
         "clients": len(state.clients),
         "alerts": state.alerts,
     }

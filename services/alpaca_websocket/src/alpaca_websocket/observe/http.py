@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from ..protocol import CHANNELS
-from .health import health, judge, overall, timestamp
+from .health import health, judge, overall, shown_gap, timestamp
 from .metrics import registry
 from .samples import Sample, Sampler
 from .state import State
@@ -117,10 +117,7 @@ def status(state: State, sampler: Sampler, since_ns: int = 0) -> dict[str, Any]:
         ],
         "client_count": len(clients),
         "clients_cut": state.clients_cut,
-        "gaps": [
-            asdict(gap) | {"began": timestamp(gap.began_ns), "ended": timestamp(gap.ended_ns)}
-            for gap in reversed(state.gaps)
-        ],
+        "gaps": [asdict(gap) | shown_gap(gap) for gap in reversed(state.gaps)],
         "events": [{"at": timestamp(at), "text": text} for at, text in list(state.events)[-40:][::-1]],
         "store": state.store() if state.store else None,
     }

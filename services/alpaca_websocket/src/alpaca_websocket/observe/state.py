@@ -65,17 +65,37 @@ class Client:
     slow: bool = False  # was told 407
 
 
+FILLED = "filled"
+
+
+@dataclass(slots=True)
+class GapChannel:
+    """What a gap is for one channel."""
+
+    began_ns: int  # its last message, or when it was subscribed
+    symbols: int
+    fetched: int = 0  # messages
+    result: str = ""  # FILLED, or what is missing and why; empty while that is not known yet
+
+
 @dataclass(slots=True)
 class Gap:
-    """A time in which the upstream feed was not received."""
+    """A time in which the upstream feed, or something of it, was not received."""
 
     began_ns: int
     reason: str
     ended_ns: int = 0  # 0: still open
-    bars: int = 0  # fetched over REST afterwards
+    bars: int = 0  # fetched afterwards
     trades: int = 0
-    filled: bool = False  # the fetch went through
+    filled: bool = False  # all of it was asked for and answered, of every channel
     error: str = ""
+    settled: bool = False  # it is known what was fetched and what is missing
+    channels: dict[str, GapChannel] = field(default_factory=dict)
+
+    @property
+    def missing(self) -> dict[str, str]:
+        """Channel → why it is not filled, or not in full."""
+        return {name: each.result for name, each in self.channels.items() if each.result not in ("", FILLED)}
 
 
 class State:

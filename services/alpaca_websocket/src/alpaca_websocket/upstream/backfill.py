@@ -1,27 +1,22 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Fetches the bars and trades that a gap swallowed, from the market-data API."""
+"""Fetches the messages of one channel that a gap swallowed, from the market-data API."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import aiohttp
 import msgspec
 
-from ..observe.state import Gap
-from ..protocol import Message, mark_backfilled, rfc3339
+from ..protocol import KINDS, Message, mark_backfilled, rfc3339
 from ..settings import Backfill, Credentials
 from .policy import Act, Backoff
 from .recent import Key, key
 
 _log = logging.getLogger(__name__)
-_SECOND = 1_000_000_000
-_MINUTE = 60 * _SECOND
-# Clocks of the exchange, of Alpaca and ours differ by less than this.
-_OVERLAP = 2 * _SECOND
 _SYMBOLS = 100  # in one request
 _PAGE = 10_000
 _TIMEOUT = aiohttp.ClientTimeout(total=30, connect=10)
@@ -29,85 +24,94 @@ _encode = msgspec.json.Encoder().encode
 
 
 class BackfillError(Exception):
-    """The API refused, or could not be reached however often it was tried."""
+    """The API refused, answered something else than was asked, or could not be reached however often it was tried."""
+
+
+class History(NamedTuple):
+    """Where the past of a feed is, and as whom it is asked for."""
+
+    path: str  # of the endpoint
+    settings: Backfill
+    credentials: Credentials
 
 
 async def fetch(
-    gap: Gap,
-    symbols: Mapping[str, Collection[str]],
+    channel: str,
+    starts: Mapping[str, int],
+    end: int,
     seen: set[Key],
-    settings: Backfill,
-    credentials: Credentials,
+    history: History,
     emit: Callable[[Sequence[Message]], None],
 ) -> None:
-    """Hands the missing messages to `emit`, page by page, marked as backfilled, and counts them in `gap`.
+    """Hands the missing messages to `emit`, page by page, marked as backfilled.
 
-    :param symbols: "bars" and "trades" → symbols
-    :param seen: what came by stream around the gap; what is emitted is added to it, so that a second try emits the rest
-    Raises BackfillError.
+    :param starts: symbol → from which moment on (ns since 1970, of the messages' own time)
+    :param end: up to which moment
+    :param seen: what came by stream around the gap; what is emitted is added to it
+    Returns when all of it was answered, to the last page; else raises BackfillError.
     """
-    begin = max(gap.began_ns, gap.ended_ns - int(settings.longest_seconds * _SECOND))
-    # A bar is published when its minute is over, and belongs to the time of its beginning.
-    spans = {
-        "bars": ((begin - _OVERLAP - _MINUTE) // _MINUTE * _MINUTE, gap.ended_ns - _MINUTE),
-        "trades": (begin - _OVERLAP, gap.ended_ns),
-    }
-    headers = {"APCA-API-KEY-ID": credentials.key_id, "APCA-API-SECRET-KEY": credentials.secret_key}
+    keys = history.credentials
+    headers = {"APCA-API-KEY-ID": keys.key_id, "APCA-API-SECRET-KEY": keys.secret_key}
+    # Neighbours in time go together: a request begins where its first symbol does.
+    ordered = sorted((start, symbol) for symbol, start in starts.items() if start <= end)
     async with aiohttp.ClientSession(headers=headers, timeout=_TIMEOUT) as session:
-        for channel, (start, end) in spans.items():
-            chosen = sorted(symbols.get(channel, ()))
-            for first in range(0, len(chosen), _SYMBOLS):
-                part = chosen[first : first + _SYMBOLS]
-                async for page in _pages(session, channel, part, start, end, settings):
-                    _emit_new(channel, page, gap, seen, emit)
+        for first in range(0, len(ordered), _SYMBOLS):
+            part = ordered[first : first + _SYMBOLS]
+            symbols = [symbol for _start, symbol in part]
+            async for page in _pages(session, channel, symbols, part[0][0], end, history):
+                _emit_new(KINDS[channel], page, starts, seen, emit)
 
 
 def _emit_new(
-    channel: str,
-    page: dict[str, list[dict[str, Any]]],
-    gap: Gap,
+    kind: str,
+    page: Mapping[str, list[dict[str, Any]]],
+    starts: Mapping[str, int],
     seen: set[Key],
     emit: Callable[[Sequence[Message]], None],
 ) -> None:
-    kind = "b" if channel == "bars" else "t"
     fresh: list[tuple[int, Message]] = []
     for symbol, items in page.items():
         for item in items:
             message = Message(kind, symbol, mark_backfilled(_encode({"T": kind, "S": symbol, **item})))
             same = key(message)
-            if same is not None and same not in seen:
+            if same is None:
+                raise BackfillError(f"an answer holds what is no message of {symbol}: {str(item)[:200]}")
+            if same[2] >= starts.get(symbol, 0) and same not in seen:
                 seen.add(same)
                 fresh.append((same[2], message))
-    if not fresh:
-        return
-    fresh.sort(key=lambda item: item[0])
-    emit([message for _moment, message in fresh])
-    if kind == "b":
-        gap.bars += len(fresh)
-    else:
-        gap.trades += len(fresh)
+    if fresh:
+        fresh.sort(key=lambda item: item[0])
+        emit([message for _moment, message in fresh])
 
 
 async def _pages(
-    session: aiohttp.ClientSession, channel: str, symbols: list[str], start: int, end: int, settings: Backfill
+    session: aiohttp.ClientSession, channel: str, symbols: list[str], start: int, end: int, history: History
 ) -> AsyncIterator[dict[str, list[dict[str, Any]]]]:
     query = {
-        "symbols": ",".join(symbols),
+        "symbols": ",".join(sorted(symbols)),
         "start": rfc3339(start),
         "end": rfc3339(end),
-        "feed": settings.feed,
         "limit": str(_PAGE),
         "sort": "asc",
     }
+    settings = history.settings
+    if settings.feed:
+        query["feed"] = settings.feed
     if channel == "bars":
         query["timeframe"] = "1Min"
+    url = f"{settings.url.rstrip('/')}{history.path}/{channel}"
     while True:
-        answer = await _get(session, f"{settings.url.rstrip('/')}/v2/stocks/{channel}", query, settings.attempts)
-        page = answer.get(channel)
-        if isinstance(page, dict):
-            yield {symbol: items for symbol, items in page.items() if isinstance(items, list)}
-        if not (token := answer.get("next_page_token")):
+        answer = await _get(session, url, query, settings.attempts)
+        page = answer.get(channel, ())
+        if page is not None:  # Alpaca says null for nothing
+            if not isinstance(page, dict) or not all(isinstance(items, list) for items in page.values()):
+                raise BackfillError(f"{url}: the answer holds no {channel}")
+            yield page
+        token = answer.get("next_page_token")
+        if not token:
             return
+        if str(token) == query.get("page_token"):
+            raise BackfillError(f"{url}: a page names itself as the next one")
         query["page_token"] = str(token)
 
 

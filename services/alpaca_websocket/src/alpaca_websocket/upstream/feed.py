@@ -17,12 +17,12 @@ from ..protocol import KINDS, Message, Messages, ProtocolError
 from ..settings import Credentials, SettingsError, Upstream
 from . import link as links
 from .calendar import Calendar
-from .gaps import Filler
+from .gaps import Filler, kept_kinds
 from .link import Link, LinkError
 from .policy import Act, Backoff, Decision, on_error
 from .recent import Recent
 from .silence import Silence, Verdict
-from .subscriptions import Channels, Lingering, Subscriptions
+from .subscriptions import Channels, Lingering, Subscriptions, uncovered
 
 _log = logging.getLogger(__name__)
 _TIME = b'"t":"'
@@ -65,7 +65,7 @@ class Feed:
         self._subscriptions = Subscriptions()
         self._backoff = Backoff(settings.backoff_seconds, settings.backoff_max_seconds)
         self._silence = Silence(settings.silence)
-        self._recent = Recent()
+        self._recent = Recent(kept_kinds(settings))
         self._filler = Filler(settings, state, self._recent, self._take)
         self._link: Link | None = None
         self._control: deque[dict[str, Any]] = deque()
@@ -76,6 +76,9 @@ class Feed:
         self._change: asyncio.TimerHandle | None = None
         self._subscribed_ns = 0
         self._since: dict[str, int] = {}  # channel → since when it is what it is
+        self._held: dict[str, dict[str, int]] = {}  # channel → symbol → since when it is subscribed
+        self._resumes_ns = 0
+        self._asked_ns = 0  # when the request under way was sent
         self._asked_at = 0.0
         self._silent: Verdict | None = None
 
@@ -92,9 +95,9 @@ class Feed:
 
     def resume_from(self, last_ns: int, stored: Sequence[Message]) -> None:
         """The process was not running since the last stored message came: a gap. `stored` are the last ones."""
-        self._recent.add(Messages.of(stored))
-        gap = self._state.open_gap("the server was not running", last_ns)
-        self._filler.opened(gap)
+        self._recent.add(Messages.of(stored), last_ns)
+        self._resumes_ns = last_ns
+        self._state.open_gap("the server was not running", last_ns)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -167,7 +170,8 @@ class Feed:
     def _lost(self, reason: str) -> None:
         """The feed is interrupted since the last message that came."""
         gap = self._state.open_gap(reason, max(self._state.last_message_ns, self._subscribed_ns))
-        self._filler.opened(gap)
+        self._filler.opened(gap, self._held)
+        self._held = {}
 
     def _drop_link(self) -> None:
         link, self._link = self._link, None
@@ -224,9 +228,14 @@ class Feed:
             elif kind == "error":
                 self._on_error(message)
             self._ask()
-            if self._subscriptions.settled and not self._subscribed_ns:
-                self._subscribed_ns = time.time_ns()
-                self._filler.resumed(self._subscribed_ns, self._subscriptions.confirmed, credentials, self._link)
+            if self._subscriptions.settled:
+                now = time.time_ns()
+                self._subscribed_ns = self._subscribed_ns or now
+                if self._resumes_ns:
+                    held = {name: dict.fromkeys(each, self._resumes_ns) for name, each in self._held.items()}
+                    self._filler.opened(self._state.open_gap(""), held)
+                    self._resumes_ns = 0
+                self._filler.resumed(now, credentials, self._link)
 
     def _on_subscription(self, message: Mapping[str, Any]) -> None:
         before = self._subscriptions.confirmed
@@ -238,6 +247,26 @@ class Feed:
             for name, symbols in confirmed.items()
         }
         self._state.upstream_subscriptions = {name: sorted(symbols) for name, symbols in confirmed.items()}
+        self._hold(before)
+
+    def _hold(self, before: Channels) -> None:
+        """Since when each symbol is subscribed; what fell between two requests is a gap of its own."""
+        confirmed, now = self._subscriptions.confirmed, time.time_ns()
+        lost = uncovered(before, confirmed, self._subscriptions.wanted)
+        if lost:
+            text = "; ".join(f"{name} {' '.join(sorted(symbols)[:10])}" for name, symbols in lost.items())
+            gap = self._state.open_gap(f"not subscribed while the subscription changed: {text}", self._asked_ns)
+            again: dict[str, dict[str, int]] = {}
+            for name, symbols in lost.items():
+                since = self._held.get(name, {})
+                again[name] = {each: since.get(each) or since.get("*") or self._asked_ns for each in symbols}
+            self._filler.opened(gap, again)
+        for name in confirmed.keys() | self._held.keys():
+            held, symbols = self._held.setdefault(name, {}), confirmed.get(name, set())
+            for symbol in symbols - held.keys():
+                held[symbol] = now
+            for symbol in held.keys() - symbols:
+                del held[symbol]
 
     def _watch(self) -> None:
         """Every half second: what nothing else would tell."""
@@ -301,7 +330,8 @@ class Feed:
             self._state.feed_lag.record(max(0, now - moment), len(messages))
 
     def _take(self, messages: Messages, now: int, backfilled: bool) -> None:
-        self._recent.add(messages)
+        self._recent.add(messages, now)
+        self._filler.watch(messages)
         self._sink(messages, now, backfilled)
 
     def _judge(self, message: Mapping[str, Any]) -> None:
@@ -373,6 +403,6 @@ class Feed:
     def _ask(self) -> None:
         ask = self._subscriptions.next()
         if ask is not None and self._link is not None:
-            self._asked_at = time.monotonic()
+            self._asked_at, self._asked_ns = time.monotonic(), time.time_ns()
             self._link.send(ask.message())
         self._refusals()

@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From the loss of the feed to the last of its messages fetched."""
+"""From the loss of the feed, or of some of its symbols, to the last of their messages fetched.
+
+A gap begins, for each channel and symbol, at its own last message: one that had fallen silent long before the
+connection was lost is fetched from there on. It is called filled when every channel and symbol that was held was asked
+for, and answered to the last page.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +12,83 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
-from ..observe.state import Gap, State
-from ..protocol import Message, Messages, mark_backfilled, rfc3339
+from ..observe.state import FILLED, Gap, GapChannel, State
+from ..protocol import KINDS, Message, Messages, mark_backfilled, rfc3339
 from ..settings import Credentials, Upstream
-from .backfill import BackfillError, fetch
+from .backfill import BackfillError, History, fetch
 from .link import Link
-from .recent import Key, Recent
-from .subscriptions import Channels
+from .recent import CLOCKS_NS, MINUTE, SECOND, Key, Recent, Text, bare, keys, raws
 
 _log = logging.getLogger(__name__)
-_OVERLAP_NS = 2_000_000_000
+# Trades may be reported ten seconds late, and clocks differ.
+_OVERLAP_NS = 10 * SECOND + CLOCKS_NS
+_REPLAY_OVERLAP_NS = CLOCKS_NS
+# After a stall, messages are read later than they came; from a stall longer than this nobody comes back connected.
+_LONGEST_LAG_NS = 3600 * SECOND
+_TIME = b'"t":"'
+_TIME_LENGTH = len("2026-11-23T14:30:00.123456789Z")
+# What the market-data API has of the past.
+FETCHABLE = ("trades", "quotes", "bars")
+
+Held = Mapping[str, Mapping[str, int]]
+"""Channel → symbol → since when it is subscribed."""
+
+
+def kept_kinds(settings: Upstream) -> frozenset[str]:
+    """The kinds of which the last messages must be known."""
+    match settings.backfill.source:
+        case "rest":
+            return frozenset(KINDS[channel] for channel in settings.backfill.channels)
+        case "replay":
+            return frozenset(KINDS.values())
+        case _:
+            return frozenset()
+
+
+class _Span:
+    """What of one channel is to be fetched."""
+
+    def __init__(self) -> None:
+        self.last: dict[str, int] = {}  # symbol → when its last message came
+        self.starts: dict[str, int] = {}  # symbol → from which moment on to fetch
+        self.began_ns = 0  # the last message of the channel, and from which moment on to fetch the whole of it
+        self.start = 0
+        self.left_out = 0  # symbols
+
+    def add(self, last: Mapping[str, int], starts: Mapping[str, int], began_ns: int, start: int) -> None:
+        """Begins where this begins, or where it began already."""
+        for symbol in last:
+            self.last[symbol] = min(last[symbol], self.last.get(symbol, last[symbol]))
+            self.starts[symbol] = min(starts[symbol], self.starts.get(symbol, starts[symbol]))
+        self.began_ns = min(began_ns, self.began_ns or began_ns)
+        self.start = min(start, self.start or start)
+
+
+class _Fill:
+    """One gap while it is filled, with what is known to have come."""
+
+    def __init__(self, gap: Gap, spans: dict[str, _Span], texts: Iterable[Text], now_ns: int) -> None:
+        self.gap, self.spans, self.texts = gap, spans, list(texts)
+        self.seen: set[Key] = set()
+        self.left = dict(spans)  # what is not answered yet
+        self._kinds = frozenset(KINDS[channel] for channel in spans)
+        self._until = rfc3339(now_ns + CLOCKS_NS).encode()
+
+    def watch(self, messages: Messages) -> None:
+        """What comes meanwhile and is of the gap's time: reported late, or on its way when the feed came back."""
+        if self._kinds.isdisjoint(messages.kinds):
+            return
+        late = [Message(kind, symbol, raw) for (kind, symbol), raw in zip(messages.pairs, messages.raws, strict=True)
+                if kind in self._kinds and _time(raw) <= self._until]  # fmt: skip
+        self.seen |= keys(Text(0, message.kind, message.raw) for message in late)
+
+
+def _time(raw: bytes) -> bytes:
+    begin = raw.find(_TIME) + len(_TIME)
+    return raw[begin : begin + _TIME_LENGTH]
 
 
 class Filler:
@@ -31,63 +100,99 @@ class Filler:
         self, settings: Upstream, state: State, recent: Recent, take: Callable[[Messages, int, bool], None]
     ) -> None:
         self._settings, self._state, self._recent, self._take = settings, state, recent, take
+        self._endpoint = settings.endpoint
+        self._delay_ns = self._endpoint.delay_seconds * SECOND
+        self._overlap = _REPLAY_OVERLAP_NS if settings.backfill.source == "replay" else _OVERLAP_NS
         self._open: Gap | None = None
-        self._seen: set[Key] = set()
-        self._raws: Counter[bytes] = Counter()
+        self._spans: dict[str, _Span] = {}
+        self._texts: list[Text] = []
+        self._fills: list[_Fill] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self._gap = Gap(0, "")
-        self.replaying = False
+        self._replay: _Replay | None = None
 
-    def opened(self, gap: Gap) -> None:
-        """The feed is lost, perhaps once more before it was whole again."""
+    @property
+    def replaying(self) -> bool:
+        """Whether what comes now is what was missed."""
+        return self._replay is not None and self._replay.asked
+
+    def opened(self, gap: Gap, held: Held, symbols: Iterable[str] = ()) -> None:
+        """What is held is lost since its last message, perhaps once more before it was whole again.
+
+        :param symbols: what `*` stands for, besides those that were seen
+        """
         self._open = gap
-        self.replaying = False
-        if self._settings.backfill.source == "rest":
-            self._seen |= self._recent.keys()
-        else:
-            self._raws = self._recent.raws()
+        for channel, since in held.items():
+            span = self._spans.setdefault(channel, _Span())
+            kind, last, starts = KINDS[channel], {}, {}
+            lag = min(max(0, self._recent.lag_ns(kind) - self._delay_ns), _LONGEST_LAG_NS)
+            for symbol, subscribed_ns in self._named(span, since, symbols):
+                came = self._recent.last((kind, symbol))
+                last[symbol] = max(came, subscribed_ns)
+                overlap = self._overlap + lag if came > subscribed_ns else self._overlap
+                starts[symbol] = self._recent.start(kind, last[symbol], overlap)
+            if last:
+                span.add(last, starts, max(last.values()), max(starts.values()))
+        if self._replay is not None:
+            self._carry_over(self._replay)
+        self._texts += self._recent.texts()
+        self._describe(gap)
 
-    def resumed(self, now_ns: int, subscribed: Channels, credentials: Credentials, link: Link | None) -> None:
-        """The feed is back: fetch what was missed."""
+    def _named(self, span: _Span, since: Mapping[str, int], symbols: Iterable[str]) -> list[tuple[str, int]]:
+        """What is held, by name: `*` stands for the symbols that were seen, as many as the settings allow."""
+        if "*" not in since or self._settings.backfill.source != "rest":
+            return list(since.items())
+        most = self._settings.backfill.max_symbols
+        ranked = self._state.symbols or self._recent.symbols()
+        seen = (name for name, _count in ranked.most_common())
+        names = dict.fromkeys((*(name for name in since if name != "*"), *seen, *symbols))
+        span.left_out = max(span.left_out, len(names) - most)
+        return [(name, since.get(name, since["*"])) for name in list(names)[:most]]
+
+    def _describe(self, gap: Gap) -> None:
+        for channel, span in self._spans.items():
+            gap.channels[channel] = GapChannel(span.began_ns, len(span.last))
+        began = {name: each.began_ns for name, each in gap.channels.items() if each.symbols}
+        # By what speaks all the time; the others may be quiet for hours.
+        steady = [began[name] for name in ("trades", "quotes") if name in began]
+        gap.began_ns = min(steady or [*began.values(), gap.began_ns])
+
+    def resumed(self, now_ns: int, credentials: Credentials, link: Link | None) -> None:
+        """All that is wanted is subscribed again: fetch what was missed."""
         gap, self._open = self._open, None
         if gap is None:
             return
         gap.ended_ns = now_ns
-        seconds = (now_ns - gap.began_ns) / 1e9
+        seconds = (now_ns - gap.began_ns) / SECOND
         self._state.note(f"the feed is back after {seconds:.1f} s")
         _log.info("the feed is back", extra={"reason": gap.reason, "seconds": round(seconds, 3)})
-        if self._settings.backfill.source == "rest":
-            seen, self._seen = self._seen, set()
-            task = asyncio.create_task(self._fetch(gap, subscribed, seen, credentials))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-        elif self._settings.backfill.source == "replay" and link is not None:
-            self._gap, self.replaying = gap, True
-            channels = {name: sorted(symbols) for name, symbols in subscribed.items()}
-            link.send({"action": "replay", "since": rfc3339(gap.began_ns - _OVERLAP_NS), **channels})
+        fill = _Fill(gap, self._spans, (*self._texts, *self._recent.texts()), now_ns - self._delay_ns)
+        self._spans, self._texts = {}, []
+        source = self._settings.backfill.source
+        if source == "rest":
+            self._fills.append(fill)
+            self._begin(self._fetch(fill, credentials))
+        elif source == "replay" and link is not None:
+            self._replay = _Replay(fill, link)
+            self._begin(self._ask_for_replay(self._replay))
+        else:
+            for channel in fill.spans:
+                gap.channels[channel].result = f"not fetched: backfill.source is {source}"
+            self._settle(gap)
 
-    def sift(self, messages: Messages) -> Messages:
-        """While the upstream replays: without what had come before the gap, the rest marked."""
-        fresh = []
-        for message in messages:
-            if self._raws[message.raw] > 0:
-                self._raws[message.raw] -= 1
-                continue
-            marked = message.raw if b'"backfilled":true' in message.raw else mark_backfilled(message.raw)
-            fresh.append(Message(message.kind, message.symbol, marked))
-        self._count(self._gap, fresh)
-        return Messages.of(fresh)
+    def watch(self, messages: Messages) -> None:
+        """On the hot path: what comes while gaps are filled."""
+        for fill in self._fills:
+            fill.watch(messages)
 
-    def told(self, message: Mapping[str, Any]) -> None:
-        """A control message while the upstream replays: the end of it, or its refusal."""
-        if message.get("msg") == "replayed":
-            self.replaying = False
-            self._gap.filled = True
-            self._state.clear("backfill")
-            self._said(self._gap)
-        elif message.get("T") == "error":
-            self.replaying = False
-            self._failed(self._gap, f"the upstream refused to replay: {message.get('code')} {message.get('msg')}")
+    def unfilled(self) -> dict[str, int]:
+        """Channel → since when something of it is missing that may still come."""
+        found: dict[str, int] = {}
+        pending = [fill.left for fill in self._fills] + ([self._replay.fill.left] if self._replay else [])
+        for spans in (self._spans, *pending):
+            for channel, span in spans.items():
+                if span.last:
+                    found[channel] = min(span.began_ns, found.get(channel, span.began_ns))
+        return found
 
     async def stop(self) -> None:
         """Gives up what is under way."""
@@ -95,44 +200,151 @@ class Filler:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _fetch(self, gap: Gap, subscribed: Channels, seen: set[Key], credentials: Credentials) -> None:
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # From the market-data API
+
+    async def _fetch(self, fill: _Fill, credentials: Credentials) -> None:
         settings = self._settings.backfill
         await asyncio.sleep(settings.settle_seconds)
-        seen |= self._recent.keys()  # and what has come since
+        fill.seen |= await asyncio.to_thread(keys, fill.texts)
+        fill.texts.clear()
+        for channel, span in fill.spans.items():
+            if channel in settings.channels:
+                fill.gap.channels[channel].result = await self._fetch_channel(fill, channel, span, credentials)
+            else:
+                why = "backfill.channels leaves it out" if channel in FETCHABLE else "the API has none of the past"
+                fill.gap.channels[channel].result = f"not fetched: {why}"
+            del fill.left[channel]
+        self._fills.remove(fill)
+        self._settle(fill.gap)
+
+    async def _fetch_channel(self, fill: _Fill, channel: str, span: _Span, credentials: Credentials) -> str:
+        """What came of it."""
+        gap, settings = fill.gap, self._settings.backfill
 
         def emit(messages: Sequence[Message]) -> None:
             self._count(gap, messages)
             self._take(Messages.of(messages), time.time_ns(), True)
 
-        symbols = {name: self._named(subscribed.get(name, set())) for name in ("bars", "trades")}
+        history = History(self._endpoint.history, settings, credentials)
+        longest = gap.ended_ns - int(settings.longest_seconds * SECOND)
+        starts, cut = dict(span.starts), 0
+        for symbol, start in starts.items():
+            if start < longest:
+                cut += span.last[symbol] < longest
+                starts[symbol] = longest
+        # From when messages come to the time that they bear: a bar is published when its minute is over, and bears that
+        # of its beginning.
+        older = self._delay_ns + (MINUTE if channel == "bars" else 0)
+        starts, end = {symbol: start - older for symbol, start in starts.items()}, gap.ended_ns - older
         try:
-            await fetch(gap, symbols, seen, settings, credentials, emit)
+            await fetch(channel, starts, end, fill.seen, history, emit)
         except BackfillError as error:
-            self._failed(gap, str(error))
-            return
-        gap.filled = True
-        self._state.clear("backfill")
-        self._said(gap)
+            gap.error = str(error)
+            return f"failed: {error}"
+        if cut:
+            return f"filled in part: the last {settings.longest_seconds:.0f} s only, for {cut} symbols"
+        if span.left_out:
+            return f"filled in part: {len(starts)} symbols, and {span.left_out} more were seen"
+        return FILLED
 
-    def _named(self, symbols: set[str]) -> set[str]:
-        """What `*` stands for: the symbols that were seen, as many as the settings allow."""
-        if "*" not in symbols:
-            return symbols
-        seen = self._state.symbols or self._recent.symbols()
-        return {name for name, _count in seen.most_common(self._settings.backfill.max_symbols)}
+    # From a server like this one
+
+    async def _ask_for_replay(self, replay: _Replay) -> None:
+        replay.known = await asyncio.to_thread(raws, replay.fill.texts)
+        replay.fill.texts.clear()
+        self._ask_next(replay)
+
+    def _ask_next(self, replay: _Replay) -> None:
+        if replay is not self._replay:
+            return  # the connection was lost meanwhile
+        if not replay.ask():
+            self._replay = None
+            self._settle(replay.fill.gap)
+
+    def sift(self, messages: Messages) -> Messages:
+        """While the upstream replays: without what had come before the gap, the rest marked."""
+        replay = self._replay
+        assert replay is not None
+        fresh = []
+        for message in messages:
+            if replay.known[bare(message.raw)] > 0:
+                replay.known[bare(message.raw)] -= 1
+                continue
+            fresh.append(Message(message.kind, message.symbol, mark_backfilled(bare(message.raw))))
+        self._count(replay.fill.gap, fresh)
+        return Messages.of(fresh)
+
+    def told(self, message: Mapping[str, Any]) -> None:
+        """A control message while the upstream replays: the end of it, or its refusal."""
+        replay = self._replay
+        if replay is None:
+            return
+        if message.get("msg") == "replayed":
+            replay.answered(FILLED)
+        elif message.get("T") == "error":
+            problem = f"the upstream refused to replay: {message.get('code')} {message.get('msg')}"
+            replay.fill.gap.error = problem
+            replay.answered(f"failed: {problem}")
+        else:
+            return
+        self._ask_next(replay)
+
+    def _carry_over(self, replay: _Replay) -> None:
+        """The connection is lost again before all was replayed: the rest is part of the new gap."""
+        self._replay = None
+        for channel, span in replay.fill.left.items():
+            replay.fill.gap.channels[channel].result = "not fetched: the connection was lost again; see the next gap"
+            wider = self._spans.setdefault(channel, _Span())
+            wider.add(span.last, span.starts, span.began_ns, span.start)
+        self._settle(replay.fill.gap)
+
+    # What came of it
 
     def _count(self, gap: Gap, messages: Sequence[Message]) -> None:
         kinds = Counter(message.kind for message in messages)
         self._state.backfilled.update(kinds)
-        if self._settings.backfill.source == "replay":
-            gap.bars += kinds["b"]
-            gap.trades += kinds["t"]
+        gap.bars += kinds["b"]
+        gap.trades += kinds["t"]
+        for name, channel in gap.channels.items():
+            channel.fetched += kinds[KINDS[name]]
 
-    def _failed(self, gap: Gap, problem: str) -> None:
-        gap.error = problem
-        self._state.alert("backfill", f"a gap could not be filled: {problem}")
-        _log.error("a gap could not be filled", extra={"problem": problem})
+    def _settle(self, gap: Gap) -> None:
+        """All that can be fetched is, or is known to be missing."""
+        gap.settled, gap.filled = True, not gap.missing
+        fetched = {name: channel.fetched for name, channel in gap.channels.items() if channel.fetched}
+        said = ", ".join(f"{count} {name}" for name, count in fetched.items()) or "nothing"
+        self._state.note(f"fetched {said} that {'were' if fetched else 'was'} missed")
+        if gap.error:
+            self._state.alert("backfill", f"a gap could not be filled: {gap.error}")
+            _log.error("a gap could not be filled", extra={"problem": gap.error, "fetched": fetched})
+            return
+        self._state.clear("backfill")
+        _log.info("a gap is settled", extra={"filled": gap.filled, "fetched": fetched, "missing": gap.missing})
 
-    def _said(self, gap: Gap) -> None:
-        self._state.note(f"fetched {gap.bars} bars and {gap.trades} trades that were missed")
-        _log.info("a gap is filled", extra={"bars": gap.bars, "trades": gap.trades})
+
+class _Replay:
+    """What is asked of the upstream, one channel after the other."""
+
+    def __init__(self, fill: _Fill, link: Link) -> None:
+        self.fill, self._link = fill, link
+        self.known: Counter[bytes] = Counter()
+        self.asked = False
+
+    def ask(self) -> bool:
+        """Sends the next request; False where there is none left."""
+        self.asked = bool(self.fill.left)
+        if self.asked:
+            channel, span = next(iter(self.fill.left.items()))
+            self._link.send({"action": "replay", "since": rfc3339(span.start), channel: sorted(span.starts)})
+        return self.asked
+
+    def answered(self, result: str) -> None:
+        channel = next(iter(self.fill.left))
+        del self.fill.left[channel]
+        self.fill.gap.channels[channel].result = result
+        self.asked = False

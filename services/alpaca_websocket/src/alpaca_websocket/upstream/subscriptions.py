@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What is asked of the upstream, what it has confirmed, and what it has refused. No input or output of its own.
 
-One request is under way at a time, because an error does not say which request it answers. A request that meets the
-symbol limit (405) is halved until the limit is found: so all that fits is subscribed, and what does not has a name.
+One request is under way at a time, because an error does not say which request it answers. What is new is subscribed
+before what is not wanted any more is given back, so that a symbol that both cover never falls between them. Only where
+the symbol limit (405) forbids that, the second comes first; `uncovered` tells what was lost by it. A request that meets
+the limit all the same is halved until the limit is found: so all that fits is subscribed, and what does not has a name.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ..protocol import FOLLOWS_TRADES, KINDS
@@ -32,26 +34,40 @@ class Ask(NamedTuple):
         return sum(map(len, self.channels.values()))
 
 
+def uncovered(before: Channels, after: Channels, wanted: Channels) -> Channels:
+    """What is still wanted, was subscribed before, by its name or by `*`, and is not after."""
+    found: Channels = {}
+    for name, wants in wanted.items():
+        had, has = before.get(name, set()), after.get(name, set())
+        if "*" not in has:
+            still = wants if "*" in had else had if "*" in wants else had & wants
+            found[name] = still - has
+    return {name: symbols for name, symbols in found.items() if symbols}
+
+
 class Subscriptions:
     def __init__(self) -> None:
         self.wanted: Channels = {}
         self.confirmed: Channels = {}
         self.refused: Channels = {}
+        self._unlisted: Channels = {}  # asked for beside `*`, and answered with `*` alone
+        self._kept: Channels = {}  # given back, and listed all the same
         self._queue: deque[Ask] = deque()
         self._under_way: Ask | None = None
 
     def begin(self) -> None:
         """A new connection: nothing is subscribed there."""
-        self.confirmed, self.refused = {}, {}
+        self.confirmed, self.refused, self._unlisted, self._kept = {}, {}, {}, {}
         self._queue.clear()
         self._under_way = None
 
     def want(self, wanted: Mapping[str, Iterable[str]]) -> None:
         """Replaces the union; `next` then has the requests that lead there."""
         self.wanted = {name: set(symbols) for name, symbols in wanted.items() if symbols}
-        for name, symbols in self.wanted.items():
-            if "*" in symbols:  # all of them, so nobody else's in particular
-                self.wanted[name] = {"*"}
+        self.refused = _without_empty(
+            {name: symbols & self.wanted.get(name, set()) for name, symbols in self.refused.items()}
+        )
+        self._kept = {}
 
     @property
     def waits(self) -> Ask | None:
@@ -78,13 +94,26 @@ class Subscriptions:
         listed = {name: reply.get(name) for name in KINDS if name not in FOLLOWS_TRADES}
         self.confirmed = {name: set(symbols) for name, symbols in listed.items() if symbols}
         done, self._under_way = self._under_way, None
-        if done and done.action == "unsubscribe" and sum(map(len, self.confirmed.values())) < before:
-            self.refused = {}  # there is room again
+        if done and done.action == "unsubscribe":
+            self._unlisted = {}
+            for name, symbols in done.channels.items():
+                self._kept.setdefault(name, set()).update(self.confirmed.get(name, set()).intersection(symbols))
+            if sum(map(len, self.confirmed.values())) < before:
+                self.refused = {}  # there is room again
+        elif done:
+            for name, symbols in done.channels.items():
+                has = self.confirmed.get(name, set())
+                if unlisted := set(symbols) - has:
+                    (self._unlisted if "*" in has else self.refused).setdefault(name, set()).update(unlisted)
 
     def limited(self) -> None:
         """405: the request under way is too large."""
         ask, self._under_way = self._under_way, None
         if ask is None or ask.action != "subscribe":
+            return
+        if extra := self._extra():
+            # There may be room without what is not wanted any more; then all that is missing is asked for again.
+            self._queue = deque(_asks("unsubscribe", extra))
             return
         if len(ask.channels) > 1:
             parts = [Ask("subscribe", {name: symbols}) for name, symbols in ask.channels.items()]
@@ -111,27 +140,45 @@ class Subscriptions:
         return ask
 
     def _missing(self) -> Channels:
-        found = {
-            name: symbols - self.confirmed.get(name, set()) - self.refused.get(name, set())
-            for name, symbols in self.wanted.items()
-        }
-        return {name: symbols for name, symbols in found.items() if symbols}
+        found: Channels = {}
+        for name, wants in self.wanted.items():
+            confirmed, refused = self.confirmed.get(name, set()), self.refused.get(name, set())
+            if "*" in wants and "*" not in refused:
+                found[name] = {"*"} - confirmed  # all of them, so none in particular
+            else:
+                found[name] = wants - confirmed - refused - self._unlisted.get(name, set())
+        return _without_empty(found)
+
+    def _extra(self) -> Channels:
+        return _without_empty(
+            {
+                name: symbols - self.wanted.get(name, set()) - self._kept.get(name, set())
+                for name, symbols in self.confirmed.items()
+            }
+        )
 
     def _plan(self) -> None:
-        extra = {name: symbols - self.wanted.get(name, set()) for name, symbols in self.confirmed.items()}
-        # First what is too much, so that there is room.
-        for action, channels in (("unsubscribe", extra), ("subscribe", self._missing())):
-            small: dict[str, tuple[str, ...]] = {}
-            for name in sorted(channels):
-                symbols = sorted(channels[name])
-                for start in range(0, len(symbols), _LARGEST):
-                    part = tuple(symbols[start : start + _LARGEST])
-                    if sum(map(len, small.values())) + len(part) > _LARGEST or name in small:
-                        self._queue.append(Ask(action, small))
-                        small = {}
-                    small[name] = part
-            if small:
-                self._queue.append(Ask(action, small))
+        missing = self._missing()
+        self._queue.extend(_asks("subscribe", missing) if missing else _asks("unsubscribe", self._extra()))
+
+
+def _without_empty(channels: Channels) -> Channels:
+    return {name: symbols for name, symbols in channels.items() if symbols}
+
+
+def _asks(action: str, channels: Channels) -> Iterator[Ask]:
+    """Requests of a moderate size."""
+    small: dict[str, tuple[str, ...]] = {}
+    for name in sorted(channels):
+        symbols = sorted(channels[name])
+        for start in range(0, len(symbols), _LARGEST):
+            part = tuple(symbols[start : start + _LARGEST])
+            if sum(map(len, small.values())) + len(part) > _LARGEST or name in small:
+                yield Ask(action, small)
+                small = {}
+            small[name] = part
+    if small:
+        yield Ask(action, small)
 
 
 class Lingering:

@@ -148,6 +148,12 @@ function showHead(data) {
   text("version", `version ${data.version || "?"}, up ${duration(data.now - Date.parse(data.started))}`);
 }
 
+// Which channels of a gap are not filled.
+function missing(gap) {
+  const names = Object.keys(gap.channels).filter((name) => gap.channels[name].result !== "filled");
+  return names.length ? `; missing: ${names.join(", ")}` : "";
+}
+
 function showTiles(data) {
   const last = samples.seconds[samples.seconds.length - 1];
   text("rate-in", last ? short(Object.values(last.received).reduce((a, b) => a + b, 0)) : "–");
@@ -193,7 +199,7 @@ function showTables(data) {
   }, "nobody is connected");
   text("clients-more", data.client_count > data.clients.length ? `the first ${data.clients.length} of ${data.client_count}` : "");
   rows("gaps", data.gaps, (gap) => [clock(gap.began), number(gap.ended ? duration(Date.parse(gap.ended) - Date.parse(gap.began)) : "still open"), gap.reason,
-    number(gap.error || (gap.filled ? `${short(gap.bars)} bars, ${short(gap.trades)} trades` : "not yet"))], "none since the start");
+    number(gap.error || (gap.settled ? `${short(gap.bars)} bars, ${short(gap.trades)} trades${missing(gap)}` : "not yet"))], "none since the start");
   byId("events").replaceChildren(...data.events.map((event) => element("li", {}, element("time", {}, clock(event.at)), event.text)));
   const store = Object.entries(data.store ?? {}).filter(([, value]) => value !== null && typeof value !== "object");
   byId("store").replaceChildren(...store.flatMap(([name, value]) => [element("dt", {}, name.replaceAll("_", " ")),
