@@ -143,10 +143,10 @@ class StandIn(Process):
     def state(self) -> dict[str, Any]:
         return dict(json.loads(get(f"{self.address}/state")[1]))
 
-    def subscribed(self, channel: str) -> list[str]:
-        """What the one authenticated connection is subscribed to."""
+    def subscribed(self, channel: str, path: str = "/v2/iex") -> list[str]:
+        """What the one authenticated connection at this path is subscribed to."""
         for connection in self.state()["connections"]:
-            if connection["authenticated"]:
+            if connection["authenticated"] and connection["path"] == path:
                 return list(connection["subscriptions"].get(channel, []))
         return []
 
@@ -167,7 +167,14 @@ def toml(tables: dict[str, Any], prefix: str = "") -> str:
     return "\n".join(lines)
 
 
-PATHS = {"iex": "/v2/iex", "sip": "/v2/sip", "crypto": "/v1beta3/crypto/us", "opra": "/v1beta1/opra"}
+PATHS = {
+    "iex": "/v2/iex", "sip": "/v2/sip", "crypto": "/v1beta3/crypto/us", "opra": "/v1beta1/opra",
+    "news": "/v1beta1/news", "trade_updates": "/stream",
+}  # fmt: skip
+CHANNELS = [
+    "trades", "quotes", "bars", "updatedBars", "dailyBars", "statuses", "lulds", "corrections", "cancelErrors",
+    "orderbooks", "news", "trade_updates",
+]  # fmt: skip
 
 
 class Server(Process):
@@ -181,7 +188,7 @@ class Server(Process):
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         tokens = [
-            f'[[client]]\nname = "client-{n}"\nkey = "key-{n}"\nconnections = 50\n'
+            f'[[client]]\nname = "client-{n}"\nkey = "key-{n}"\nconnections = 50\nchannels = {json.dumps(CHANNELS)}\n'
             f'secret_sha256 = "{hashlib.sha256(f"secret-{n}".encode()).hexdigest()}"\n'
             for n in range(clients)
         ]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from serving import Caller, calling
-from support import Server, StandIn, ended, wait_for
+from support import PATHS, Server, StandIn, ended, wait_for
 
 TRADE = {"T": "t", "x": "V", "p": 1.5, "s": 1, "c": ["@"], "z": "C", "t": "2026-11-23T14:30:00.123456789Z"}
 
@@ -50,12 +51,10 @@ def test_each_path_has_its_own_upstream(tmp_path: Path) -> None:
                     assert "lulds" in await one.ask(action="subscribe", trades=["*"])
                     assert "lulds" not in await other.ask(action="subscribe", trades=["*"])
                     assert (await other.ask(action="subscribe", statuses=["*"]))["code"] == 410
-                    for standin in (iex, crypto):
-                        await asyncio.to_thread(
-                            wait_for, lambda standin=standin: standin.subscribed("trades") == ["*"], "its subscription"
-                        )
+                    for standin, path in ((iex, PATHS["iex"]), (crypto, PATHS["crypto"])):
+                        await asyncio.to_thread(wait_for, partial(_all_trades, standin, path), "its subscription")
                     iex.control("send", messages=[{**TRADE, "S": "AAPL", "i": 1}])
-                    crypto.control("send", messages=[{**TRADE, "S": "BTC/USD", "i": 2}])
+                    crypto.control("send", messages=[{**TRADE, "S": "BTC/USD", "i": 2}], path=PATHS["crypto"])
                     assert [await _trades(one), await _trades(other)] == [["AAPL"], ["BTC/USD"]]
 
             asyncio.run(run())
@@ -74,6 +73,10 @@ def test_each_path_has_its_own_upstream(tmp_path: Path) -> None:
             assert all(reason.startswith("crypto: ") for reason in health["reasons"])
             assert health["feeds"]["iex"]["status"] == "ok"
             assert server.stop() == 0
+
+
+def _all_trades(standin: StandIn, path: str) -> bool:
+    return standin.subscribed("trades", path) == ["*"]
 
 
 async def _trades(client: Caller) -> list[str]:

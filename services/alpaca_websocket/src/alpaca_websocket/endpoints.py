@@ -33,8 +33,8 @@ class Endpoint(NamedTuple):
     """What the history calls this feed; empty where it knows only one."""
     delay_seconds: int = 0
     """How old messages are when they come."""
-    msgpack_only: bool = False
-    """Whether Alpaca sends it in no other format."""
+    formats: tuple[str, ...] = ("json", "msgpack")
+    """What it comes in, the first one unless the settings say another."""
     no_star: tuple[str, ...] = ()
     """Channels that are not sold as a whole."""
     trading: bool = False
@@ -53,7 +53,7 @@ def _options(name: str) -> Endpoint:
         ("trades", "quotes"),
         silence={"quotes": 60.0},
         history="/v1beta1/options",
-        msgpack_only=True,
+        formats=("msgpack",),
         no_star=("quotes",),
     )
 
@@ -73,6 +73,15 @@ ENDPOINTS = {
         _options("indicative"),
         _options("opra"),
         Endpoint("news", "/v1beta1/news", ("news",), "24/7", history="/v1beta1/news"),
+        Endpoint(
+            "trade_updates",
+            "/stream",
+            ("trade_updates",),
+            "24/7",
+            history="/v2/account/activities",
+            formats=("json",),
+            trading=True,
+        ),
     )
 }
 

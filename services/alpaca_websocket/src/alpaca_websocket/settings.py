@@ -67,12 +67,13 @@ class Upstream(_Part, frozen=True):
     credentials_secret: str = ""
     """Instead of a file: name or ARN of a secret in AWS Secrets Manager with the same content."""
     format: Literal["", "json", "msgpack"] = ""
-    """Empty: JSON, or msgpack where Alpaca sends nothing else."""
+    """Empty: JSON, or what Alpaca sends it in."""
     compression: bool = True
     ca_file: str = ""
     """Certificates to trust instead of the system's, for an upstream of our own."""
     subscribe: dict[str, list[str]] = {}
-    """Channel → symbols that are always subscribed, whether a client asks or not; `*` is all of them."""
+    """Channel → symbols that are always subscribed, whether a client asks or not; `*` is all of them. The account's own
+    orders always are."""
     calendar: str = ""
     """The exchange's name in exchange_calendars, `overnight` or `24/7`."""
     silence: dict[str, Annotated[float, msgspec.Meta(ge=0)]] = {}
@@ -200,7 +201,9 @@ def _complete(given: Upstream, directory: Path) -> Upstream:
         name=given.name or endpoint.name,
         path=given.path or endpoint.path,
         credentials_file=file,
-        format=given.format or ("msgpack" if endpoint.msgpack_only else "json"),
+        format=given.format or endpoint.formats[0],
+        # An account's own orders are kept whether somebody listens or not.
+        subscribe=given.subscribe or ({name: ["*"] for name in endpoint.channels} if endpoint.trading else {}),
         calendar=given.calendar or endpoint.calendar,
         silence={name: limit for name, limit in {**endpoint.silence, **given.silence}.items() if limit},
         backfill=backfill,
@@ -224,8 +227,8 @@ def _upstream_problems(up: Upstream) -> list[str]:
             found.append(f"upstream.{field} names no channel of {up.name}: {', '.join(wrong)} (there are {there})")
     if starred := [name for name in endpoint.no_star if "*" in up.subscribe.get(name, ())]:
         found.append(f"upstream.subscribe: {up.name} has no * for {', '.join(starred)}; name the symbols")
-    if endpoint.msgpack_only and up.format != "msgpack":
-        found.append(f"upstream.format: {up.name} comes as msgpack only")
+    if up.format not in endpoint.formats:
+        found.append(f"upstream.format: {up.name} comes as {endpoint.formats[0]} only")
     if up.backoff_seconds > up.backoff_max_seconds:
         found.append("upstream.backoff_seconds exceeds backoff_max_seconds")
     if fill.source == "rest":

@@ -18,6 +18,7 @@ from .faults import Faults
 from .http import Control, Rest
 from .market import SYMBOLS, Market
 from .stream import Stream
+from .trading import Trading
 
 
 @dataclass(frozen=True)
@@ -60,13 +61,15 @@ async def run(options: Options) -> None:
     market = Market(options.symbols, steps=options.steps)
     stream = Stream(faults, options.key, options.secret, connections=options.connections, symbols=options.symbol_limit)
     rest = Rest(market, stream, faults)
-    control = Control(market, stream, faults, rest)
+    trading = Trading(options.key, options.secret)
+    control = Control(market, stream, faults, rest, trading)
     control.rate = options.rate
     app = web.Application()
     app.router.add_get(r"/v2/{feed:iex|sip|delayed_sip|test}", stream.handle)
-    app.router.add_get(r"/v1beta1/{feed:boats|overnight|indicative|opra}", stream.handle)
+    app.router.add_get(r"/v1beta1/{feed:boats|overnight|indicative|opra|news}", stream.handle)
     app.router.add_get(r"/v1beta3/crypto/{feed:us}", stream.handle)
     app.router.add_get(r"/v2/stocks/{what:bars|trades|quotes}", rest.handle)
+    app.router.add_routes(trading.routes())
     app.router.add_routes(control.routes())
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
@@ -77,9 +80,10 @@ async def run(options: Options) -> None:
     over = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, over.set)
-    trading = asyncio.create_task(_trade(market, stream, control))
+    stepping = asyncio.create_task(_trade(market, stream, control))
     await over.wait()
-    trading.cancel()
+    stepping.cancel()
+    trading.abort()
     await stream.close()
     await runner.cleanup()
 

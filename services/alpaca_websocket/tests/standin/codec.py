@@ -27,11 +27,18 @@ def plain(item: Item) -> Item:
 def encode(items: Sequence[Item], *, packed: bool) -> bytes:
     if not packed:
         return json.dumps([plain(item) for item in items], separators=(",", ":")).encode()
-    timed = [
-        {**item, "t": msgpack.Timestamp.from_unix_nano(item["t"])} if isinstance(item.get("t"), int) else item
-        for item in items
-    ]
-    return bytes(msgpack.packb(timed))
+    return bytes(msgpack.packb([_timed(item) for item in items]))
+
+
+def _timed(item: Item) -> Item:
+    """With times as msgpack's own, those of news as well, which are text until then."""
+    found = dict(item)
+    if isinstance(item.get("t"), int):
+        found["t"] = msgpack.Timestamp.from_unix_nano(item["t"])
+    for name in ("created_at", "updated_at"):
+        if isinstance(item.get(name), str):
+            found[name] = msgpack.Timestamp.from_datetime(datetime.fromisoformat(item[name].replace("Z", "+00:00")))
+    return found
 
 
 def decode(payload: bytes | str, *, packed: bool) -> Any:

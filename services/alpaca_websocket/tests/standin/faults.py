@@ -20,6 +20,7 @@ ERRORS = {
     407: "slow client",
     409: "insufficient subscription",
     410: "invalid subscribe action for this feed",
+    412: "option messages are only available in MsgPack format",
     500: "internal error",
 }
 # Frames that are no Alpaca messages, from merely odd to hostile.

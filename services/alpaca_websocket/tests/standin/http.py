@@ -16,6 +16,7 @@ from .codec import plain
 from .faults import MALFORMED, Faults
 from .market import SECOND, Market
 from .stream import Stream
+from .trading import Trading
 
 _KINDS = {"bars": "b", "trades": "t", "quotes": "q"}
 
@@ -61,8 +62,9 @@ class Rest:
 class Control:
     """POST /control/<name> with a JSON object; GET /control/state."""
 
-    def __init__(self, market: Market, stream: Stream, faults: Faults, rest: Rest) -> None:
+    def __init__(self, market: Market, stream: Stream, faults: Faults, rest: Rest, trading: Trading) -> None:
         self._market, self._stream, self._faults, self._rest = market, stream, faults, rest
+        self._trading = trading
         self.rate = 0.0  # steps of the market per second
         self.passed = 0  # steps so far
 
@@ -71,7 +73,7 @@ class Control:
         actions: list[Callable[[dict[str, Any]], Awaitable[object]]] = [
             self.rate_, self.step, self.send, self.raw, self.error, self.silence, self.half_open, self.refuse,
             self.rest_error, self.duplicate, self.reorder, self.malformed, self.break_frame, self.abort, self.close,
-            self.limits, self.latency, self.clear,
+            self.limits, self.latency, self.clear, self.trade_update, self.trading_abort,
         ]  # fmt: skip
         made = [web.post(f"/control/{action.__name__.rstrip('_')}", _action(action)) for action in actions]
         return [*made, web.get("/control/state", self.state)]
@@ -79,7 +81,7 @@ class Control:
     async def state(self, _request: web.Request) -> web.Response:
         stream = self._stream
         connections = [
-            {"authenticated": one.authenticated, "packed": one.packed, "sent": dict(one.sent),
+            {"authenticated": one.authenticated, "path": one.path, "packed": one.packed, "sent": dict(one.sent),
              "subscriptions": {name: sorted(symbols) for name, symbols in one.subscriptions.items() if symbols}}
             for one in stream.open
         ]  # fmt: skip
@@ -87,6 +89,7 @@ class Control:
             "connections": connections, "attempts": stream.attempts, "now": time.monotonic(), "sent": dict(stream.sent),
             "steps": self.passed, "requests": stream.requests[-100:], "rest": self._rest.requests[-100:],
             "headers": stream.headers[-20:], "symbols": self._market.symbols,
+            "trading": self._trading.state(),
             "trades": [item["i"] for item in self._market.past["t"]][-20_000:],
         })  # fmt: skip
 
@@ -106,8 +109,8 @@ class Control:
         return {"messages": made}
 
     async def send(self, asked: dict[str, Any]) -> None:
-        """{"messages": […]}: these, to whoever subscribed to them."""
-        await self._stream.publish(asked["messages"])
+        """{"messages": […], "path": "/v2/iex"}: these, to whoever subscribed to them there; left out: stocks."""
+        await self._stream.publish(asked["messages"], asked.get("path", ""))
 
     async def raw(self, asked: dict[str, Any]) -> None:
         """{"base64": …}: a frame of these bytes, to everybody."""
@@ -128,6 +131,14 @@ class Control:
         """{"seconds": 30}: an open socket, pings answered, no data; the market goes on."""
         self._faults.silence(float(asked["seconds"]))
 
+    async def trade_update(self, asked: dict[str, Any]) -> None:
+        """{"data": {…}, "publish": false}: to who listens; what is not published is known to REST only."""
+        await self._trading.update(asked["data"], publish=asked.get("publish", True))
+
+    async def trading_abort(self, _asked: dict[str, Any]) -> None:
+        """Connections of the trading protocol end without a word."""
+        self._trading.abort()
+
     async def half_open(self, asked: dict[str, Any]) -> None:
         """{"seconds": 30}: nothing is read or answered any more, and the places stay taken: 406 for others."""
         until = time.monotonic() + float(asked["seconds"])
@@ -135,7 +146,7 @@ class Control:
             connection.frozen_until = until
             if connection.authenticated:
                 connection.authenticated = False
-                self._stream.held.append(until)
+                self._stream.held.append((until, connection.path))
 
     async def refuse(self, asked: dict[str, Any]) -> None:
         """{"status": 429, "times": 2, "seconds": 0}: for the next upgrades, or a storm of some seconds."""
@@ -168,7 +179,7 @@ class Control:
         """Connections end without a word. {"hold": 5}: their places stay taken for so long."""
         for connection in list(self._stream.open):
             if connection.authenticated and asked.get("hold"):
-                self._stream.held.append(time.monotonic() + float(asked["hold"]))
+                self._stream.held.append((time.monotonic() + float(asked["hold"]), connection.path))
             connection.authenticated = False
             connection.transport.abort()
 

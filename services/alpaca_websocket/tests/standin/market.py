@@ -28,6 +28,22 @@ CHANNELS = {
 }
 KEPT = 200_000  # messages of each kind that the REST history remembers
 
+# What other feeds than those of stocks have.
+CHANNELS_OF = {
+    "/v1beta3/crypto/us": {
+        "t": "trades",
+        "q": "quotes",
+        "o": "orderbooks",
+        "b": "bars",
+        "u": "updatedBars",
+        "d": "dailyBars",
+    },
+    "/v1beta1/indicative": {"t": "trades", "q": "quotes"},
+    "/v1beta1/opra": {"t": "trades", "q": "quotes"},
+    "/v1beta1/news": {"n": "news"},
+}  # fmt: skip
+MSGPACK_ONLY = ("/v1beta1/indicative", "/v1beta1/opra")
+
 Item = dict[str, Any]  # one message; `t` is in nanoseconds until it is encoded
 
 

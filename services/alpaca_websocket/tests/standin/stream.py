@@ -15,7 +15,7 @@ from aiohttp import WSMsgType, web
 
 from .codec import decode, encode
 from .faults import ERRORS, Faults
-from .market import CHANNELS, Item
+from .market import CHANNELS, CHANNELS_OF, MSGPACK_ONLY, Item
 
 WITH_TRADES = ("corrections", "cancelErrors")
 
@@ -25,6 +25,7 @@ class Connection:
     socket: web.WebSocketResponse
     transport: asyncio.Transport
     packed: bool
+    path: str = "/v2/iex"
     authenticated: bool = False
     subscriptions: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     sent: Counter[str] = field(default_factory=Counter)
@@ -48,31 +49,42 @@ class Connection:
         await self.send({"T": "error", "code": code, "msg": ERRORS.get(code, "unknown")})
 
     def wants(self, item: Item) -> bool:
-        symbols = self.subscriptions[CHANNELS[item["T"]]]
-        return item["S"] in symbols or "*" in symbols
+        symbols = self.subscriptions[self.channels.get(item["T"], "")]
+        return "*" in symbols or bool(symbols & set(item["symbols"] if item["T"] == "n" else [item["S"]]))
+
+    def is_of(self, path: str) -> bool:
+        """Whether it is at this path; without one: at one for stocks."""
+        return self.path == path if path else self.path not in CHANNELS_OF
+
+    @property
+    def channels(self) -> dict[str, str]:
+        """By the letter of their messages."""
+        return CHANNELS_OF.get(self.path, CHANNELS)
 
     def subscription(self) -> Item:
-        return {"T": "subscription"} | {channel: sorted(self.subscriptions[channel]) for channel in CHANNELS.values()}
+        listed = {channel: sorted(self.subscriptions[channel]) for channel in self.channels.values()}
+        return {"T": "subscription"} | listed
 
 
 class Stream:
-    """Everything connected, with the limits of an account: `connections` at once, `symbols` of each channel."""
+    """Everything connected, with the limits of an account: `connections` to each path, `symbols` of each channel."""
 
     def __init__(self, faults: Faults, key: str, secret: str, *, connections: int = 1, symbols: int = 0) -> None:
         self.faults = faults
         self.key, self.secret = key, secret
         self.connections, self.symbols = connections, symbols
         self.open: set[Connection] = set()
-        self.held: list[float] = []  # until when (monotonic) places of half-dead connections stay taken
+        self.held: list[tuple[float, str]] = []  # until when (monotonic) places of half-dead connections stay taken
         self.attempts: list[float] = []  # when somebody connected, refused ones included
         self.requests: list[dict[str, Any]] = []  # what was asked, without keys
         self.headers: list[dict[str, str]] = []
         self.sent: Counter[str] = Counter()
 
-    def taken(self) -> int:
+    def taken(self, path: str) -> int:
         now = time.monotonic()
-        self.held = [until for until in self.held if until > now]
-        return sum(connection.authenticated for connection in self.open) + len(self.held)
+        self.held = [(until, where) for until, where in self.held if until > now]
+        held = sum(where == path for _until, where in self.held)
+        return sum(connection.authenticated and connection.path == path for connection in self.open) + held
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         self.attempts.append(time.monotonic())
@@ -84,7 +96,7 @@ class Stream:
         await socket.prepare(request)
         assert request.transport is not None
         packed = request.headers.get("content-type", "") == "application/msgpack"
-        connection = Connection(socket, request.transport, packed)
+        connection = Connection(socket, request.transport, packed, request.path)
         self.open.add(connection)
         try:
             await self._talk(connection, request)
@@ -94,6 +106,10 @@ class Stream:
 
     async def _talk(self, connection: Connection, request: web.Request) -> None:
         if await self._injected(connection, "connect"):
+            return
+        if connection.path in MSGPACK_ONLY and not connection.packed:
+            await connection.error(412)
+            await connection.socket.close()
             return
         await connection.send({"T": "success", "msg": "connected"})
         headers = request.headers
@@ -153,7 +169,7 @@ class Stream:
             await connection.error(402)
             await connection.socket.close()
             return True
-        elif self.taken() >= self.connections:
+        elif self.taken(connection.path) >= self.connections:
             await connection.error(406)
             await connection.socket.close()
             return True
@@ -163,9 +179,13 @@ class Stream:
         return False
 
     async def _subscribe(self, connection: Connection, action: str, asked: dict[str, Any]) -> None:
-        changed = {channel: set(asked.get(channel) or ()) for channel in CHANNELS.values()}
+        changed = {channel: set(asked.get(channel) or ()) for channel in connection.channels.values()}
+        if any(asked[name] for name in asked.keys() - changed.keys() - {"action"}):
+            await connection.error(410)
+            return
         for channel in WITH_TRADES:
-            changed[channel] |= changed["trades"]
+            if channel in changed:
+                changed[channel] |= changed["trades"]
         if action == "subscribe":
             after = {channel: connection.subscriptions[channel] | symbols for channel, symbols in changed.items()}
             if self.symbols and any(len(symbols) > self.symbols for symbols in after.values()):
@@ -176,12 +196,12 @@ class Stream:
         connection.subscriptions.update(after)
         await connection.send(connection.subscription())
 
-    async def publish(self, items: Iterable[Item]) -> None:
-        """Send data to everybody who subscribed to it, as the faults will have it."""
+    async def publish(self, items: Iterable[Item], path: str = "") -> None:
+        """Send data to everybody who subscribed to it, as the faults will have it: of stocks unless a path is named."""
         if self.faults.quiet:
             return
         items = self.faults.arranged(list(items))
-        for connection in [each for each in self.open if each.authenticated]:
+        for connection in [each for each in self.open if each.authenticated and each.is_of(path)]:
             wanted = [item for item in items if connection.wants(item)]
             if not wanted:
                 continue

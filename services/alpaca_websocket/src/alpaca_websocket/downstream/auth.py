@@ -9,7 +9,7 @@ The tokens file is TOML with a table for each client; the secret itself is not i
     secret_sha256 = "…"      # `alpaca-websocket token NAME` makes all three
     connections = 1          # at once; more are answered 406
     symbols = 0              # distinct ones over all channels, more are answered 405; 0: any number, `*` as well
-    channels = ["trades"]    # others are answered 409; left out: all
+    channels = ["trades"]    # others are answered 409; left out: all market data, but not the account's own orders
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Annotated
 
 import msgspec
 
-from ..protocol import KINDS
+from ..protocol import KINDS, TRADE_UPDATES
 
 
 class TokensError(Exception):
@@ -37,7 +37,7 @@ class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     secret_sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
     connections: Annotated[int, msgspec.Meta(ge=1)] = 1
     symbols: Annotated[int, msgspec.Meta(ge=0)] = 0
-    channels: tuple[str, ...] = tuple(KINDS)
+    channels: tuple[str, ...] = tuple(name for name in KINDS if name != TRADE_UPDATES)
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
@@ -76,7 +76,7 @@ class Tokens:
         """The token of this key, if the secret is its own. Takes the same time for a key that does not exist."""
         if not self._path:
             name = key[:64] or "anybody"
-            return Token(name=name, key=key, secret_sha256=_NOBODY, connections=1_000_000)
+            return Token(name=name, key=key, secret_sha256=_NOBODY, connections=1_000_000, channels=tuple(KINDS))
         token = self._by_key.get(key)
         given = hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
         same = hmac.compare_digest(given, token.secret_sha256 if token else _NOBODY)

@@ -203,8 +203,12 @@ class Connection(WSListener):
         if whole is None:
             return
         try:
-            request = protocol.request(whole[1], msgpack=whole[0] == WSMsgType.BINARY)
+            request = self._request(whole[1], whole[0] == WSMsgType.BINARY)
         except protocol.ProtocolError:
             self.refuse(400)
             return
         self._handle(self, request)
+
+    def _request(self, payload: bytes, binary: bool) -> protocol.Request:
+        """What was asked. Raises ProtocolError."""
+        return protocol.request(payload, msgpack=binary)

@@ -24,6 +24,7 @@ from .auth import Token, Tokens
 from .connection import Connection
 from .replay import History, Since, replay
 from .router import Router, pairs
+from .trading import TradingConnection
 
 _log = logging.getLogger(__name__)
 _REFUSED_MOST = 20  # errors on one connection; who makes more is closed
@@ -136,12 +137,17 @@ class Server:
         headers = request.headers
         msgpack = headers.get("Content-Type", "").lower().startswith("application/msgpack")
         offers = ", ".join(headers.getall("Sec-WebSocket-Extensions", []))
-        agreed = negotiate(offers) if self._settings.compression and offers else None
+        compressing = self._settings.compression and not feed.endpoint.trading
+        agreed = negotiate(offers) if compressing and offers else None
         view = Client(next(self._numbers), "", feed.state.clock(), format="msgpack" if msgpack else "json")
         view.compressed = agreed is not None
-        connection = Connection(
-            view, feed.state, self._settings, agreed, self._handle, partial(self._opened, feed), self._closed
-        )
+        opened = partial(self._opened, feed)
+        if feed.endpoint.trading:
+            connection: Connection = TradingConnection(
+                view, feed.state, self._settings, self._handle, opened, self._closed
+            )
+        else:
+            connection = Connection(view, feed.state, self._settings, agreed, self._handle, opened, self._closed)
         key, secret = headers.get("APCA-API-KEY-ID", ""), headers.get("APCA-API-SECRET-KEY", "")
         if key or secret:
             connection.offered = key, secret

@@ -23,6 +23,7 @@ from .policy import Act, Backoff, Decision, on_error
 from .recent import Recent
 from .silence import Silence, Verdict
 from .subscriptions import Channels, Lingering, Subscriptions, uncovered
+from .trading_link import TradingLink
 
 _log = logging.getLogger(__name__)
 _TIME = b'"t":"'
@@ -68,6 +69,7 @@ class Feed:
         self._recent = Recent(kept_kinds(settings))
         self._filler = Filler(settings, state, self._recent, self._take)
         self._link: Link | None = None
+        self._make_link = TradingLink if settings.endpoint.trading else Link
         self._control: deque[dict[str, Any]] = deque()
         self._news = asyncio.Event()  # a control message, or the end
         self._reload = asyncio.Event()
@@ -120,7 +122,7 @@ class Feed:
         try:
             credentials = await self._credentials()
             self._state.enter(Phase.CONNECTING, self._settings.url)
-            self._link = await links.connect(self._settings, self._on_payload)
+            self._link = await links.connect(self._settings, self._on_payload, self._make_link)
             self._link.closed.add_done_callback(lambda _closed: self._news.set())
             await self._greet(credentials)
             streaming_since = time.monotonic()

@@ -108,15 +108,15 @@ def _trusting(settings: Upstream) -> ssl.SSLContext | None:
     return ssl.create_default_context(cafile=settings.ca_file or None)
 
 
-async def connect(settings: Upstream, on_payload: OnPayload) -> Link:
-    """Raises LinkError."""
+async def connect(settings: Upstream, on_payload: OnPayload, make: type[Link] = Link) -> Link:
+    """:param make: the kind of link. Raises LinkError."""
     msgpack = settings.format == "msgpack"
     headers = {"Content-Type": "application/msgpack"} if msgpack else {}
     if settings.compression:
         headers["Sec-WebSocket-Extensions"] = OFFER
 
     def listener(_request: WSUpgradeRequest, _response: WSUpgradeResponse) -> Link:
-        return Link(on_payload, msgpack)
+        return make(on_payload, msgpack)
 
     try:
         async with asyncio.timeout(settings.connect_timeout):
