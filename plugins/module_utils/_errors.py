@@ -70,6 +70,8 @@ NOT_FOUND = "not_found"
 PROTECTED = "protected"
 TRANSIENT = "transient"
 UNREACHABLE = "unreachable"
+STATE = "state"
+NOT_READY = "not_ready"
 NOT_OFFERED = "not_offered"
 UNKNOWN = "unknown"
 
@@ -176,8 +178,6 @@ _CODES: dict[str, tuple[str, ...]] = {
     PROTECTED: ("OperationNotPermitted",),
     TRANSIENT: (
         "ConcurrentTagAccess",
-        "IncorrectInstanceState",
-        "IncorrectState",
         "InternalError",
         "InternalFailure",
         "InternalServerError",
@@ -187,6 +187,8 @@ _CODES: dict[str, tuple[str, ...]] = {
         "ServiceUnavailable",
         "Unavailable",
     ),
+    # The thing is in a state that does not allow the request; repeating it at once changes nothing.
+    STATE: ("IncorrectInstanceState", "IncorrectSpotRequestState", "IncorrectState"),
     UNREACHABLE: (
         "ConnectTimeoutError",
         "ConnectionClosedError",
@@ -206,6 +208,8 @@ _CODES: dict[str, tuple[str, ...]] = {
     # How emulators say that they lack an operation; AWS itself answers so to nothing that we ask.
     NOT_OFFERED: ("InvalidAction", "NotImplemented", "UnknownOperation", "UnknownOperationException"),
 }
+# Refusals under a code that also means other things: a new instance profile is not yet known to EC2. It passes.
+PROFILE_NOT_READY = ("Invalid IAM Instance Profile",)
 _KIND_OF = {code: kind for kind, codes in _CODES.items() for code in codes}
 # The many codes by which AWS refuses a value have a form in common.
 _PARAMETER_CODE = re.compile(
@@ -249,6 +253,8 @@ def kind_of_code(code: str) -> str:
 def kind_of(exc: BaseException) -> str:
     """What an exception of botocore, or of Python's own network code, means."""
     code = error_code(exc)
+    if any(text in str(exc) for text in PROFILE_NOT_READY):
+        return NOT_READY
     kind = kind_of_code(code) if code else UNKNOWN
     if kind != UNKNOWN:
         return kind

@@ -6,16 +6,20 @@
 
 from __future__ import annotations
 
-import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 from . import errors
-from .api import Ec2Api, chunks, fatal
-from .errors import ApiError, FleetError
+from .api import Ec2Api
+from .batches import act_in_batches
+from .claims import MODEL
+from .desired import Server
+from .errors import ApiError, FatalError
 from .instances import Instance
 from .launcher import Launched, Launcher, Problem
+from .ownership import OURS, Identity, standing
 from .pacing import Clock
 from .placement import CapacityMemory
 from .plan import Line
@@ -24,8 +28,11 @@ from .settings import FleetSettings
 
 # A health check takes instance ids and returns those that are not (yet) healthy, with what is wrong.
 HealthCheck = Callable[[Sequence[Instance]], Mapping[str, str]]
-_ID = re.compile(r"\bi-[0-9a-f]{8,17}\b")
 _POLL_FIRST, _POLL_GROWTH, _POLL_MOST = 1.0, 1.5, 15.0
+
+
+def _hopeless(error: Exception) -> bool:
+    return not isinstance(error, ApiError) or error.hopeless
 
 
 @dataclass
@@ -46,7 +53,29 @@ class Run:
     # Instances that must reach the running state before the run is over, by id, with their model.
     awaited: dict[str, str] = field(default_factory=dict)
     ended: set[str] = field(default_factory=set)
+    # How often a launch for this model was ended by AWS right away.
+    deaths: Counter[str] = field(default_factory=Counter)
+    # How launches died, one text for all of a kind.
+    death_texts: dict[tuple[str, ...], str] = field(default_factory=dict)
+    # The wanted servers by name, models that cannot be judged with the reason, and what a person has to look at.
+    servers: dict[str, Server] = field(default_factory=dict)
+    set_aside: dict[str, str] = field(default_factory=dict)
+    alarms: list[str] = field(default_factory=list)
+    # What went wrong with a whole part of the run. The other parts are carried out all the same.
+    failures: list[str] = field(default_factory=list)
     changed: bool = False
+
+    def see(self, described: Iterable[Instance]) -> None:
+        """Take over what a description of all servers says about ours."""
+        identity = Identity(self.settings.identity_tags, self.settings.name_prefix)
+        for item in described:
+            if standing(item, identity).kind != OURS:
+                continue
+            # A description may lag behind the tags that were just written. Another operator's claim is no lag.
+            tags = self.claims.get(item.id, {})
+            if tags and item.model in ("", tags.get(MODEL, item.model)):
+                item = item.with_tags(tags)
+            self.instances[item.id] = item
 
     def took(self, launched: Launched, *, claimed: bool) -> None:
         """Note the outcome of a launch or claim, and stop if going on is pointless."""
@@ -70,35 +99,20 @@ class Run:
         return self.settings.session.reason(self.clock.now())
 
     def in_batches(self, lines: Sequence[Line], doing: str, action: Callable[[Sequence[str]], None]) -> list[Line]:
-        """Run an action on many instances with few requests. Returns the lines that succeeded; one that EC2 names as
-        the culprit, or that is left alone after halving, fails without taking the others with it."""
-        done: list[Line] = []
-        todo: list[Sequence[Line]] = list(chunks(lines, self.settings.action_batch))
-        while todo:
-            batch = todo.pop(0)
-            try:
-                action([line.instance_id for line in batch])
-            except ApiError as exc:
-                if fatal(exc) or exc.kind in errors.RETRYABLE:
-                    raise FleetError(exc.explain(doing)) from exc
-                named = set(_ID.findall(exc.message))
-                culprits = [line for line in batch if line.instance_id in named]
-                rest = [line for line in batch if line.instance_id not in named]
-                if len(batch) == 1:
-                    culprits, rest = list(batch), []
-                for line in culprits:
-                    # Somebody else ended it: the next look at the fleet will tell.
-                    if exc.kind != errors.NOT_FOUND:
-                        self.fail(line, exc.kind, exc.explain(f"{doing} {line.instance_id}"))
-                if culprits:
-                    todo[:0] = [rest] if rest else []
-                else:
-                    half = len(rest) // 2
-                    todo[:0] = [rest[:half], rest[half:]]
-                continue
-            done += batch
-            self.changed = True
-        return done
+        """Run an action on many instances with few requests. Returns the lines that succeeded. One that fails is
+        noted and does not take the others with it; what would fail for all of them ends the run."""
+        by_id = {line.instance_id: line for line in lines}
+        outcome = act_in_batches(list(by_id), self.settings.action_batch, action, _hopeless)
+        self.changed = self.changed or bool(outcome.done)
+        for id_, error in outcome.failed.items():
+            if not isinstance(error, ApiError):
+                raise error
+            if error.hopeless:
+                raise FatalError(error.explain(doing)) from error
+            # One that is gone was ended by somebody else: the next look at the fleet will tell.
+            if error.kind != errors.NOT_FOUND:
+                self.fail(by_id[id_], error.kind, error.explain(f"{doing} {id_}"))
+        return [by_id[id_] for id_ in outcome.done]
 
     def set_tags(self, lines: Iterable[Line]) -> None:
         """Write each line's tags; instances that get the same ones share a request."""
@@ -121,7 +135,7 @@ class Run:
         """Refresh what is known about these instances. What EC2 does not know yet stays as it is known here."""
         if len(ids) > 200:
             wanted = set(ids)
-            found = [item for item in self.api.describe_fleet(self.settings.identity_tags) if item.id in wanted]
+            found = [item for item in self.api.describe_servers() if item.id in wanted]
             missing = sorted(wanted - {item.id for item in found})
             found += self.api.describe_ids(missing)
         else:
@@ -139,12 +153,17 @@ class Run:
         while waiting:
             self.look(sorted(waiting))
             waiting -= reached([self.instances[id_] for id_ in sorted(waiting)])
-            dead = {id_ for id_ in waiting if not self.instances[id_].live}
+            dead = {id_ for id_ in waiting if not self.instances[id_].live or self._fell_back(id_)}
             if not waiting - dead or self.clock.monotonic() >= until:
                 return waiting
             self.clock.sleep(pause)
             pause = min(pause * _POLL_GROWTH, _POLL_MOST)
         return waiting
+
+    def _fell_back(self, id_: str) -> bool:
+        """Whether EC2 tried to start it, could not, and stopped it again."""
+        item = self.instances[id_]
+        return id_ in self.awaited and item.state == "stopped" and errors.death_at_launch(item.state_reason)
 
     def wait_for_state(self, ids: Sequence[str], *states: str, timeout: float) -> set[str]:
         def reached(instances: Sequence[Instance]) -> set[str]:

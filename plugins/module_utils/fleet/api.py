@@ -11,22 +11,16 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from .._naming import LIVE_STATES
-from .._tags import carries
 from .errors import (
-    CREDENTIALS,
-    DENIED,
-    NOT_FOUND,
-    PARAMETER,
-    REGION,
+    NOT_READY,
     RETRYABLE,
+    SLOW_TO_APPEAR,
     THROTTLED,
-    ApiError,
-    FleetError,
+    FatalError,
     classify,
     partial_errors,
 )
-from .instances import Instance
+from .instances import TELLTALE_TAGS, Instance
 from .pacing import Clock, Pacer
 
 # A throttled request is repeated until the run's time is over; anything else that may pass, a few times.
@@ -38,7 +32,7 @@ _STATUS_IDS = 100
 _TOO_LATE = "The time for this run is over. Run again: it continues where this one ended."
 
 
-class DeadlineError(FleetError):
+class DeadlineError(FatalError):
     """The run's time is over."""
 
 
@@ -54,17 +48,15 @@ class Ec2Api:
         self.calls: Counter[str] = Counter()
         self.refusals: Counter[str] = Counter()
 
-    def describe_fleet(self, identity_tags: Mapping[str, str]) -> list[Instance]:
-        """All live instances that carry these tags: one page per thousand."""
-        filters = [{"Name": "instance-state-name", "Values": list(LIVE_STATES)}]
-        # Two tags narrow it down enough, and an emulator pays dearly for each.
-        filters += [{"Name": f"tag:{key}", "Values": [identity_tags[key]]} for key in ("Component", "Environment")]
-        return [
-            instance
-            for instance in self._pages("describe_instances", Filters=filters, MaxResults=_PAGE)
-            # The filter decides what is asked for; what is ours is decided here.
-            if carries(instance.tags, identity_tags)
-        ]
+    def describe_servers(self) -> list[Instance]:
+        """Every instance of the region that was launched for a fleet or claims a model: one page per thousand.
+
+        Asked for by the keys of tags and not by the values: an instance one of whose tags was edited by hand has to
+        be seen as well, and so has one that something else made for a model. Ended ones are part of the answer for
+        about an hour, and say why they ended. Whose an instance is decides ownership.py.
+        """
+        filters = [{"Name": "tag-key", "Values": list(TELLTALE_TAGS)}]
+        return list(self._pages("describe_instances", Filters=filters, MaxResults=_PAGE))
 
     def describe_ids(self, ids: Sequence[str]) -> list[Instance]:
         """These instances, ended ones too. An id that EC2 does not know (yet) is left out."""
@@ -153,8 +145,10 @@ class Ec2Api:
                 error = classify(operation, exc)
                 with self._lock:
                     self.refusals[error.kind] += 1
-                again = error.kind in RETRYABLE or (_patient and error.kind == NOT_FOUND)
-                most = _PATIENT_ATTEMPTS if error.kind == NOT_FOUND else _ATTEMPTS
+                again = (
+                    error.kind in RETRYABLE or error.kind == NOT_READY or (_patient and error.kind in SLOW_TO_APPEAR)
+                )
+                most = _PATIENT_ATTEMPTS if error.kind in SLOW_TO_APPEAR else _ATTEMPTS
                 if not again or (error.kind != THROTTLED and attempt >= most - 1):
                     raise error from exc
                 if error.kind == THROTTLED:
@@ -171,10 +165,3 @@ class Ec2Api:
 def chunks(items: Sequence[Any], size: int) -> Iterable[Sequence[Any]]:
     for start in range(0, len(items), size):
         yield items[start : start + size]
-
-
-def fatal(error: ApiError) -> bool:
-    """Would every further request fail the same way?"""
-    if error.kind == PARAMETER:
-        return error.operation.startswith("Describe")
-    return error.kind in (CREDENTIALS, DENIED, REGION)

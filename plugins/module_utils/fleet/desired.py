@@ -15,9 +15,17 @@ from email.mime.multipart import MIMEMultipart
 from email.mime.text import MIMEText
 from typing import Any
 
+from .claims import CLAIM_DIGEST, MODEL, claim_digest, host_name
 from .errors import SettingsError
 from .settings import FleetSettings, LaunchSettings
 
+MOST_IN_A_TAG = 256
+# By the status of the lookup's entries.
+_UNREADY = {
+    "publishing": "its model is being published, or was changed behind its manifest's back; "
+    "run again when that is done",
+    "ambiguous": "the bucket holds several artifacts of its model; remove all but one",
+}
 CONFIGURATION_PATH = "/etc/algo-trading/fleet.json"
 _MAX_USER_DATA = 16384
 
@@ -34,8 +42,8 @@ class FleetModel:
     inner: int = 0
     uri: str = ""
     version: str = ""
-    # A file is newer than the manifest: nothing may start from them yet.
-    publishing: bool = False
+    # Why nothing may start from its files now.
+    unready: str = ""
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> FleetModel:
@@ -55,10 +63,10 @@ class FleetModel:
             inner=inner,
             uri=str(data.get("uri") or ""),
             version=str(data.get("version") or ""),
-            publishing=data.get("status") == "publishing",
+            unready=_UNREADY.get(str(data.get("status") or ""), ""),
         )
-        if len(model.name) > 256 or len(model.uri) > 256:
-            raise SettingsError(f"Model {model.name}: name and URI must fit a tag (256 characters).")
+        if len(model.name) > MOST_IN_A_TAG or len(model.uri) > MOST_IN_A_TAG:
+            raise SettingsError(f"Model {model.name}: name and URI must fit a tag ({MOST_IN_A_TAG} characters).")
         return model
 
 
@@ -143,13 +151,25 @@ def digest(value: Any, length: int = 16) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:length]
 
 
+def read_models(models: Iterable[Mapping[str, Any] | FleetModel]) -> tuple[list[FleetModel], dict[str, str]]:
+    """The models that can be served, and those that cannot, by name, with the reason. One does not stop the others."""
+    good: dict[str, FleetModel] = {}
+    bad: dict[str, str] = {}
+    for item in models:
+        try:
+            model = item if isinstance(item, FleetModel) else FleetModel.from_dict(item)
+        except SettingsError as exc:
+            bad[str(item.get("name") or "") if isinstance(item, Mapping) else ""] = str(exc).rstrip(".")
+            continue
+        if model.name in good:
+            bad[model.name] = "listed more than once"
+        good[model.name] = model
+    return [model for name, model in good.items() if name not in bad], bad
+
+
 def wanted_servers(settings: FleetSettings, models: Iterable[Mapping[str, Any] | FleetModel]) -> list[Server]:
     """Join settings and models, sorted by name. Checks only the data: no call is made."""
     entries = sorted(item if isinstance(item, FleetModel) else FleetModel.from_dict(item) for item in models)
-    names = [entry.name for entry in entries]
-    twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
-    if twice:
-        raise SettingsError(f"These models are listed more than once: {', '.join(twice)}.")
     specs: dict[tuple[int, ...], LaunchSpec] = {}
     servers: list[Server] = []
     for index, model in enumerate(entries):
@@ -214,8 +234,9 @@ def _spec(settings: FleetSettings, matching: Sequence[int]) -> LaunchSpec:
 def _claim_tags(settings: FleetSettings, model: FleetModel) -> dict[str, str]:
     """The tags that make an instance a model's server. The host waits for them."""
     return {
-        "Name": f"{settings.name_prefix}-{model.name.replace('/', '-')}"[:256],
-        "Model": model.name,
+        "Name": host_name(settings.name_prefix, model.name),
+        MODEL: model.name,
+        CLAIM_DIGEST: claim_digest(model.name),
         "ModelType": model.type,
         "Symbol": model.symbol,
         "ModelName": model.model,

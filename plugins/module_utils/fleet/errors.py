@@ -16,10 +16,13 @@ from .._errors import (
     IDEMPOTENCY,
     NOT_FOUND,
     NOT_OFFERED,
+    NOT_READY,
     PARAMETER,
+    PROFILE_NOT_READY,
     PROTECTED,
     QUOTA,
     REGION,
+    STATE,
     SUBNET_FULL,
     THROTTLED,
     TRANSIENT,
@@ -35,30 +38,42 @@ __all__ = [
     "CREDENTIALS",
     "DENIED",
     "IDEMPOTENCY",
+    "LAUNCH",
     "NOT_FOUND",
     "NOT_OFFERED",
+    "NOT_READY",
     "PARAMETER",
     "PROTECTED",
     "QUOTA",
     "REGION",
     "RETRYABLE",
+    "SLOW_TO_APPEAR",
+    "STATE",
     "SUBNET_FULL",
     "THROTTLED",
     "TRANSIENT",
     "UNKNOWN",
     "UNREACHABLE",
     "ApiError",
+    "FatalError",
     "FleetError",
     "GuardError",
     "PlanMovedError",
     "SettingsError",
     "classify",
+    "death_at_launch",
     "kind_of_code",
     "partial_errors",
 ]
 
 # Safe to send again unchanged: either nothing happened, or the client token makes the repetition harmless.
 RETRYABLE = frozenset({THROTTLED, TRANSIENT, UNREACHABLE})
+# What is new may be unknown to other parts of AWS for longer than other failures last.
+SLOW_TO_APPEAR = frozenset({NOT_FOUND, NOT_READY})
+# EC2 accepted a launch and ended it at once: no error code of AWS, but a kind of problem.
+LAUNCH = "launch"
+# No other request of a run would fare better.
+HOPELESS = frozenset({CREDENTIALS, REGION, THROTTLED, UNREACHABLE})
 
 ADVICE: dict[str, str] = {
     THROTTLED: "The account's request budget is used up, probably by another client. "
@@ -78,6 +93,10 @@ ADVICE: dict[str, str] = {
     UNREACHABLE: "No answer came. Check the endpoint, the network and the region, then run again: the run continues "
     "where this one ended.",
     NOT_OFFERED: "The endpoint, an emulator, lacks this operation.",
+    STATE: "The instance is not in a state that allows this. Look at it in EC2; the next run tries again.",
+    LAUNCH: "EC2 accepted the launch and ended the instance at once.",
+    NOT_READY: "A new instance profile takes a moment to be known to EC2. If it exists, run again; "
+    "otherwise correct instance_profile_name.",
     NOT_FOUND: "The instance is gone. Run again: the run starts from what is there.",
     IDEMPOTENCY: "A client token was used before with other parameters. Run again.",
     UNKNOWN: "Not a known refusal. See the cause.",
@@ -90,6 +109,10 @@ class FleetError(Exception):
 
 class SettingsError(FleetError):
     """The settings or the list of models are not usable. Nothing was called."""
+
+
+class FatalError(FleetError):
+    """Going on with anything else of this run is pointless. What was done until then is done."""
 
 
 class GuardError(FleetError):
@@ -110,9 +133,23 @@ class ApiError(FleetError):
         self.code = code
         self.message = message
 
+    @property
+    def hopeless(self) -> bool:
+        """Would every other request of this run fail the same way?"""
+        return self.kind in HOPELESS
+
     def explain(self, doing: str) -> str:
         """Say what was tried, what AWS answered, and what to do."""
         return f"Cannot {doing}: {self.operation} answered {self.code} ({self.message}). {ADVICE[self.kind]}"
+
+
+def death_at_launch(code: str) -> bool:
+    """Whether this state reason says that the launch itself could not work, however often it is repeated.
+
+    >>> death_at_launch("Client.InternalError"), death_at_launch("Server.InternalError")
+    (True, False)
+    """
+    return code.startswith("Client.") and not code.endswith(("Shutdown", "Hibernate"))
 
 
 def classify(operation: str, exc: BaseException) -> ApiError:
@@ -122,7 +159,7 @@ def classify(operation: str, exc: BaseException) -> ApiError:
         error = response["Error"]
         code = str(error.get("Code") or "Unknown")
         message = str(error.get("Message") or code)
-        kind = kind_of_code(code)
+        kind = NOT_READY if any(text in message for text in PROFILE_NOT_READY) else kind_of_code(code)
         status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode") or 0)
         # A proxy or an overloaded front end answers without EC2's vocabulary.
         if kind == UNKNOWN and (status >= 500 or code.isdigit()):
@@ -131,6 +168,8 @@ def classify(operation: str, exc: BaseException) -> ApiError:
             kind = THROTTLED
         if code == "OperationNotPermitted" and "terminat" not in message:
             kind = DENIED
+        if code == "AuthFailure" and "credentials" in message:
+            kind = CREDENTIALS
         return ApiError(operation, kind, code, message)
     return ApiError(operation, kind_of(exc), type(exc).__name__, str(exc))
 

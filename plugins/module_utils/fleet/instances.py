@@ -13,7 +13,10 @@ from typing import Any
 
 from .._naming import LIVE_STATES
 from .._tags import tag_dict
+from .claims import CLAIM_DIGEST, DRAIN_ASKED, MODEL, served_model
 
+# An instance with any of these was launched for a fleet or serves a model. Whoever edits one tag leaves the others.
+TELLTALE_TAGS = (MODEL, CLAIM_DIGEST, "ModelName", "ModelUri", "LaunchBatch", "LaunchDigest")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -31,6 +34,7 @@ class Instance:
     launch_index: int = 0
     lifecycle: str = ""
     client_token: str = ""
+    profile: str = ""
     state_reason: str = ""
     state_message: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -52,6 +56,7 @@ class Instance:
             launch_index=int(item.get("AmiLaunchIndex") or 0),
             lifecycle=item.get("InstanceLifecycle") or "",
             client_token=item.get("ClientToken") or "",
+            profile=((item.get("IamInstanceProfile") or {}).get("Arn") or "").rsplit("/", 1)[-1],
             state_reason=reason.get("Code") or "",
             state_message=reason.get("Message") or "",
             tags=tag_dict(item.get("Tags")),
@@ -60,7 +65,12 @@ class Instance:
     @property
     def model(self) -> str:
         """The name of the model that claimed this instance, or nothing."""
-        return self.tags.get("Model", "")
+        return served_model(self.tags)
+
+    @property
+    def drain_asked(self) -> str:
+        """When it was asked to drain since its last start, or nothing."""
+        return self.tags.get(DRAIN_ASKED, "")
 
     @property
     def live(self) -> bool:

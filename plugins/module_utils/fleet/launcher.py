@@ -16,16 +16,33 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from . import errors
-from .api import Ec2Api, fatal
+from .api import Ec2Api
 from .desired import Server
-from .errors import ApiError, FleetError
+from .errors import ApiError, FatalError, FleetError
 from .instances import Instance
-from .placement import ANY_TYPE, Batch, Candidate, CapacityMemory, candidates, client_token, make_batches, quota_class
+from .ownership import Identity
+from .placement import (
+    ANY_TYPE,
+    Batch,
+    Candidate,
+    CapacityMemory,
+    candidates,
+    client_token,
+    make_batches,
+    quota_class,
+    spec_key,
+)
 from .progress import Progress
 from .settings import FleetSettings
 
 _LAUNCH_THREADS = 4
 _GENERATIONS = 50
+# So many claims denied: the others would be as well.
+_DENIED_CLAIMS = 5
+
+
+def _fatal(error: ApiError) -> bool:
+    return error.hopeless and error.kind != errors.THROTTLED
 
 
 @dataclass(frozen=True)
@@ -54,10 +71,13 @@ class Launcher:
         self._api = api
         self._memory = memory
         self._progress = progress
-        self._fleet = "/".join(settings.identity_tags.values())
+        self._mark = Identity(settings.identity_tags, settings.name_prefix).mark
         self._lock = threading.Lock()
         self._taken: set[str] = set()
         self._quota_gone: dict[str, ApiError] = {}
+        # Launches that this identity may not make, by what is launched: one of another image may be allowed.
+        self._denied: dict[str, Problem] = {}
+        self._claims_denied = 0
 
     def know(self, instances: Sequence[Instance]) -> None:
         """These are spoken for: a repeated token may return them, but they are not new."""
@@ -107,6 +127,9 @@ class Launcher:
     ) -> None:
         last: ApiError | None = None
         while batch.servers and not result.abort:
+            if denied := self._denied.get(spec_key(batch.spec)):
+                self._fail(batch.servers, denied, result)
+                return
             candidate = self._next_candidate(batch)
             if candidate is None:
                 problem = self._unplaced(batch, last)
@@ -122,15 +145,19 @@ class Launcher:
                 batch=servers[0].name,
             )
             try:
-                instances = self._api.run_instances(parameters, client_token(batch, servers, candidate, self._fleet))
+                instances = self._api.run_instances(parameters, client_token(batch, servers, candidate, self._mark))
             except ApiError as exc:
                 last = exc
-                if fatal(exc):
-                    result.abort = result.abort or FleetError(exc.explain("launch instances"))
+                if _fatal(exc):
+                    result.abort = result.abort or FatalError(exc.explain("launch instances"))
                     return
                 if not self._learn(exc, batch, candidate, len(servers)):
                     text = exc.explain(f"launch {candidate.instance_type} in {candidate.subnet_id}")
-                    self._fail(batch.servers, Problem(exc.kind, text), result)
+                    problem = Problem(exc.kind, text)
+                    if exc.kind == errors.DENIED:
+                        with self._lock:
+                            self._denied[spec_key(batch.spec)] = problem
+                    self._fail(batch.servers, problem, result)
                     return
                 continue
             pairs = self._pair(servers, instances)
@@ -170,7 +197,11 @@ class Launcher:
         elif error.kind == errors.CAPACITY:
             batch.partial = False
             self._memory.add(candidate.instance_type, candidate.subnet_id)
+        elif error.kind == errors.SUBNET_FULL and asked > 1:
+            # There may still be addresses for some.
+            batch.most = asked // 2
         elif error.kind == errors.SUBNET_FULL:
+            batch.most = 1000
             self._memory.add(ANY_TYPE, candidate.subnet_id)
         elif error.kind == errors.IDEMPOTENCY:
             batch.generation += 1
@@ -212,10 +243,14 @@ class Launcher:
         try:
             self._api.create_tags([instance.id], tags)
         except ApiError as exc:
-            if fatal(exc):
-                result.abort = result.abort or FleetError(exc.explain(f"claim {instance.id} for {server.name}"))
-                return
             text = exc.explain(f"claim {instance.id} for {server.name}")
+            if _fatal(exc):
+                result.abort = result.abort or FatalError(text)
+                return
+            if exc.kind == errors.DENIED:
+                self._claims_denied += 1
+                if self._claims_denied >= _DENIED_CLAIMS:
+                    result.abort = result.abort or FleetError(text)
             self._fail([server], Problem(exc.kind, text), result)
             return
         with self._lock:
@@ -229,9 +264,15 @@ class Launcher:
         if gone:
             error = self._quota_gone[min(gone)]
             return Problem(errors.QUOTA, f"{error.code}: {error.message}. {errors.ADVICE[errors.QUOTA]}")
-        said = f"{last.code}: {last.message}. " if last else ""
-        where = ", ".join(batch.spec.settings.subnet_ids)
-        return Problem(errors.CAPACITY, f"no capacity for {tried} in {where}. {said}{errors.ADVICE[errors.CAPACITY]}")
+        said = f" {last.code}: {last.message}." if last else ""
+        subnets = batch.spec.settings.subnet_ids
+        full = [subnet for subnet in subnets if self._memory.blocks(Candidate(ANY_TYPE, subnet))]
+        rest = [subnet for subnet in subnets if subnet not in full]
+        addresses = f"no free addresses in {', '.join(full)}. {errors.ADVICE[errors.SUBNET_FULL]}" if full else ""
+        if not rest:
+            return Problem(errors.SUBNET_FULL, addresses)
+        capacity = f"no capacity for {tried} in {', '.join(rest)}.{said} {errors.ADVICE[errors.CAPACITY]}"
+        return Problem(errors.CAPACITY, f"{addresses} And {capacity}" if full else capacity)
 
     def _fail(self, servers: Sequence[Server], problem: Problem, result: Launched) -> None:
         with self._lock:

@@ -111,12 +111,13 @@ def spec_key(spec: LaunchSpec) -> str:
     )
 
 
-def client_token(batch: Batch, servers: Sequence[Server], candidate: Candidate, fleet: str) -> str:
+def client_token(batch: Batch, servers: Sequence[Server], candidate: Candidate, mark: str) -> str:
     """The same servers, launch, place and generation give the same token: on a retry, after a crash, and for a
-    second operator. A different count or parameter gives another one, so that EC2 never sees a mismatch."""
+    second operator. A different count or parameter gives another one, so that EC2 never sees a mismatch. The fleet's
+    mark in it tells whose an instance is, whatever becomes of its tags."""
     content = digest(
         [
-            fleet,
+            mark,
             [server.name for server in servers],
             spec_key(batch.spec),
             candidate.instance_type,
@@ -125,7 +126,7 @@ def client_token(batch: Batch, servers: Sequence[Server], candidate: Candidate, 
         ],
         length=44,
     )
-    return f"algo-{content}-{batch.generation}"
+    return f"algo-{mark}-{content}-{batch.generation}"
 
 
 def quota_class(instance_type: str, market: str) -> str:

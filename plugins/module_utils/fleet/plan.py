@@ -37,8 +37,10 @@ class Line:
     model: str
     instance_id: str
     reason: str
-    # Why the instance goes: "removed" counts against max_terminate_share, duplicates and strays do not.
+    # Why the instance goes. What is "removed" or a "duplicate" counts against max_terminate_share, strays do not.
     cause: str = ""
+    # Set where a person has to look: the run ends as failed and says this, whatever else it has done.
+    alarm: str = ""
     # What the held action would have been.
     held: str = ""
     # The unclaimed instance that takes the place of a replaced one.
@@ -80,7 +82,16 @@ class Plan:
 
     @property
     def removals(self) -> list[Line]:
-        return [line for line in self.lines if line.cause == "removed" and line.action == TERMINATE]
+        return [line for line in self.lines if line.cause in ("removed", "duplicate") and line.action == TERMINATE]
+
+    @property
+    def alarms(self) -> list[str]:
+        """What a person has to look at, each thing once."""
+        return list(dict.fromkeys(line.alarm for line in self.lines if line.alarm))
+
+    def only(self, *actions: str) -> Plan:
+        """The same plan without the lines of other actions."""
+        return Plan(tuple(self.of(*actions)), self.fleet_size)
 
     def check_guard(self, settings: FleetSettings) -> None:
         """Refuse to end more of the fleet than the operator allows at once."""
@@ -91,9 +102,12 @@ class Plan:
         if len(gone) > allowed:
             share = math.ceil(len(gone) / self.fleet_size * 1000) / 1000
             names = ", ".join(line.model for line in gone)
+            second = sum(line.cause == "duplicate" for line in gone)
+            why = [f"the models of {len(gone) - second} are no longer listed"] if len(gone) > second else []
+            why += [f"{second} are second servers of their model"] if second else []
             raise GuardError(
-                f"Refused: {len(gone)} of {self.fleet_size} servers would be terminated, because their models are no "
-                f"longer listed; max_terminate_share={settings.max_terminate_share:g} allows {allowed}. Nothing was "
-                f"changed. If the bucket, prefix and pattern are right and these models are really to go, set "
-                f"max_terminate_share to {min(share, 1.0):g} for this run. They are: {names}."
+                f"Refused: {len(gone)} of {self.fleet_size} servers would be terminated, because {' and '.join(why)}; "
+                f"max_terminate_share={settings.max_terminate_share:g} allows {allowed}. Nothing was terminated, "
+                f"launched or replaced. If bucket, prefix, pattern and tags are right and these servers are really to "
+                f"go, set max_terminate_share to {min(share, 1.0):g} for this run. They are: {names}."
             )

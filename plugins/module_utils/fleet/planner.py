@@ -13,10 +13,14 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
+from . import deaths
+from .claims import CLAIM_DIGEST, DRAIN_ASKED, claim_digest, disagreement, reassigned
 from .desired import Server
 from .instances import Instance
+from .ownership import BORROWED, FOREIGN, OURS, RIVAL, Identity, Standing, advice, standing
 from .plan import (
     ACTIONS,
     ADOPT,
@@ -34,42 +38,95 @@ from .plan import (
 )
 from .settings import FleetSettings
 
-_PUBLISHING = "its model is being published, or was changed behind its manifest's back; run again when that is done"
+_DIED = "the same launch died a short while ago"
 
 
-def make_plan(settings: FleetSettings, servers: Sequence[Server], instances: Sequence[Instance], now: datetime) -> Plan:
-    """Decide what happens to every wanted model and to every instance of ours."""
-    return _Planner(settings, servers, instances, now).plan()
+def make_plan(
+    settings: FleetSettings,
+    servers: Sequence[Server],
+    instances: Sequence[Instance],
+    now: datetime,
+    set_aside: Mapping[str, str] | None = None,
+) -> Plan:
+    """Decide what happens to every wanted model and to every instance of ours.
+
+    `set_aside` are models that cannot be judged, with the reason: their servers are left as they are. One without
+    a name makes it unknown which server is not wanted any more, so that none is removed.
+    """
+    return _Planner(settings, servers, instances, now, set_aside or {}).plan()
 
 
 class _Planner:
     def __init__(
-        self, settings: FleetSettings, servers: Sequence[Server], instances: Sequence[Instance], now: datetime
+        self,
+        settings: FleetSettings,
+        servers: Sequence[Server],
+        instances: Sequence[Instance],
+        now: datetime,
+        set_aside: Mapping[str, str],
     ) -> None:
         self.settings = settings
         self.now = now
+        self.set_aside = set_aside
         self.wanted = {} if settings.state == "absent" else {server.name: server for server in servers}
         self.claimed: dict[str, list[Instance]] = defaultdict(list)
         self.unclaimed: list[Instance] = []
         self.fleet_size = 0
+        self.lines: list[Line] = []
+        quiet = settings.session.reason(now) if settings.session else ""
+        self.session = "" if settings.replace.force else quiet
+        self.deaths = deaths.recent([item for item in instances if self._standing(item).kind == OURS], now)
+        # Models that an instance serves which must not be touched: they get no second server.
+        self.served_elsewhere: dict[str, Instance] = {}
         for instance in sorted(instances, key=lambda item: item.age_key):
-            if not instance.live:
-                continue
+            if instance.live:
+                self._sort_in(instance)
+        self.unclaimed.sort(key=lambda item: item.batch_key)
+        # Running servers whose tags name another model than the one they were claimed for and still work for.
+        self.reassigned = {
+            item.tags[CLAIM_DIGEST]: item
+            for held in self.claimed.values()
+            for item in held
+            if reassigned(item.tags) and item.state in ("pending", "running")
+        }
+
+    def _standing(self, instance: Instance) -> Standing:
+        return standing(instance, self._identity)
+
+    @cached_property
+    def _identity(self) -> Identity:
+        return Identity(self.settings.identity_tags, self.settings.name_prefix)
+
+    def _sort_in(self, instance: Instance) -> None:
+        found = self._standing(instance)
+        if found.kind == OURS:
             self.fleet_size += bool(instance.model)
             if not instance.model:
                 self.unclaimed.append(instance)
             elif self._selected_instance(instance):
                 self.claimed[instance.model].append(instance)
-        self.unclaimed.sort(key=lambda item: item.batch_key)
-        quiet = settings.session.reason(now) if settings.session else ""
-        self.session = "" if settings.replace.force else quiet
-        self.lines: list[Line] = []
+            return
+        if found.kind == FOREIGN or (found.kind == RIVAL and instance.model not in self.wanted):
+            return
+        if not self._selected_instance(instance) and not self.settings.selection.everything:
+            return
+        if found.kind != BORROWED and instance.model:
+            self.served_elsewhere[instance.model] = instance
+        reason = f"not touched: {found.reason}"
+        serves = f"serves {instance.model}" if instance.model else "serves no model"
+        alarm = f"{instance.id} ({instance.state}) {serves} and is not touched: {found.reason}. "
+        alarm += f"{advice(found.kind, instance, self._identity)}."
+        self._add(LEAVE, instance, reason, cause=found.kind, alarm=alarm)
 
     def plan(self) -> Plan:
         missing: list[Server] = []
         for name in sorted(set(self.wanted) | set(self.claimed)):
             server = self.wanted.get(name)
             if server is not None and not self._selected_server(server):
+                continue
+            if server is None and name in self.set_aside:
+                for instance in self.claimed[name]:
+                    self._add(LEAVE, instance, f"left as it is: {self.set_aside[name]}")
                 continue
             keeper = self._keep_one(name, server)
             if server is None:
@@ -94,8 +151,17 @@ class _Planner:
             return None
         keeper = min(held, key=lambda item: self._worth(server, item))
         for extra in held:
-            if extra is not keeper:
-                reason = f"{keeper.id} serves the same model and is kept"
+            if extra is keeper:
+                continue
+            reason = f"{keeper.id} serves the same model and is kept"
+            if self.settings.state != "absent" and not self._protected(extra) and self._busy(extra):
+                alarm = (
+                    f"{name} has two servers: {keeper.id} ({keeper.state}) and {extra.id} ({extra.state}). "
+                    f"{extra.id} is not terminated, since {self.session}. Drain and stop one of them by hand if both "
+                    "trade; a run outside the session terminates it."
+                )
+                self._hold(TERMINATE, extra, reason, None, cause="duplicate", alarm=alarm)
+            else:
                 self._end(extra, "duplicate", reason)
         return keeper
 
@@ -107,7 +173,9 @@ class _Planner:
     def _remove(self, instance: Instance) -> None:
         absent = self.settings.state == "absent"
         reason = "the fleet is to be absent" if absent else "its model is no longer listed"
-        if not absent and not self._protected(instance) and self._busy(instance):
+        if not absent and "" in self.set_aside:
+            self._hold(TERMINATE, instance, reason, None, why="a listed model has no usable name")
+        elif not absent and not self._protected(instance) and self._busy(instance):
             self._hold(TERMINATE, instance, reason, None)
         else:
             self._end(instance, "removed", reason)
@@ -125,6 +193,8 @@ class _Planner:
         """What differs, by kind, with the words for the plan."""
         spec, tags = server.spec, instance.tags
         changes: dict[str, str] = {}
+        if reassigned(tags):
+            changes["claim"] = "its tags name another model than the one it was claimed for and still works for"
         version = tags.get("ModelVersion", "")
         if server.model.version and version != server.model.version:
             changes["version"] = f"model version {version or 'none'} -> {server.model.version}"
@@ -138,17 +208,25 @@ class _Planner:
             changes["configuration"] = f"configuration {tags.get('ConfigDigest', 'none')} -> {spec.config_digest}"
         if tags.get("LaunchDigest") != spec.launch_digest:
             changes["launch"] = f"launch settings {tags.get('LaunchDigest', 'none')} -> {spec.launch_digest}"
-        return {what: text for what, text in changes.items() if self.settings.on_change[what] != "ignore"}
+        return {what: text for what, text in changes.items() if self._policy(what) != "ignore"}
+
+    def _policy(self, what: str) -> str:
+        # A server never changes its model without a restart.
+        return "restart" if what == "claim" else self.settings.on_change[what]
 
     def _compare(self, server: Server, instance: Instance) -> None:
         changes = self._changes(server, instance)
-        policies = {self.settings.on_change[what] for what in changes}
+        policies = {self._policy(what) for what in changes}
         reason = "; ".join(changes.values())
-        if server.model.publishing:
+        rival = self.served_elsewhere.get(server.name)
+        if rival and self._power(instance) == START:
+            self._hold(START, instance, "stopped", server, why=f"{rival.id} serves the same model already")
+            return
+        if server.model.unready:
             power = self._power(instance)
             if changes and power != STOP:
                 held = REPLACE if "replace" in policies else power or RESTART
-                self._hold(held, instance, reason, server, why=_PUBLISHING)
+                self._hold(held, instance, reason, server, why=server.model.unready)
                 return
             changes, policies, reason = {}, set(), ""
         if "replace" in policies:
@@ -161,6 +239,10 @@ class _Planner:
         if "instance_type" in changes:
             attributes["InstanceType"] = server.spec.settings.instance_types[0]
         power = self._power(instance)
+        if instance.drain_asked and instance.state in ("pending", "running"):
+            reason = "; ".join(filter(None, [f"asked to drain at {instance.drain_asked}, and not stopped", reason]))
+            if self.settings.power == "running":
+                policies.add("restart")
         details: dict[str, Any] = {"tags": tuple(sorted(tags.items())), "attributes": tuple(sorted(attributes.items()))}
         if power == START:
             why = "stopped, and wanted running" + (f"; {reason}" if reason else "")
@@ -179,15 +261,17 @@ class _Planner:
             else:
                 self._add(RESTART, instance, reason, server, **details)
         elif tags or attributes:
-            why = reason or "tags " + ", ".join(sorted(tags))
+            why = "; ".join(filter(None, [disagreement(instance.tags), reason])) or "tags " + ", ".join(sorted(tags))
             if instance.state in ("stopped", "stopping"):
                 why += "; takes effect when it starts"
             self._add(RECONFIGURE, instance, why, server, **details)
         else:
-            self._add(LEAVE, instance, self._as_wanted(instance), server)
+            self._add(LEAVE, instance, reason or self._as_wanted(instance), server)
 
     def _tag_updates(self, server: Server, instance: Instance, changes: Mapping[str, str]) -> dict[str, str]:
         wanted = {**dict(server.spec.tags), **dict(server.claim_tags)}
+        if instance.drain_asked and self._power(instance) == START:
+            wanted[DRAIN_ASKED] = ""
         signals = {"ModelVersion": "version", "ConfigDigest": "configuration", "LaunchDigest": "launch"}
         return {
             key: value
@@ -218,6 +302,8 @@ class _Planner:
             self._hold(REPLACE, instance, reason, server, why=f"protected by its tag {mark}")
         elif self._busy(instance):
             self._hold(REPLACE, instance, reason, server)
+        elif dead := self.deaths.get(deaths.key_of(server.spec)):
+            self._hold(REPLACE, instance, reason, server, why=_DIED, alarm=self._death(dead, server))
         else:
             self._add(REPLACE, instance, reason, server)
 
@@ -225,9 +311,10 @@ class _Planner:
 
     def _fill(self, missing: Sequence[Server]) -> None:
         """Give unclaimed instances to the models that lack one, then to those to be replaced; create the rest."""
-        rest: list[Server] = []
-        unready = [server for server in missing if server.model.publishing]
-        missing = [server for server in missing if not server.model.publishing]
+        for server in missing:
+            if why := self._why_no_server(server):
+                self._without_server(server, why)
+        missing = rest = [server for server in missing if not self._why_no_server(server)]
         # First those of the model's own subnet: so the rest is the same batch that an interrupted run had in hand.
         for same_subnet in (True, False):
             rest = []
@@ -240,12 +327,11 @@ class _Planner:
                 else:
                     rest.append(server)
             missing = rest
-        for server in unready:
-            self.lines.append(Line(HOLD, server.name, "", f"has no server; {_PUBLISHING}", held=CREATE, server=server))
         for server in rest:
             if self.settings.power == "stopped":
-                text = "has no server; none is created while power is stopped"
-                self.lines.append(Line(HOLD, server.name, "", text, held=CREATE, server=server))
+                self._without_server(server, "none is created while power is stopped")
+            elif dead := self.deaths.get(deaths.key_of(server.spec)):
+                self._without_server(server, _DIED, self._death(dead, server))
             else:
                 self.lines.append(Line(CREATE, server.name, "", "has no server", server=server))
         for number, line in enumerate(self.lines):
@@ -253,6 +339,22 @@ class _Planner:
                 successor = self._unclaimed_for(line.server, same_subnet=False, running=True)
                 if successor:
                     self.lines[number] = replace(line, successor=successor.id)
+
+    def _why_no_server(self, server: Server) -> str:
+        """Why this model may not have a server of its own now."""
+        if server.model.unready:
+            return server.model.unready
+        if elsewhere := self.served_elsewhere.get(server.name):
+            return f"{elsewhere.id} serves it already and is not touched"
+        if before := self.reassigned.get(claim_digest(server.name)):
+            return f"{before.id} still works for it until it is restarted, although its tags say {before.model}"
+        return ""
+
+    def _without_server(self, server: Server, why: str, alarm: str = "") -> None:
+        self.lines.append(Line(HOLD, server.name, "", f"has no server; {why}", held=CREATE, server=server, alarm=alarm))
+
+    def _death(self, dead: Instance, server: Server) -> str:
+        return deaths.explain(dead, server.spec.settings.root_volume.kms_key_id)
 
     def _unclaimed_for(self, server: Server, *, same_subnet: bool, running: bool = False) -> Instance | None:
         spec = server.spec
@@ -310,11 +412,18 @@ class _Planner:
         return bool(self.session) and instance.state in ("pending", "running")
 
     def _hold(
-        self, action: str, instance: Instance, reason: str, server: Server | None, *, why: str | None = None
+        self,
+        action: str,
+        instance: Instance,
+        reason: str,
+        server: Server | None,
+        *,
+        why: str | None = None,
+        **more: Any,
     ) -> None:
         because = why if why is not None else f"{self.session}; force it or run again later"
         text = f"{action} is held: {because} ({reason})"
-        self._add(HOLD, instance, text, server, held=action)
+        self._add(HOLD, instance, text, server, held=action, **more)
 
     def _add(
         self,

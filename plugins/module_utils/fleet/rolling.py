@@ -7,10 +7,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-from . import errors
+from . import deaths, errors
 from ._run import Run
 from .api import chunks
+from .claims import DRAIN_ASKED
 from .errors import ApiError, FleetError
 from .instances import Instance
 from .launcher import Problem
@@ -70,6 +72,7 @@ def _room(run: Run, plan: Plan) -> int:
 def _restart(run: Run, batch: Sequence[Line]) -> list[Line]:
     """New tags and, for what cannot change while it runs, new attributes. Then a fresh start."""
     timeout = run.settings.health.timeout
+    drained = {line.instance_id for line in batch if run.instances[line.instance_id].drain_asked}
     run.set_tags(batch)
     batch = [line for line in batch if line.model not in run.problems]
     deep = [line for line in batch if line.attributes]
@@ -82,6 +85,8 @@ def _restart(run: Run, batch: Sequence[Line]) -> list[Line]:
                 run.fail(line, errors.TRANSIENT, f"{line.instance_id} did not stop in {timeout:g} s")
             else:
                 done += start_one_way(run, [line])
+    # Not before: a host that was drained and could not be restarted is still not as wanted.
+    run.set_tags([replace(line, tags=((DRAIN_ASKED, ""),)) for line in done if line.instance_id in drained])
     return done
 
 
@@ -120,7 +125,12 @@ def _replace(run: Run, batch: Sequence[Line]) -> list[Line]:
         for name in [name for name, item in successors.items() if item.id in late]:
             item = run.instances[successors.pop(name).id]
             text = f"its successor {item.id} did not come up: {item.state} {item.state_reason} {item.state_message}"
-            run.problems[name] = Problem(errors.kind_of_code(item.state_reason), text.strip())
+            kind = errors.kind_of_code(item.state_reason)
+            server = servers[name]
+            if errors.death_at_launch(item.state_reason) and server:
+                kind = errors.LAUNCH
+                text = deaths.explain(item, server.spec.settings.root_volume.kms_key_id)
+            run.problems[name] = Problem(kind, text.strip())
         batch = [line for line in batch if line.model in successors]
     gone = end_all(run, batch)
     late = run.wait_for_state([line.instance_id for line in gone], "terminated", timeout=run.settings.health.timeout)

@@ -12,6 +12,7 @@ from typing import Any
 
 from .._naming import resource_name
 from .._tags import IDENTITY, identity_tags
+from .claims import CLAIM_DIGEST, DRAIN_ASKED
 from .pacing import Limit
 from .session import Session
 
@@ -28,6 +29,7 @@ ON_CHANGE: dict[str, tuple[str, ...]] = {
 OWN_TAGS = frozenset(
     {*IDENTITY, "Name", "Model", "ModelType", "Symbol", "ModelName"}
     | {"Outer", "Inner", "ModelUri", "ModelVersion", "LaunchDigest", "ConfigDigest", "LaunchBatch"}
+    | {CLAIM_DIGEST, DRAIN_ASKED}
 )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .._aws import pages, snake
+from .._errors import PROFILE_NOT_READY
 from .._naming import LIVE_STATES, Scope
 from .._tags import tag_dict
 from ._model import Found, ResourceType, Settings
@@ -153,7 +154,7 @@ INSTANCE = ResourceType(
     computed=("id", "private_ip"),
     attributes=_attributes,
     delete_arguments=lambda found: {"instance_ids": [found["attributes"]["id"]], "wait": True},
-    retryable_errors=("Invalid IAM Instance Profile", "InvalidParameterValue: Value (arn:aws:iam"),
+    retryable_errors=(*PROFILE_NOT_READY, "InvalidParameterValue: Value (arn:aws:iam"),
     capacity_errors=(
         "InsufficientInstanceCapacity",
         "InsufficientHostCapacity",

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.algo.trading.plugins.module_utils.fleet.desired import (
-    FleetModel,
+    read_models,
     require_launchable,
     wanted_servers,
 )
@@ -151,12 +151,15 @@ def test_the_claim_says_which_model_it_is() -> None:
     assert tags["ModelVersion"] == "v1"
 
 
-def test_the_same_model_twice_and_half_a_model_are_refused() -> None:
-    settings = FleetSettings.from_dict(BASE)
-    with pytest.raises(SettingsError, match="listed more than once: momentum/GOOG/m000"):
-        wanted_servers(settings, [model(0), model(0)])
-    with pytest.raises(SettingsError, match="lacks symbol, model"):
-        FleetModel.from_dict({"name": "a", "type": "b"})
+def test_a_model_that_is_listed_twice_or_half_is_set_aside_and_the_others_are_read() -> None:
+    long = {**model(3), "name": "momentum/GOOG/" + "x" * 256}
+    good, bad = read_models([model(0), {"name": "a", "type": "b"}, model(1), model(1), {"type": "b"}, long])
+    assert [item.name for item in good] == [model(0)["name"]]
+    assert bad.pop(model(1)["name"]) == "listed more than once"
+    assert "lacks symbol, model" in bad.pop("a")
+    assert "lacks name" in bad.pop("")
+    assert "must fit a tag" in bad.pop(long["name"])
+    assert not bad
 
 
 def test_a_launch_without_image_or_subnet_is_refused_before_any_call() -> None:

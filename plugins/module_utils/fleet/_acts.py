@@ -1,0 +1,145 @@
+# Copyright: the algo.trading authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Carrying out a plan, part by part. What fails in one part does not keep the others from being done.
+
+Servers that exist are started first: nothing that is new or going may keep them from trading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from . import errors
+from ._run import Run
+from .errors import FatalError, FleetError
+from .instances import Instance
+from .plan import ADOPT, CREATE, RECONFIGURE, START, STOP, TERMINATE, Line, Plan
+from .rolling import end_all, roll, start_one_way
+
+
+def carry_out_once(run: Run, plan: Plan) -> None:
+    """Do all that the plan says, and note what fails."""
+    run.launcher.know(list(run.instances.values()))
+    stopping: list[Line] = []
+    woken: list[Line] = []
+    parts: list[Callable[[], None]] = [
+        lambda: stopping.extend(_start(run, plan.of(START))),
+        lambda: _terminate(run, plan.of(TERMINATE)),
+        lambda: woken.extend(_adopt(run, plan.of(ADOPT))),
+        lambda: stopping.extend(_start(run, woken)),
+        lambda: _launch(run, plan.of(CREATE)),
+        lambda: _reconfigure(run, plan.of(RECONFIGURE)),
+        lambda: _stop(run, plan.of(STOP)),
+        lambda: roll(run, plan),
+        # Last: one that takes its time to stop delays nobody.
+        lambda: _start_when_stopped(run, stopping),
+    ]
+    for part in parts:
+        try:
+            part()
+        except FatalError:
+            raise
+        except errors.ApiError as exc:
+            run.failures.append(exc.explain("carry out the plan"))
+        except FleetError as exc:
+            run.failures.append(str(exc))
+
+
+def _terminate(run: Run, lines: Sequence[Line]) -> None:
+    if lines:
+        run.progress.expect("terminated", len(lines))
+        run.progress.done("terminated", len(end_all(run, lines)))
+
+
+def _adopt(run: Run, lines: Sequence[Line]) -> list[Line]:
+    """Claim what an interrupted launch has left. Returns those that have to be started as well."""
+    pairs = [(line.server, run.instances[line.instance_id]) for line in lines if line.server]
+    if not pairs:
+        return []
+    run.took(run.launcher.claim_all(pairs), claimed=True)
+    items = [run.instances[line.instance_id] for line in lines if line.model not in run.problems]
+    down = [item for item in items if item.state in ("stopped", "stopping")]
+    return [Line(START, item.model, item.id, "") for item in down] if run.settings.power == "running" else []
+
+
+def _launch(run: Run, lines: Sequence[Line]) -> None:
+    new = [line.server for line in lines if line.server]
+    if new:
+        run.took(run.launcher.launch(new, claim=True), claimed=True)
+
+
+def _reconfigure(run: Run, lines: Sequence[Line]) -> None:
+    run.set_tags(lines)
+    for line in lines:
+        if line.attributes and run.instances[line.instance_id].state == "stopped":
+            try:
+                for attribute, value in line.attributes:
+                    run.api.modify(line.instance_id, attribute, value)
+            except errors.ApiError as exc:
+                if exc.hopeless:
+                    raise FatalError(exc.explain(f"change {line.instance_id}")) from exc
+                run.fail(line, exc.kind, exc.explain(f"change {line.instance_id}"))
+
+
+def _stop(run: Run, lines: Sequence[Line]) -> None:
+    if not lines:
+        return
+    run.set_tags(lines)
+    stopped = run.in_batches(lines, "stop instances", run.api.stop)
+    _forgive(run, lines, "stopping", "stopped", "shutting-down", "terminated")
+    run.progress.note(f"{len(stopped)} stopped")
+    for line in stopped:
+        run.instances[line.instance_id] = run.instances[line.instance_id].with_state("stopping")
+
+
+def _start(run: Run, lines: Sequence[Line]) -> list[Line]:
+    """Start what can be started now. Returns the lines of those that are still stopping."""
+    if not lines:
+        return []
+    run.set_tags(lines)
+    lines = [line for line in lines if line.model not in run.problems]
+    stopping = [line for line in lines if run.instances[line.instance_id].state == "stopping"]
+    ready = [line for line in lines if line not in stopping]
+    run.progress.expect("started", len(ready))
+    started = start_one_way(run, ready)
+    # EC2 knows better than its description of a moment ago.
+    started += _forgive(run, ready, "pending", "running")
+    run.progress.done("started", len(started))
+    for line in started:
+        run.awaited[line.instance_id] = line.model
+        if run.instances[line.instance_id].state != "running":
+            run.instances[line.instance_id] = run.instances[line.instance_id].with_state("pending")
+    return [*stopping, *_forgive(run, ready, "stopping")]
+
+
+def _start_when_stopped(run: Run, lines: Sequence[Line]) -> None:
+    """Start each as soon as it has stopped."""
+    by_id = {line.instance_id: line for line in lines}
+
+    def reached(instances: Sequence[Instance]) -> set[str]:
+        down = [item.id for item in instances if item.state == "stopped"]
+        _start(run, [by_id[id_] for id_ in down])
+        return set(down)
+
+    late = run.wait_until(list(by_id), reached, run.settings.wait_timeout) if by_id else set()
+    for id_ in sorted(late):
+        text = f"{id_} is {run.instances[id_].state} and cannot be started yet"
+        run.fail(by_id[id_], errors.STATE, f"{text}. {errors.ADVICE[errors.STATE]}")
+
+
+def _forgive(run: Run, lines: Sequence[Line], *states: str) -> list[Line]:
+    """Of the lines that EC2 refused because of the instance's state, those whose instance is in one of these now."""
+    odd = [
+        line
+        for line in lines
+        if (problem := run.problems.get(line.model or line.instance_id)) and problem.kind == errors.STATE
+    ]
+    if not odd:
+        return []
+    run.look([line.instance_id for line in odd])
+    fine = [line for line in odd if run.instances[line.instance_id].state in states]
+    for line in fine:
+        del run.problems[line.model or line.instance_id]
+    return fine

@@ -1,0 +1,92 @@
+# Copyright: the algo.trading authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Whose is an instance? Tags decide what may be touched; what a tag editor cannot change decides what is reported.
+
+A fleet touches an instance only if it carries all of the fleet's identity tags. An instance that lost one of them
+is not touched, since nobody can know what else was meant, but it is found: it may still be trading.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .instances import Instance
+
+OURS = "ours"
+# Launched by this fleet, and a tag that says so was edited.
+MISLABELLED = "mislabelled"
+# Carries this fleet's tags, and another fleet launched it.
+BORROWED = "borrowed"
+# Something else made it in this environment, for a model.
+RIVAL = "rival"
+FOREIGN = "foreign"
+_TOKEN = re.compile(r"algo-([0-9a-f]{8})-[0-9a-f]{44}-\d+")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What marks a fleet's instances: its tags, and two things that no tag editor reaches."""
+
+    tags: Mapping[str, str]
+    name_prefix: str
+
+    @property
+    def mark(self) -> str:
+        """Part of the client token of each launch. EC2 shows it for as long as the instance is there."""
+        return hashlib.sha256("/".join(self.tags.values()).encode()).hexdigest()[:8]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What an instance is to a fleet, and for the operator: why."""
+
+    kind: str
+    reason: str = ""
+
+
+def standing(instance: Instance, identity: Identity) -> Standing:
+    """What this instance is to the fleet."""
+    tags = instance.tags
+    wrong = {key: tags.get(key, "") for key, value in identity.tags.items() if tags.get(key) != value}
+    token = _TOKEN.fullmatch(instance.client_token)
+    launched_by_us = token is not None and token[1] == identity.mark
+    if not wrong:
+        if token and not launched_by_us:
+            return Standing(BORROWED, "it carries this fleet's tags, but its client token is another fleet's")
+        return Standing(OURS)
+    edited = ", ".join(
+        f"its tag {key} is {value!r} instead of {identity.tags[key]!r}" if value else f"its tag {key} is missing"
+        for key, value in wrong.items()
+    )
+    if launched_by_us:
+        return Standing(MISLABELLED, f"it was launched by this fleet (its client token says so), but {edited}")
+    if token:
+        return Standing(FOREIGN)
+    other_maker = wrong.get("ManagedBy")
+    named = tags.get("Name", "").startswith(f"{identity.name_prefix}-")
+    if not other_maker and (instance.profile == identity.name_prefix or named):
+        by = "instance profile" if instance.profile == identity.name_prefix else "name"
+        return Standing(MISLABELLED, f"its {by} is this fleet's, but {edited}")
+    if instance.model and "Environment" not in wrong and not wrong.get("Project"):
+        maker = f"ManagedBy={other_maker}" if other_maker else edited
+        return Standing(RIVAL, f"it was not made by this fleet ({maker})")
+    return Standing(FOREIGN)
+
+
+def advice(kind: str, instance: Instance, identity: Identity) -> str:
+    """What an operator should do about an instance that must not be touched from here."""
+    tags = " ".join(f"Key={key},Value={value}" for key, value in identity.tags.items())
+    again = f"aws ec2 create-tags --resources {instance.id} --tags {tags}"
+    if kind == MISLABELLED:
+        return f"Give it its tags back ({again}) or terminate it, then run again"
+    if kind == BORROWED:
+        return "Give it the tags of the environment that launched it back, or terminate it, then run again"
+    return (
+        "Stop or terminate it where it is managed, or adopt it: take it out of there (terraform state rm), then "
+        f"{again}; the next run replaces it by a server of its own"
+    )
