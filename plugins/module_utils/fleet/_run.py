@@ -53,6 +53,8 @@ class Run:
     # Instances that must reach the running state before the run is over, by id, with their model.
     awaited: dict[str, str] = field(default_factory=dict)
     ended: set[str] = field(default_factory=set)
+    # What this run has launched and claimed.
+    launched: set[str] = field(default_factory=set)
     # How often a launch for this model was ended by AWS right away.
     deaths: Counter[str] = field(default_factory=Counter)
     # How launches died, one text for all of a kind.
@@ -85,6 +87,7 @@ class Run:
             self.awaited[instance.id] = name
             if claimed:
                 self.claims[instance.id] = dict(instance.tags)
+                self.launched.add(instance.id)
         self.problems.update(launched.problems)
         if launched.abort:
             raise launched.abort

@@ -15,6 +15,8 @@ from .planner import make_plan
 
 # AWS may fail to start an instance through no fault of ours. Once is bad luck.
 _CHANCES = 2
+# What another operator at the same time has made necessary.
+_MENDED = ("duplicate", "taken back", "unclaimed")
 
 
 def settle(run: Run) -> Plan:
@@ -40,7 +42,7 @@ def settle(run: Run) -> Plan:
     ours = [item for item in run.instances.values() if not item.live or item.model not in run.problems]
     ours = [item for item in ours if item.id not in run.ended]
     strangers = [item for item in described if item.id not in run.instances and item.id not in run.ended]
-    plan = make_plan(run.settings, wanted, [*ours, *strangers], run.clock.now(), run.set_aside)
+    plan = make_plan(run.settings, wanted, [*ours, *strangers], run.clock.now(), run.set_aside, run.launched)
     plan.check_guard(run.settings)
     run.alarms = list(dict.fromkeys([*run.alarms, *plan.alarms]))
     # Only what must not wait for the next run; anything else was decided, and perhaps refused, already.
@@ -48,7 +50,7 @@ def settle(run: Run) -> Plan:
         tuple(
             line
             for line in plan.lines
-            if line.action in (CREATE, ADOPT) or (line.action == TERMINATE and line.cause in ("duplicate", "unclaimed"))
+            if line.action in (CREATE, ADOPT) or (line.action == TERMINATE and line.cause in _MENDED)
         ),
         plan.fleet_size,
     )

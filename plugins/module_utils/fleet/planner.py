@@ -10,7 +10,7 @@ Check mode, a real run, a saved plan and the Lambda all get their plan here.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
@@ -47,13 +47,15 @@ def make_plan(
     instances: Sequence[Instance],
     now: datetime,
     set_aside: Mapping[str, str] | None = None,
+    just_made: Collection[str] = (),
 ) -> Plan:
     """Decide what happens to every wanted model and to every instance of ours.
 
     `set_aside` are models that cannot be judged, with the reason: their servers are left as they are. One without
-    a name makes it unknown which server is not wanted any more, so that none is removed.
+    a name makes it unknown which server is not wanted any more, so that none is removed. `just_made` are instances
+    that this run has launched itself: if another operator was faster, it takes its own back.
     """
-    return _Planner(settings, servers, instances, now, set_aside or {}).plan()
+    return _Planner(settings, servers, instances, now, set_aside or {}, just_made).plan()
 
 
 class _Planner:
@@ -64,10 +66,12 @@ class _Planner:
         instances: Sequence[Instance],
         now: datetime,
         set_aside: Mapping[str, str],
+        just_made: Collection[str],
     ) -> None:
         self.settings = settings
         self.now = now
         self.set_aside = set_aside
+        self.just_made = just_made
         self.wanted = {} if settings.state == "absent" else {server.name: server for server in servers}
         self.claimed: dict[str, list[Instance]] = defaultdict(list)
         self.unclaimed: list[Instance] = []
@@ -154,7 +158,9 @@ class _Planner:
             if extra is keeper:
                 continue
             reason = f"{keeper.id} serves the same model and is kept"
-            if self.settings.state != "absent" and not self._protected(extra) and self._busy(extra):
+            if extra.id in self.just_made:
+                self._end(extra, "taken back", reason)
+            elif self.settings.state != "absent" and not self._protected(extra) and self._busy(extra):
                 alarm = (
                     f"{name} has two servers: {keeper.id} ({keeper.state}) and {extra.id} ({extra.state}). "
                     f"{extra.id} is not terminated, since {self.session}. Drain and stop one of them by hand if both "

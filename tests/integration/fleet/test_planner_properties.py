@@ -15,6 +15,7 @@ import pytest
 from ansible_collections.algo.trading.plugins.module_utils.fleet.desired import Server, wanted_servers
 from ansible_collections.algo.trading.plugins.module_utils.fleet.errors import GuardError
 from ansible_collections.algo.trading.plugins.module_utils.fleet.instances import Instance
+from ansible_collections.algo.trading.plugins.module_utils.fleet.ownership import OURS, Identity, standing
 from ansible_collections.algo.trading.plugins.module_utils.fleet.plan import (
     ADOPT,
     CHANGING,
@@ -73,6 +74,18 @@ fleet_settings = st.builds(
 )
 
 
+def identity(settings: FleetSettings) -> Identity:
+    return Identity(settings.identity_tags, settings.name_prefix)
+
+
+def ours(settings: FleetSettings, instances: list[Instance]) -> list[Instance]:
+    return [item for item in instances if item.live and standing(item, identity(settings)).kind == OURS]
+
+
+def claim(settings: FleetSettings, name: str, version: str) -> Server:
+    return wanted_servers(replace(settings, state="present"), [model(name, version)])[0]
+
+
 def reference(settings: FleetSettings) -> Server:
     return wanted_servers(replace(settings, state="present"), [model(NAMES[0], "v1")])[0]
 
@@ -87,13 +100,20 @@ def worlds(draw: st.DrawFn) -> tuple[FleetSettings, list[Server], list[Instance]
         tags = dict(settings.identity_tags)
         name = draw(st.sampled_from(("", *NAMES)))
         if name:
-            kind, symbol, rest = name.split("/")
-            tags |= {"Model": name, "ModelType": kind, "Symbol": symbol, "ModelName": rest.split("-")[0]}
-            tags["ModelVersion"] = draw(st.sampled_from(("v1", "v2")))
+            tags |= dict(claim(settings, name, draw(st.sampled_from(("v1", "v2")))).claim_tags)
         tags["LaunchDigest"] = draw(st.sampled_from((spec.launch_digest, spec.launch_digest, "other")))
         tags["ConfigDigest"] = draw(st.sampled_from((spec.config_digest, spec.config_digest, "other")))
         if draw(st.integers(0, 9)) == 0:
             tags["Stateful"] = "true"
+        if draw(st.integers(0, 5)) == 0:
+            tags["DrainAsked"] = "2025-06-02T20:15:00+00:00"
+        token = ""
+        edit = draw(st.sampled_from(("", "", "", "", "Environment", "Project", "ManagedBy", "terraform")))
+        if edit == "terraform":
+            tags["ManagedBy"] = "terraform"
+        elif edit:
+            tags[edit] = draw(st.sampled_from(("", "other")))
+            token = f"algo-{identity(settings).mark}-{'0' * 44}-0"
         instances.append(
             Instance(
                 id=f"i-{number:08x}",
@@ -107,6 +127,7 @@ def worlds(draw: st.DrawFn) -> tuple[FleetSettings, list[Server], list[Instance]
                 subnet_id=draw(st.sampled_from(SUBNETS)),
                 launch_time=NOW - timedelta(seconds=draw(st.sampled_from((5, 5, 1000, 90000)))),
                 launch_index=draw(st.integers(0, 3)),
+                client_token=token,
                 tags=tags,
             )
         )
@@ -150,14 +171,17 @@ def test_every_wanted_model_and_every_instance_has_exactly_one_line_with_a_reaso
     plan = make_plan(settings, servers, instances, NOW)
     assert all(line.reason for line in plan.lines)
     lines_of_instances = Counter(line.instance_id for line in plan.lines if line.instance_id)
+    # One that is not ours has a line only if a person has to look at it.
+    strangers = {item.id for item in instances} - {item.id for item in ours(settings, instances)}
+    assert all(line.alarm and line.action == LEAVE for line in plan.lines if line.instance_id in strangers)
+    lines_of_instances = Counter({id_: n for id_, n in lines_of_instances.items() if id_ not in strangers})
     lines_of_instances += Counter(line.successor for line in plan.lines if line.successor)
     assert set(lines_of_instances.values()) <= {1}
     selected = settings.selection
     mine = {
         item.id
-        for item in instances
-        if item.live
-        and (
+        for item in ours(settings, instances)
+        if (
             not item.model
             or selected.matches(
                 type_=item.tags["ModelType"], symbol=item.tags["Symbol"], model=item.tags["ModelName"], name=item.model
@@ -195,7 +219,7 @@ def test_a_plan_that_is_carried_out_leaves_one_server_per_model_and_nothing_more
     # A stopped instance that was adopted is started by the same run; the plan itself says so one step later.
     left = [line for line in again.lines if line.action in CHANGING and line.action not in (START, STOP)]
     assert not left, [str(line) for line in left]
-    claims = Counter(item.model for item in after if item.model and "Stateful" not in item.tags)
+    claims = Counter(item.model for item in ours(settings, after) if item.model and "Stateful" not in item.tags)
     if settings.state == "present" and settings.selection.everything:
         held = {line.model for line in again.lines if line.action == HOLD}
         for server in servers:
@@ -220,7 +244,7 @@ def test_protected_instances_and_an_open_session_are_respected(world: Any) -> No
             assert item.tags.get("Stateful") != "true"
         if opened and item.state in ("pending", "running") and settings.state == "present":
             assert line.action not in (REPLACE, RESTART, STOP)
-            assert line.action != TERMINATE or line.cause in ("duplicate", "unclaimed")
+            assert line.action != TERMINATE or line.cause == "unclaimed"
         if line.action == TERMINATE and line.cause == "unclaimed" and settings.state == "present":
             assert (NOW - item.launch_time).total_seconds() >= settings.claim_grace
 
@@ -230,7 +254,7 @@ def test_protected_instances_and_an_open_session_are_respected(world: Any) -> No
 def test_no_more_than_the_allowed_share_is_removed(world: Any) -> None:
     settings, servers, instances = world
     plan = make_plan(settings, servers, instances, NOW)
-    claimed = sum(1 for item in instances if item.live and item.model)
+    claimed = sum(1 for item in ours(settings, instances) if item.model)
     if settings.state == "absent" or len(plan.removals) <= claimed * settings.max_terminate_share + 1e-6:
         plan.check_guard(settings)
     else:
@@ -247,3 +271,52 @@ def test_what_is_left_is_either_as_wanted_or_says_why(world: Any) -> None:
     for line in plan.of(LEAVE):
         assert line.tags == ()
         assert line.attributes == ()
+
+
+@examples(max_examples=200, deadline=None)
+@given(worlds())
+def test_a_model_that_a_stranger_serves_gets_no_second_server_and_the_stranger_is_named(world: Any) -> None:
+    settings, servers, instances = world
+    plan = make_plan(settings, servers, instances, NOW)
+    mine = {item.id for item in ours(settings, instances)}
+    wanted = {server.name for server in servers}
+    for item in instances:
+        if not item.live or item.id in mine or item.model not in wanted or settings.state == "absent":
+            continue
+        if not any(line.instance_id == item.id for line in plan.lines):
+            assert not settings.selection.everything  # it is of no concern to a run that selects others
+            continue
+        assert any(item.id in text and item.model in text for text in plan.alarms)
+        for line in plan.lines:
+            if line.model == item.model:
+                assert line.action not in (CREATE, ADOPT, START)
+
+
+@examples(max_examples=200, deadline=None)
+@given(worlds(), st.data())
+def test_one_slip_in_a_model_tag_ends_no_server_and_makes_none(world: Any, data: st.DataObject) -> None:
+    settings, servers, instances = world
+    before = make_plan(settings, servers, instances, NOW)
+    claimed = [item for item in ours(settings, instances) if item.model]
+    slipped = data.draw(st.lists(st.sampled_from(claimed), unique_by=lambda item: item.id)) if claimed else []
+    wrong = {item.id: item.with_tags({"Model": data.draw(st.sampled_from(("", *NAMES)))}) for item in slipped}
+    after = make_plan(settings, servers, [wrong.get(item.id, item) for item in instances], NOW)
+
+    def acts(plan: Plan) -> set[tuple[str, str, str]]:
+        made = (TERMINATE, REPLACE, CREATE, ADOPT, START, STOP)
+        return {(line.action, line.model, line.instance_id) for line in plan.lines if line.action in made}
+
+    assert acts(after) == acts(before)
+
+
+@examples(max_examples=200, deadline=None)
+@given(worlds())
+def test_what_was_asked_to_drain_is_not_called_as_wanted(world: Any) -> None:
+    settings, servers, instances = world
+    plan = make_plan(settings, servers, instances, NOW)
+    drained = {item.id for item in ours(settings, instances) if item.drain_asked and item.state == "running"}
+    for line in plan.lines:
+        if line.instance_id in drained and line.server:
+            assert line.reason != "as wanted"
+            if settings.power == "running":
+                assert line.action in (RESTART, REPLACE) or line.held

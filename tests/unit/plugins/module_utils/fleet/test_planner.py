@@ -188,8 +188,14 @@ def test_of_two_servers_for_one_model_the_oldest_that_fits_is_kept() -> None:
         older.id: "no-op",
         younger.id: "terminate",
     }
-    # Duplicates are no removals: they need no permission and do not wait for the session's end.
-    assert not plan.removals
+    # Who ends them ends running servers: it counts against the share, and waits for the session's end.
+    assert len(plan.removals) == 2
+    with pytest.raises(GuardError, match="2 are second servers of their model"):
+        plan.check_guard(how)
+    opened = settings(session=OPEN)
+    held = make_plan(opened, [server], [younger, older, old_image], NOW)
+    assert {line.action for line in held.lines} == {"hold", "no-op"}
+    assert all("has two servers" in text for text in held.alarms)
 
 
 def test_unclaimed_instances_are_given_to_the_models_of_their_batch_in_order() -> None:
