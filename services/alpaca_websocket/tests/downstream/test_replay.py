@@ -54,6 +54,27 @@ def test_what_was_missed_comes_since_a_sequence_number_or_a_time(tmp_path: Path)
     asyncio.run(run())
 
 
+def test_who_asks_since_later_than_now_is_told_where_the_feed_is_and_loses_nothing(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with serving(tmp_path, store=True) as server, calling(server.url) as client:
+            await client.ask(action="subscribe", trades=["A"])
+            told: list[Any] = []
+            for number in range(300):
+                server.publish(*trades(number, number + 1))
+                if number % 3 == 0:
+                    later = 2**63 - 1 if number % 2 else "2200-01-01T00:00:00Z"
+                    await client.socket.send(json.dumps({"action": "replay", "since": later}))
+                await asyncio.sleep(0.001 * (number % 2))
+            for _ in range(100):
+                told += await client.until(replayed)
+                assert told[-1]["through"] == server.head - 299 + len(numbers(told)) - 1
+            if len(numbers(told)) < 300:
+                told += await client.until(lambda item: item.get("i") == 299)
+            assert numbers(told) == list(range(300))
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize("since", [None, "yesterday", [], {}, "1999-99-99T00:00:00Z"])
 def test_a_wrong_beginning_is_refused(tmp_path: Path, since: Any) -> None:
     async def run() -> None:

@@ -313,6 +313,10 @@ class Server:
             return
         channels = {name: set(symbols) for name, symbols in asked.items()} or session.channels
         held_from = session.feed.mark()
+        if since.sequence >= held_from or since.time_ns > session.feed.state.clock():
+            # It only wants to know where the feed is: whatever comes after this answer was received after the question.
+            connection.tell({"T": "success", "msg": "replayed", "through": held_from})
+            return
         connection.hold()
         session.replaying = asyncio.create_task(
             self._run_replay(connection, session, history, since, pairs(channels), held_from)
