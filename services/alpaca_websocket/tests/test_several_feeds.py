@@ -4,15 +4,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from serving import Caller, calling
-from support import PATHS, Server, StandIn, ended, wait_for
+from support import PATHS, Server, StandIn, ended, get, wait_for
 
 TRADE = {"T": "t", "x": "V", "p": 1.5, "s": 1, "c": ["@"], "z": "C", "t": "2026-11-23T14:30:00.123456789Z"}
 
@@ -81,3 +84,118 @@ def _all_trades(standin: StandIn, path: str) -> bool:
 
 async def _trades(client: Caller) -> list[str]:
     return [item["S"] for item in await client.next()]
+
+
+class Account:
+    """Messages of each feed, each with a number and with the time at which it is made."""
+
+    OPTION = "AAPL261218C00172500"
+
+    @staticmethod
+    def message(feed: str, number: int) -> dict[str, Any]:
+        at = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+        match feed:
+            case "crypto":
+                return {"T": "t", "S": "BTC/USD", "i": number, "p": 1.5, "s": 1, "tks": "B", "t": at}
+            case "opra":  # whose trades have no number
+                return {"T": "t", "S": Account.OPTION, "p": float(number), "s": 1, "x": "N", "c": "S", "t": at}
+            case _:
+                return {
+                    "T": "n",
+                    "id": number,
+                    "headline": "",
+                    "created_at": at,
+                    "updated_at": at,
+                    "symbols": ["A", "B"],
+                }
+
+    @staticmethod
+    def fill(number: int) -> dict[str, Any]:
+        at = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+        order = {"id": "one-order", "symbol": "AAPL", "side": "buy", "status": "partially_filled", "filled_qty": number}
+        return {"event": "partial_fill", "timestamp": at, "price": "1.5", "qty": "1", "order": order}
+
+    @staticmethod
+    def number(item: dict[str, Any]) -> int:
+        if "data" in item:
+            return int(item["data"]["order"]["filled_qty"])
+        return int(item.get("i") or item.get("id") or item["p"])
+
+
+def test_each_feed_fetches_what_it_missed_from_its_own_history(tmp_path: Path) -> None:
+    """And of orders fills only, which is said."""
+    feeds = ("crypto", "opra", "news", "trade_updates")
+    standin, account = StandIn(), Account()
+    wanted = {"crypto": {"trades": ["BTC/USD"]}, "opra": {"trades": [Account.OPTION]}, "news": {"news": ["*"]}}
+
+    def send(number: int, *, publish: bool = True) -> None:
+        for feed in feeds[:3]:
+            messages = [account.message(feed, number)]
+            standin.control("send", messages=messages, path=PATHS[feed], publish=publish)
+        standin.control("trade_update", data=account.fill(number), publish=publish)
+
+    with ended(standin):
+        server = Server(
+            tmp_path,
+            dict.fromkeys(feeds, standin),
+            upstream={name: {"subscribe": asked} for name, asked in wanted.items()},
+        )
+        with ended(server):
+
+            def received(count: int) -> bool:
+                found = server.health()["feeds"].values()
+                return [sum(each["received"] for each in feed["channels"].values()) for feed in found] == [count] * 4
+
+            wait_for(lambda: server.health()["status"] == "ok", "all feeds to stream")
+            wait_for(lambda: all(standin.subscribed(*each) for each in _subscriptions(wanted)), "subscriptions")
+            wait_for(lambda: any(each["streams"] for each in standin.state()["trading"]), "the account's stream")
+            send(1)
+            wait_for(lambda: received(1), "the first of each")
+            standin.control("refuse", status=503, times=1_000_000)
+            standin.control("abort")
+            standin.control("trading_abort")
+            send(2, publish=False)
+            send(3, publish=False)
+            standin.control("refuse", status=503, times=0)
+
+            gaps = {}
+            for feed in feeds:
+                page = f"{server.page}/status.json?feed={feed}"
+                gaps[feed] = wait_for(partial(_settled, page), f"the gap of {feed}")
+            assert {feed: gap["filled"] for feed, gap in gaps.items()} == {
+                "crypto": True, "opra": True, "news": True, "trade_updates": False
+            }  # fmt: skip
+            assert "fills" in gaps["trade_updates"]["channels"]["trade_updates"]["result"]
+            for feed in feeds:
+                assert asyncio.run(_replayed(server.urls[feed], feed)) == [(1, False), (2, True), (3, True)], feed
+
+
+def _subscriptions(wanted: dict[str, dict[str, list[str]]]) -> list[tuple[str, str]]:
+    return [(channel, PATHS[feed]) for feed, channels in wanted.items() for channel in channels]
+
+
+def _settled(page: str) -> dict[str, Any]:
+    """The first gap that is."""
+    return next((gap for gap in json.loads(get(page)[1])["gaps"] if gap["settled"]), {})
+
+
+async def _replayed(url: str, feed: str) -> list[tuple[int, bool]]:
+    """Everything of a feed that is stored: its number, and whether it was fetched afterwards."""
+    async with connect(url) as socket:
+        if feed != "trade_updates":
+            await socket.recv()
+            await socket.send(json.dumps({"action": "auth", "key": "key-0", "secret": "secret-0"}))
+            asked: dict[str, Any] = {"action": "replay", "since": 0, "news" if feed == "news" else "trades": ["*"]}
+        else:
+            await socket.send(json.dumps({"action": "auth", "key": "key-0", "secret": "secret-0"}))
+            asked = {"action": "replay", "data": {"since": 0}}
+        await socket.recv()
+        await socket.send(json.dumps(asked))
+        found: list[tuple[int, bool]] = []
+        while True:
+            told = json.loads(await socket.recv())
+            for item in told if isinstance(told, list) else [told]:
+                if item.get("msg") == "replayed" or item.get("stream") == "replayed":
+                    return found
+                assert "T" not in item or feed != "trade_updates"
+                found.append((Account.number(item), item.get("backfilled", False)))

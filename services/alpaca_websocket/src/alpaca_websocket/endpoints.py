@@ -31,6 +31,10 @@ class Endpoint(NamedTuple):
     """Path of the REST history; empty where there is none."""
     history_feed: str = ""
     """What the history calls this feed; empty where it knows only one."""
+    fetchable: tuple[str, ...] = ("trades", "quotes", "bars")
+    """Channels of which the history has the past."""
+    history_by_name: bool = True
+    """Whether the history has to be asked for symbols by name."""
     delay_seconds: int = 0
     """How old messages are when they come."""
     formats: tuple[str, ...] = ("json", "msgpack")
@@ -53,6 +57,7 @@ def _options(name: str) -> Endpoint:
         ("trades", "quotes"),
         silence={"quotes": 60.0},
         history="/v1beta1/options",
+        fetchable=("trades",),
         formats=("msgpack",),
         no_star=("quotes",),
     )
@@ -72,13 +77,23 @@ ENDPOINTS = {
         ),
         _options("indicative"),
         _options("opra"),
-        Endpoint("news", "/v1beta1/news", ("news",), "24/7", history="/v1beta1/news"),
+        Endpoint(
+            "news",
+            "/v1beta1/news",
+            ("news",),
+            "24/7",
+            history="/v1beta1/news",
+            fetchable=("news",),
+            history_by_name=False,
+        ),
         Endpoint(
             "trade_updates",
             "/stream",
             ("trade_updates",),
             "24/7",
-            history="/v2/account/activities",
+            history="/v2/account/activities/FILL",
+            fetchable=("trade_updates",),
+            history_by_name=False,
             formats=("json",),
             trading=True,
         ),

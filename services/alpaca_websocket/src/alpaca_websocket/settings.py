@@ -43,8 +43,9 @@ class Backfill(_Part, frozen=True):
     """Empty: the one that belongs to the upstream's address, or Alpaca's market-data API."""
     feed: str = ""
     """What the history calls the feed. It follows from the upstream's address; what contradicts that is refused."""
-    channels: tuple[Literal["trades", "quotes", "bars"], ...] = ("trades", "bars")
-    """What `rest` fetches. Quotes are many: a minute of all of them is millions."""
+    channels: tuple[str, ...] = ("trades", "bars")
+    """What `rest` fetches, of a feed that has them; of news and of the account's orders, all. Quotes are many: a minute
+    of all of them is millions."""
     settle_seconds: Annotated[float, msgspec.Meta(ge=0)] = 5
     """How long after the feed is back the fetch begins, so that the last bar has been published."""
     longest_seconds: Seconds = 86400
@@ -195,6 +196,7 @@ def _complete(given: Upstream, directory: Path) -> Upstream:
         source=source,
         url=url or ("" if endpoint.trading else "https://data.alpaca.markets"),
         feed=given.backfill.feed or endpoint.history_feed,
+        channels=_fetched(given.backfill.channels, endpoint),
     )
     return msgspec.structs.replace(
         given,
@@ -207,6 +209,15 @@ def _complete(given: Upstream, directory: Path) -> Upstream:
         calendar=given.calendar or endpoint.calendar,
         silence={name: limit for name, limit in {**endpoint.silence, **given.silence}.items() if limit},
         backfill=backfill,
+    )
+
+
+def _fetched(given: tuple[str, ...], endpoint: Endpoint) -> tuple[str, ...]:
+    """What is given, or of the default what the feed has."""
+    if given != Backfill().channels:
+        return given
+    return (
+        tuple(name for name in given if name in endpoint.channels and name in endpoint.fetchable) or endpoint.fetchable
     )
 
 
@@ -235,6 +246,9 @@ def _upstream_problems(up: Upstream) -> list[str]:
         if fill.feed != endpoint.history_feed:
             right = f'"{endpoint.history_feed}"' if endpoint.history_feed else "none"
             found.append(f'upstream.backfill.feed is "{fill.feed}", but what {up.url} sends is {right}; leave it out')
+        if wrong := sorted(set(fill.channels) - set(endpoint.fetchable)):
+            there = ", ".join(endpoint.fetchable)
+            found.append(f"upstream.backfill.channels: {up.name} has no past of {', '.join(wrong)} (there is {there})")
         if not fill.url:
             found.append(f"upstream.backfill.url is needed: {up.url} does not tell where the REST history is")
     return found

@@ -9,7 +9,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -61,14 +61,15 @@ async def run(options: Options) -> None:
     market = Market(options.symbols, steps=options.steps)
     stream = Stream(faults, options.key, options.secret, connections=options.connections, symbols=options.symbol_limit)
     rest = Rest(market, stream, faults)
-    trading = Trading(options.key, options.secret)
+    trading = Trading(options.key, options.secret, faults)
     control = Control(market, stream, faults, rest, trading)
     control.rate = options.rate
     app = web.Application()
     app.router.add_get(r"/v2/{feed:iex|sip|delayed_sip|test}", stream.handle)
-    app.router.add_get(r"/v1beta1/{feed:boats|overnight|indicative|opra|news}", stream.handle)
+    app.router.add_get(r"/v1beta1/{feed:boats|overnight|indicative|opra}", stream.handle)
     app.router.add_get(r"/v1beta3/crypto/{feed:us}", stream.handle)
-    app.router.add_get(r"/v2/stocks/{what:bars|trades|quotes}", rest.handle)
+    app.router.add_get(r"/{feed:v2/stocks|v1beta3/crypto/us|v1beta1/options}/{what:bars|trades|quotes}", rest.handle)
+    app.router.add_get(r"/{feed:v1beta1}/news", news(stream, rest))
     app.router.add_routes(trading.routes())
     app.router.add_routes(control.routes())
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
@@ -86,6 +87,16 @@ async def run(options: Options) -> None:
     trading.abort()
     await stream.close()
     await runner.cleanup()
+
+
+def news(stream: Stream, rest: Rest) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """The one path that both have."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        upgrading = request.headers.get("Upgrade", "").lower() == "websocket"
+        return await (stream.handle(request) if upgrading else rest.handle(request))
+
+    return handle
 
 
 async def _trade(market: Market, stream: Stream, control: Control) -> None:

@@ -14,11 +14,11 @@ from aiohttp import web
 
 from .codec import plain
 from .faults import MALFORMED, Faults
-from .market import SECOND, Market
+from .market import SECOND, Item, Market
 from .stream import Stream
 from .trading import Trading
 
-_KINDS = {"bars": "b", "trades": "t", "quotes": "q"}
+_KINDS = {"bars": "b", "trades": "t", "quotes": "q", "news": "n"}
 
 
 def _time_ns(text: str) -> int:
@@ -27,12 +27,19 @@ def _time_ns(text: str) -> int:
     return seconds * SECOND + int(fraction[:9].ljust(9, "0") or "0")
 
 
+def _asked(item: Item, symbols: set[str], start: int, end: int) -> bool:
+    of = set(item["symbols"]) if item["T"] == "n" else {item["S"]}
+    return (not symbols or bool(of & symbols)) and start <= _time_ns(item.get("updated_at") or item["t"]) <= end
+
+
 class Rest:
-    """GET /v2/stocks/{bars,trades,quotes}?symbols=&start=&end=&limit=&page_token=, in Alpaca's shape, with pages."""
+    """GET /v2/stocks/{bars,trades,quotes}?symbols=&start=&end=&limit=&page_token=, in Alpaca's shape, with pages; of
+    other feeds what they were told to send."""
 
     def __init__(self, market: Market, stream: Stream, faults: Faults) -> None:
         self._market, self._stream, self._faults = market, stream, faults
         self.requests: list[dict[str, str]] = []
+        self.sent: list[Item] = []  # on other feeds
 
     async def handle(self, request: web.Request) -> web.Response:
         query = dict(request.query)
@@ -43,19 +50,25 @@ class Rest:
         keys = (request.headers.get("APCA-API-KEY-ID"), request.headers.get("APCA-API-SECRET-KEY"))
         if keys != (self._stream.key, self._stream.secret):
             return web.json_response({"message": "forbidden."}, status=403)
-        what = request.match_info["what"]
+        what = request.match_info.get("what", "news")
         try:
             start, end = _time_ns(query["start"]), _time_ns(query["end"])
             limit, offset = int(query.get("limit", "1000")), int(query.get("page_token") or 0)
-            symbols = {name for name in query["symbols"].split(",") if name}
+            symbols = {name for name in query.get("symbols", "").split(",") if name}
         except (KeyError, ValueError) as error:
             return web.json_response({"message": f"invalid request: {error}"}, status=400)
-        found = self._market.between(_KINDS[what], symbols, start, end)
+        if request.path.startswith("/v2/stocks"):
+            found = self._market.between(_KINDS[what], symbols, start, end)
+        else:
+            found = [item for item in self.sent if item["T"] == _KINDS[what] and _asked(item, symbols, start, end)]
+        following = str(offset + limit) if offset + limit < len(found) else None
+        if what == "news":
+            articles = [{k: v for k, v in item.items() if k != "T"} for item in found[offset : offset + limit]]
+            return web.json_response({"news": articles, "next_page_token": following})
         page: dict[str, list[Any]] = {}
         for item in found[offset : offset + limit]:
             shown = plain(item)
             page.setdefault(shown["S"], []).append({k: v for k, v in shown.items() if k not in ("T", "S")})
-        following = str(offset + limit) if offset + limit < len(found) else None
         return web.json_response({what: page, "next_page_token": following})
 
 
@@ -109,8 +122,12 @@ class Control:
         return {"messages": made}
 
     async def send(self, asked: dict[str, Any]) -> None:
-        """{"messages": […], "path": "/v2/iex"}: these, to whoever subscribed to them there; left out: stocks."""
-        await self._stream.publish(asked["messages"], asked.get("path", ""))
+        """{"messages": […], "path": "/v2/iex", "publish": false}: these, to whoever subscribed to them there, or for
+        REST only; without a path: stocks."""
+        if asked.get("path"):
+            self._rest.sent += asked["messages"]
+        if asked.get("publish", True):
+            await self._stream.publish(asked["messages"], asked.get("path", ""))
 
     async def raw(self, asked: dict[str, Any]) -> None:
         """{"base64": …}: a frame of these bytes, to everybody."""

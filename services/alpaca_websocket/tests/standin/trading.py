@@ -11,6 +11,8 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
+from .faults import Faults
+
 _FILLS = ("fill", "partial_fill")
 
 
@@ -29,8 +31,8 @@ class _Listener:
 class Trading:
     """One account. It says nothing to who connects, and knows one stream."""
 
-    def __init__(self, key: str, secret: str) -> None:
-        self._keys = (key, secret)
+    def __init__(self, key: str, secret: str, faults: Faults) -> None:
+        self._keys, self._faults = (key, secret), faults
         self.open: set[_Listener] = set()
         self.updates: list[dict[str, Any]] = []
 
@@ -49,6 +51,8 @@ class Trading:
             one.transport.abort()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
+        if status := self._faults.refusal():
+            return web.Response(status=status, text="refused")
         socket = web.WebSocketResponse()
         await socket.prepare(request)
         assert request.transport is not None

@@ -16,7 +16,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
 from ..observe.state import FILLED, Gap, GapChannel, State
-from ..protocol import KINDS, Message, Messages, mark_backfilled, rfc3339
+from ..protocol import KINDS, NEWS, Message, Messages, mark_backfilled, rfc3339
 from ..settings import Credentials, Upstream
 from .backfill import BackfillError, History, fetch
 from .link import Link
@@ -28,10 +28,8 @@ _OVERLAP_NS = 10 * SECOND + CLOCKS_NS
 _REPLAY_OVERLAP_NS = CLOCKS_NS
 # After a stall, messages are read later than they came; from a stall longer than this nobody comes back connected.
 _LONGEST_LAG_NS = 3600 * SECOND
-_TIME = b'"t":"'
+_TIME, _NEWS_TIME = b'"t":"', b'"updated_at":"'
 _TIME_LENGTH = len("2026-11-23T14:30:00.123456789Z")
-# What the market-data API has of the past.
-FETCHABLE = ("trades", "quotes", "bars")
 
 Held = Mapping[str, Mapping[str, int]]
 """Channel → symbol → since when it is subscribed."""
@@ -82,12 +80,13 @@ class _Fill:
         if self._kinds.isdisjoint(messages.kinds):
             return
         late = [Message(kind, symbol, raw) for (kind, symbol), raw in zip(messages.pairs, messages.raws, strict=True)
-                if kind in self._kinds and _time(raw) <= self._until]  # fmt: skip
+                if kind in self._kinds and _time(kind, raw) <= self._until]  # fmt: skip
         self.seen |= keys(Text(0, message.kind, message.raw) for message in late)
 
 
-def _time(raw: bytes) -> bytes:
-    begin = raw.find(_TIME) + len(_TIME)
+def _time(kind: str, raw: bytes) -> bytes:
+    mark = _NEWS_TIME if kind == NEWS else _TIME
+    begin = raw.find(mark) + len(mark)
     return raw[begin : begin + _TIME_LENGTH]
 
 
@@ -139,7 +138,8 @@ class Filler:
 
     def _named(self, span: _Span, since: Mapping[str, int], symbols: Iterable[str]) -> list[tuple[str, int]]:
         """What is held, by name: `*` stands for the symbols that were seen, as many as the settings allow."""
-        if "*" not in since or self._settings.backfill.source != "rest":
+        by_name = self._settings.backfill.source == "rest" and self._endpoint.history_by_name
+        if "*" not in since or not by_name:
             return list(since.items())
         most = self._settings.backfill.max_symbols
         ranked = self._state.symbols or self._recent.symbols()
@@ -216,7 +216,11 @@ class Filler:
             if channel in settings.channels:
                 fill.gap.channels[channel].result = await self._fetch_channel(fill, channel, span, credentials)
             else:
-                why = "backfill.channels leaves it out" if channel in FETCHABLE else "the API has none of the past"
+                why = (
+                    "backfill.channels leaves it out"
+                    if channel in self._endpoint.fetchable
+                    else "the API has none of the past"
+                )
                 fill.gap.channels[channel].result = f"not fetched: {why}"
             del fill.left[channel]
         self._fills.remove(fill)
@@ -246,6 +250,8 @@ class Filler:
         except BackfillError as error:
             gap.error = str(error)
             return f"failed: {error}"
+        if self._endpoint.trading:
+            return "filled in part: fills; Alpaca has no past of other events of orders"
         if cut:
             return f"filled in part: the last {settings.longest_seconds:.0f} s only, for {cut} symbols"
         if span.left_out:

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from .. import protocol
-from ..protocol import Message, Messages, Pair, time_ns
+from ..protocol import NEWS, TRADE_UPDATES, Message, Messages, Pair, time_ns
 
 SECOND = 1_000_000_000
 MINUTE = 60 * SECOND
@@ -45,25 +45,43 @@ class _Fields(msgspec.Struct, gc=False):
     t: str
     x: Any = None
     i: Any = None
+    p: Any = None
+    s: Any = None
 
 
 _fields = msgspec.json.Decoder(list[_Fields]).decode
 
 
 def key(message: Message) -> Key | None:
-    """What makes a bar, trade or quote the same one, whether it came by stream or by REST; None for anything else."""
-    if message.kind not in ("b", "t", "q"):
+    """What makes a message the same one, whether it came by stream or by REST; None for what REST does not have."""
+    if message.kind not in ("b", "t", "q", NEWS, TRADE_UPDATES):
         return None
     try:
         item = _decode(message.raw)
-        moment = time_ns(item["t"])
+        if message.kind == TRADE_UPDATES:
+            return _key_of_fill(item["data"])
+        moment = time_ns(item["updated_at" if message.kind == NEWS else "t"])
+        if message.kind == NEWS:
+            return NEWS, "", moment, item["id"], None
     except (msgspec.MsgspecError, KeyError, TypeError, ValueError, UnicodeDecodeError):
         return None
     if message.kind == "b":
         return "b", message.symbol, moment, None, None
     if message.kind == "q":
         return "q", message.symbol, moment, tuple(item.get(name) for name in _QUOTE), None
-    return "t", message.symbol, moment, item.get("x"), item.get("i")
+    return "t", message.symbol, moment, item.get("x"), _number(item.get("i"), item.get("p"), item.get("s"))
+
+
+def _number(number: Any, price: Any, size: Any) -> Any:
+    """What tells trades of one moment and exchange apart: their number, or with options, which have none, this."""
+    return (price, size) if number is None else number
+
+
+def _key_of_fill(data: dict[str, Any]) -> Key | None:
+    """A fill is known by how much of its order had been filled with it; other events of orders are not in REST."""
+    if data["event"] not in ("fill", "partial_fill"):
+        return None
+    return TRADE_UPDATES, "", 0, data["order"]["id"], float(data["order"]["filled_qty"])
 
 
 class Text(msgspec.Struct, frozen=True, gc=False):
@@ -82,7 +100,7 @@ def keys(texts: Iterable[Text]) -> set[Key]:
             try:
                 for item in _fields(b"[%b]" % text.text):
                     moment = time_ns(item.t)
-                    mark = (None, None) if text.kind == "b" else (item.x, item.i)
+                    mark = (None, None) if text.kind == "b" else (item.x, _number(item.i, item.p, item.s))
                     found.add((text.kind, item.S, moment, *mark))
                 continue
             except (msgspec.MsgspecError, ValueError, UnicodeDecodeError):
@@ -157,7 +175,10 @@ class Recent:
         return [text for kept in self._kinds.values() for text in kept.texts]
 
     def last(self, pair: Pair) -> int:
-        """When the last message of this kind and symbol came; 0: not known."""
+        """When the last message of this kind and symbol came, or for `*` and for news of this kind; 0: not known."""
+        kind, symbol = pair
+        if symbol == "*" or kind == NEWS:
+            return max((came for (of, _symbol), came in self._last.items() if of == kind), default=0)
         return self._last.get(pair, 0)
 
     def symbols(self) -> Counter[str]:
