@@ -34,14 +34,14 @@ def message(kind: str, symbol: str, number: int, padding: int = 0) -> Message:
 class Serving:
     """What the app does: keep, number, publish."""
 
-    def __init__(self, state: State, router: Router, server: Server, port: int, store: Store | None) -> None:
-        self.state, self.router, self.server, self.port, self.store = state, router, server, port, store
+    def __init__(self, state: State, router: Router, server: Server, url: str, store: Store | None) -> None:
+        self.state, self.router, self.server, self.url, self.store = state, router, server, url, store
         self.head = 0
         self.changes = 0
 
     @property
-    def url(self) -> str:
-        return f"ws://127.0.0.1:{self.port}/v2/iex"
+    def port(self) -> int:
+        return int(self.url.split(":")[2].split("/")[0])
 
     def publish(self, *messages: Message) -> None:
         batch = Messages.of(messages)
@@ -51,7 +51,9 @@ class Serving:
 
 
 @contextlib.asynccontextmanager
-async def serving(tmp_path: Path, *, store: bool = False, tokens: str = "", **settings: Any) -> AsyncIterator[Serving]:
+async def serving(
+    tmp_path: Path, *, store: bool = False, tokens: str = "", path: str = "/v2/iex", **settings: Any
+) -> AsyncIterator[Serving]:
     state = State()
     kept = (
         Store.open(StoreSettings(directory=str(tmp_path / "store"), min_free_bytes=1, close_seconds=0.0))
@@ -68,9 +70,9 @@ async def serving(tmp_path: Path, *, store: bool = False, tokens: str = "", **se
         made[0].changes += 1
 
     router = Router(state, changed)
-    feed = Served("iex", ENDPOINTS["/v2/iex"], state, router, lambda: made[0].head, kept)
-    server = Server(configured, auth.Tokens(configured.tokens_file), {"/v2/iex": feed})
-    made.append(Serving(state, router, server, await server.start(), kept))
+    feed = Served(ENDPOINTS[path].name, ENDPOINTS[path], state, router, lambda: made[0].head, kept)
+    server = Server(configured, auth.Tokens(configured.tokens_file), {path: feed})
+    made.append(Serving(state, router, server, f"ws://127.0.0.1:{await server.start()}{path}", kept))
     if kept is not None:
         made[0].head = kept.recovery.next_sequence - 1
     try:

@@ -102,3 +102,101 @@ def test_check_says_what_is_wrong(
     path.write_text(SMALLEST.replace(*change).replace('"keys.json"', f'"{keys}"'))
     assert main(["check", str(path)]) == 2
     assert named in capsys.readouterr().err
+
+
+# More than one feed
+
+STORE = '[store]\ndirectory = "/var/lib/x"\n'
+ALPACA = "wss://stream.data.alpaca.markets"
+
+
+def feed(path: str, *lines: str, keys: str = "keys.json", host: str = ALPACA) -> str:
+    return "\n".join(["[[upstream]]", f'url = "{host}{path}"', f'credentials_file = "{keys}"', *lines, ""])
+
+
+PAPER = feed("/stream", host="wss://paper-api.alpaca.markets")
+
+
+def test_what_a_feed_is_follows_from_its_address(tmp_path: Path) -> None:
+    paths = ("/v2/sip", "/v2/delayed_sip", "/v1beta1/boats", "/v1beta3/crypto/us", "/v1beta1/opra", "/v1beta1/news")
+    found = load(tmp_path, STORE + "".join(map(feed, paths)) + PAPER + feed("/v2/test"))
+    told = [(up.name, up.path, up.calendar, up.format, up.backfill.feed, up.backfill.source) for up in found.upstreams]
+    assert told == [
+        ("sip", "/v2/sip", "XNYS", "json", "sip", "rest"),
+        ("delayed_sip", "/v2/delayed_sip", "XNYS", "json", "sip", "rest"),
+        ("boats", "/v1beta1/boats", "overnight", "json", "boats", "rest"),
+        ("crypto", "/v1beta3/crypto/us", "24/7", "json", "", "rest"),
+        ("opra", "/v1beta1/opra", "XNYS", "msgpack", "", "rest"),
+        ("news", "/v1beta1/news", "24/7", "json", "", "rest"),
+        ("trade_updates", "/stream", "24/7", "json", "", "rest"),
+        ("test", "/v2/test", "24/7", "json", "", "none"),
+    ]
+    assert {up.backfill.url for up in found.upstreams if up.name != "trade_updates"} == {"https://data.alpaca.markets"}
+    orders = found.upstreams[6]
+    assert (orders.backfill.url, orders.subscribe) == ("https://paper-api.alpaca.markets", {"trade_updates": ["*"]})
+    assert found.upstreams[5].silence == {}
+    stores = [found.store_of(up) for up in found.upstreams]
+    assert (stores[0].directory, stores[0].prefix) == ("/var/lib/x/sip", "market-data/sip")
+    assert len({store.directory for store in stores}) == len({store.prefix for store in stores}) == 8
+
+
+def test_a_single_upstream_keeps_its_store_where_it_was(tmp_path: Path) -> None:
+    found = load(tmp_path, SMALLEST)
+    assert found.store_of(found.upstreams[0]) == found.store
+
+
+def test_a_silence_of_zero_is_not_judged_and_the_others_stay(tmp_path: Path) -> None:
+    found = load(tmp_path, SMALLEST + "silence = { trades = 0, quotes = 5 }\n")
+    assert found.upstreams[0].silence == {"quotes": 5, "bars": 150, "dailyBars": 300}
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        # Row for row: a history of another feed than the address, and what the address does not have.
+        (feed("/v2/sip", 'backfill = { feed = "iex" }'), 'backfill.feed is "iex".*v2/sip.*"sip"'),
+        (feed("/v1beta3/crypto/us", 'backfill = { feed = "iex" }'), "crypto/us has no such feeds"),
+        (feed("/v1beta1/opra", 'backfill = { channels = ["quotes"] }'), "no past of quotes"),
+        (feed("/v1beta1/opra", 'format = "json"'), "msgpack only"),
+        (feed("/v1beta1/opra", 'subscribe = { quotes = ["*"] }'), r"no \* for quotes"),
+        (feed("/v1beta1/news", 'subscribe = { trades = ["*"] }'), "no channel of news: trades"),
+        (feed("/v1beta1/news", "silence = { bars = 5 }"), "no channel of news: bars"),
+        (feed("/v3/iex"), "names no stream of Alpaca's: .*v3/iex"),
+        (feed("/stream", host="wss://orders.internal"), "backfill.url is needed"),
+        (feed("/v2/iex", 'name = "../x"'), "upstream.name"),
+        (feed("/v2/iex", 'path = "v2/iex"'), "upstream.path"),
+        # Two of them
+        (feed("/v2/iex") + feed("/v2/iex/"), "iex .*and iex .*single connection.*another account's keys"),
+        (
+            feed("/v2/iex")
+            + feed("/v2/iex", 'name = "b"', 'path = "/b"', host=ALPACA.upper().replace("WSS", "wss") + ":443"),
+            "iex .*and b .*single connection",
+        ),
+        (feed("/v2/iex") + feed("/v2/iex", keys="other.json"), "one name"),
+        (feed("/v2/iex") + feed("/v2/iex", 'name = "b"', keys="other.json"), "one path"),
+        ("upstream = []\n" + STORE, "no upstream"),
+    ],
+)
+def test_feeds_that_contradict_an_address_or_each_other_are_refused(tmp_path: Path, text: str, named: str) -> None:
+    with pytest.raises(SettingsError, match=named):
+        load(tmp_path, text + ("" if "[store]" in text else STORE))
+
+
+def test_two_accounts_may_have_the_same_stream_under_two_paths(tmp_path: Path) -> None:
+    live = feed("/stream", 'name = "live"', 'path = "/live"', keys="live.json", host="wss://api.alpaca.markets")
+    found = load(tmp_path, STORE + PAPER + live)
+    assert [up.path for up in found.upstreams] == ["/stream", "/live"]
+
+
+def test_check_finds_one_account_behind_two_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a.json", "b.json"):
+        (tmp_path / name).write_text('{"key_id": "one-key", "secret_key": "a-secret"}')
+    path = tmp_path / "settings.toml"
+    second = feed("/v2/iex", 'name = "b"', 'path = "/b"', keys="b.json")
+    path.write_text(STORE + feed("/v2/iex", keys="a.json") + second)
+    assert main(["check", str(path)]) == 2
+    said = capsys.readouterr().err
+    assert "single connection" in said
+    assert "a.json" in said
+    assert "b.json" in said
+    assert "one-key" not in said

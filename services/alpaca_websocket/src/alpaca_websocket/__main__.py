@@ -11,10 +11,10 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import __version__
+from . import __version__, consistency
 from .downstream.auth import Tokens, TokensError, make
 from .protocol import KINDS
-from .settings import Settings, SettingsError, check_places, credentials, load
+from .settings import Settings, SettingsError, credentials, load
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -83,7 +83,8 @@ def _runner() -> Callable[[Coroutine[Any, Any, int]], int]:
 
 def _check(settings: Settings) -> int:
     keys = {upstream.name: credentials(upstream) for upstream in settings.upstreams}
-    check_places(settings.upstreams, keys)
+    if problems := consistency.one_account(settings.upstreams, keys):
+        raise SettingsError("; ".join(problems))
     Tokens(settings.downstream.tokens_file)
     from .upstream import calendar
 

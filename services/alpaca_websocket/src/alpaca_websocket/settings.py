@@ -7,23 +7,20 @@ Secrets are not in it: it names files, or a secret of AWS Secrets Manager, and t
 from __future__ import annotations
 
 import ipaddress
-import itertools
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 
-from . import endpoints
+from . import consistency, endpoints
 from .endpoints import Endpoint
 from .store.settings import StoreSettings
 
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
 class SettingsError(Exception):
@@ -177,8 +174,8 @@ def load(path: Path) -> Settings:
     if not found:
         raise SettingsError(f"{path}: there is no upstream")
     settings = msgspec.structs.replace(settings, upstream=found if isinstance(settings.upstream, list) else found[0])
-    problems = [problem for upstream in found for problem in _upstream_problems(upstream)]
-    if problems := [*problems, *_shared(found), *_downstream_problems(settings.downstream)]:
+    problems = [problem for upstream in found for problem in consistency.problems(upstream)]
+    if problems := [*problems, *consistency.shared(found), *_downstream_problems(settings.downstream)]:
         raise SettingsError(f"{path}: {'; '.join(problems)}")
     return settings
 
@@ -221,60 +218,6 @@ def _fetched(given: tuple[str, ...], endpoint: Endpoint) -> tuple[str, ...]:
     )
 
 
-def _upstream_problems(up: Upstream) -> list[str]:
-    endpoint, fill = up.endpoint, up.backfill
-    found = []
-    if not up.url.startswith(("ws://", "wss://")):
-        found.append(f"upstream.url is no WebSocket address: {up.url}")
-    if not _NAME.fullmatch(up.name):
-        found.append(f"upstream.name is not of letters, digits, - and _: {up.name}")
-    if not up.path.startswith("/") or up.path.endswith("/"):
-        found.append(f"upstream.path does not begin with a slash, or ends with one: {up.path}")
-    if bool(up.credentials_file) == bool(up.credentials_secret):
-        found.append("name one of upstream.credentials_file and upstream.credentials_secret")
-    for field, names in (("subscribe", up.subscribe), ("silence", up.silence)):
-        if wrong := sorted(names.keys() - set(endpoint.channels)):
-            there = ", ".join(endpoint.channels)
-            found.append(f"upstream.{field} names no channel of {up.name}: {', '.join(wrong)} (there are {there})")
-    if starred := [name for name in endpoint.no_star if "*" in up.subscribe.get(name, ())]:
-        found.append(f"upstream.subscribe: {up.name} has no * for {', '.join(starred)}; name the symbols")
-    if up.format not in endpoint.formats:
-        found.append(f"upstream.format: {up.name} comes as {endpoint.formats[0]} only")
-    if up.backoff_seconds > up.backoff_max_seconds:
-        found.append("upstream.backoff_seconds exceeds backoff_max_seconds")
-    if fill.source == "rest":
-        if fill.feed != endpoint.history_feed:
-            right = f'"{endpoint.history_feed}"' if endpoint.history_feed else "none"
-            found.append(f'upstream.backfill.feed is "{fill.feed}", but what {up.url} sends is {right}; leave it out')
-        if wrong := sorted(set(fill.channels) - set(endpoint.fetchable)):
-            there = ", ".join(endpoint.fetchable)
-            found.append(f"upstream.backfill.channels: {up.name} has no past of {', '.join(wrong)} (there is {there})")
-        if not fill.url:
-            found.append(f"upstream.backfill.url is needed: {up.url} does not tell where the REST history is")
-    return found
-
-
-def _shared(upstreams: list[Upstream]) -> list[str]:
-    """What two feeds cannot both have."""
-    found = []
-    for first, second in itertools.combinations(upstreams, 2):
-        both = f"the upstreams {first.name} ({first.url}) and {second.name} ({second.url})"
-        if endpoints.place(first.url) == endpoints.place(second.url) and first.account == second.account:
-            found.append(_one_place(both))
-        elif first.name == second.name:
-            found.append(f"{both} have one name; give each a `name` of its own")
-        elif first.path == second.path:
-            found.append(f"{both} would be served at one path; give each a `path` of its own")
-    return found
-
-
-def _one_place(both: str) -> str:
-    return (
-        f"{both} would take one account's single connection to this endpoint, and Alpaca answers 406 to the second; "
-        "leave one out, or give it another account's keys"
-    )
-
-
 def _downstream_problems(down: Downstream) -> list[str]:
     found = []
     if not down.tokens_file and not _loopback(down.host):
@@ -282,18 +225,6 @@ def _downstream_problems(down: Downstream) -> list[str]:
     if bool(down.tls_certificate) != bool(down.tls_key):
         found.append("downstream.tls_certificate and tls_key go together")
     return found
-
-
-def check_places(upstreams: list[Upstream], keys: Mapping[str, Credentials]) -> None:
-    """The same account may be named by two files or secrets: compares the keys themselves. Raises SettingsError.
-
-    :param keys: upstream's name → its credentials
-    """
-    for first, second in itertools.combinations(upstreams, 2):
-        same = keys[first.name].key_id == keys[second.name].key_id
-        if same and endpoints.place(first.url) == endpoints.place(second.url):
-            both = f"the upstreams {first.name} ({first.account}) and {second.name} ({second.account})"
-            raise SettingsError(_one_place(both))
 
 
 def _loopback(host: str) -> bool:

@@ -21,7 +21,7 @@ import msgspec
 
 from .protocol import ERRORS, TRADE_UPDATES, ProtocolError, Request
 
-_PREFIX = re.compile(rb'\{"T":"trade_updates","S":"[^"]*"(?:,"t":"[^"]*")?,')
+_PREFIX = re.compile(rb'\{"T":"trade_updates","S":"(?:[^"\\]|\\.)*"(?:,"t":"[^"]*")?,')
 _UNHEARD = (401, 402, 404, 406)  # errors that are an answer to who somebody is
 _encode = msgspec.json.Encoder().encode
 

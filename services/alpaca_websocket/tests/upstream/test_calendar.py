@@ -36,6 +36,23 @@ def test_new_york_opens_on_weekdays_by_its_own_clock() -> None:
     assert found.at(0) is None
 
 
+def test_overnight_is_the_night_before_each_day_of_trading() -> None:
+    overnight, exchange = asyncio.run(calendar.load("overnight")), asyncio.run(calendar.load("XNYS"))
+    now = datetime.now(NEW_YORK)
+    opened = 0
+    for ahead in range(300):
+        day = (now + timedelta(days=ahead)).replace(hour=2, minute=0)
+        session = overnight.at(int(day.timestamp()) * 10**9)
+        noon = day.replace(hour=11)
+        assert (session is None) == (exchange.at(int(noon.timestamp()) * 10**9) is None), day
+        assert overnight.at(int(noon.timestamp()) * 10**9) is None
+        if session is not None:
+            opened += 1
+            opens, closes = (datetime.fromtimestamp(moment / 1e9, UTC).astimezone(NEW_YORK) for moment in session)
+            assert (opens.hour, closes.hour, closes.date() - opens.date()) == (20, 4, timedelta(days=1))
+    assert opened > 200
+
+
 def test_around_the_clock_needs_no_calendar() -> None:
     assert asyncio.run(calendar.load("24/7")).at(time.time_ns()) == Session(0, 2**63 - 1)
 

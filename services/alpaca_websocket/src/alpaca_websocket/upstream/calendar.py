@@ -17,6 +17,9 @@ from bisect import bisect_right
 from typing import NamedTuple
 
 ALWAYS = "24/7"
+# Blue Ocean ATS trades in the night before each day of the New York exchange, from 20:00 to 04:00 of its clock.
+OVERNIGHT, _ITS_DAYS, _ITS_ZONE = "overnight", "XNYS", "America/New_York"
+_ITS_OPENING, _ITS_CLOSING = -4, 4  # hours from midnight
 _DAYS_BEFORE = 10
 
 
@@ -65,8 +68,15 @@ def main() -> None:
     import pandas as pd
 
     start = pd.Timestamp(time.time(), unit="s").normalize() - pd.Timedelta(days=_DAYS_BEFORE)
-    calendar = exchange_calendars.get_calendar(sys.argv[1], start=start)
-    times = zip(calendar.opens, calendar.closes, strict=True)
+    name = sys.argv[1]
+    calendar = exchange_calendars.get_calendar(_ITS_DAYS if name == OVERNIGHT else name, start=start)
+    opens, closes = calendar.opens, calendar.closes
+    if name == OVERNIGHT:
+        opens, closes = (
+            (calendar.sessions + pd.Timedelta(hours=hours)).tz_localize(_ITS_ZONE)
+            for hours in (_ITS_OPENING, _ITS_CLOSING)
+        )
+    times = zip(opens, closes, strict=True)
     # Whatever resolution pandas keeps them in.
     print(json.dumps([[int(moment.timestamp()) * 10**9 for moment in pair] for pair in times]))
 
