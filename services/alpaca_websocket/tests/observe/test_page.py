@@ -35,11 +35,12 @@ ODD = '<img src=x onerror="document.title=1">'
 class Page:
     """The page's server on a thread of its own; the state is changed on that thread's event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, *others: str) -> None:
         self.loop = asyncio.new_event_loop()
-        self.state = State()
+        self.states = {name: State() for name in ("iex", *others)}
+        self.state = self.states["iex"]
         threading.Thread(target=self.loop.run_forever, daemon=True).start()
-        self.runner, self.port = self.do(http.start({"iex": self.state}, "127.0.0.1", 0))
+        self.runner, self.port = self.do(http.start(self.states, "127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.port}/"
 
     def do(self, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -214,3 +215,17 @@ def test_the_day_is_a_click_away(page: Page, browser: webdriver.Chrome) -> None:
     button.click()
     assert button.get_attribute("aria-pressed") == "true"
     assert browser.find_element("css selector", "[data-range=seconds]").get_attribute("aria-pressed") == "false"
+
+
+def test_of_several_feeds_one_is_shown_and_the_others_are_a_click_away(browser: webdriver.Chrome) -> None:
+    page = Page("crypto")
+    try:
+        page.change(_live)
+        page.states["crypto"].upstream_url = "wss://upstream.example/v1beta3/crypto/us"
+        browser.get(page.url)
+        wait_for(lambda: "/v2/iex" in _text(browser, "#upstream"), "the first feed")
+        browser.execute_script("document.querySelector('#feeds button:nth-child(2)').click()")
+        wait_for(lambda: "crypto/us" in _text(browser, "#upstream"), "the other feed")
+        assert browser.current_url.endswith("#crypto")
+    finally:
+        page.close()

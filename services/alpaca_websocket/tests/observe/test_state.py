@@ -200,9 +200,44 @@ def _besides_feed(labels: dict[str, str]) -> list[str]:
 
 
 async def _get(state: State, path: str) -> tuple[int, str]:
-    runner, port = await http.start({"iex": state}, "127.0.0.1", 0)
+    return await _ask({"iex": state}, path)
+
+
+async def _ask(states: dict[str, State], path: str) -> tuple[int, str]:
+    runner, port = await http.start(states, "127.0.0.1", 0)
     try:
         async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}{path}") as answer:
             return answer.status, await answer.text()
     finally:
         await runner.cleanup()
+
+
+def test_of_several_feeds_the_worst_is_the_health_and_each_can_be_asked_for(state: State, clock: Clock) -> None:
+    halted = State(clock=clock)
+    halted.enter(Phase.HALTED, "402 auth failed")
+    states = {"iex": state, "crypto": halted}
+
+    status, text = asyncio.run(_ask(states, "/health"))
+    told = json.loads(text)
+    assert (status, told["status"], told["reasons"]) == (
+        503,
+        "failing",
+        ["crypto: the feed is halted: 402 auth failed"],
+    )
+    assert {name: feed["status"] for name, feed in told["feeds"].items()} == {"iex": "ok", "crypto": "failing"}
+    assert asyncio.run(_ask(states, "/health?feed=iex"))[0] == 200
+    assert asyncio.run(_ask(states, "/health?feed=crypto"))[0] == 503
+    assert asyncio.run(_ask(states, "/health?feed=x"))[0] == 404
+    shown = json.loads(asyncio.run(_ask(states, "/status.json?feed=crypto"))[1])
+    assert (shown["feed"], shown["feeds"]) == ("crypto", {"iex": "ok", "crypto": "failing"})
+
+
+def test_metrics_have_the_samples_of_all_feeds_under_one_name(state: State, clock: Clock) -> None:
+    other = State(clock=clock)
+    other.received(Messages.of([Message("t", "BTC/USD", b"")] * 2), 60, clock.now)
+    state.received(Messages.of([Message("t", "AAPL", b"")] * 3), 90, clock.now)
+    _status, text = asyncio.run(_ask({"iex": state, "crypto": other}, "/metrics"))
+    families = [family for family in text_string_to_metric_families(text) if "received_messages" in family.name]
+    assert len(families) == 1
+    assert {sample.labels["feed"]: sample.value for sample in families[0].samples} == {"iex": 3, "crypto": 2}
+    assert text.count("# TYPE alpaca_websocket_clients gauge") == 1

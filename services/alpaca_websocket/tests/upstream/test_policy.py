@@ -24,6 +24,7 @@ from alpaca_websocket.upstream.policy import Act, Backoff, on_error, on_handshak
         (407, Act.CARRY_ON),
         (409, Act.HALT),
         (410, Act.CARRY_ON),
+        (413, Act.CARRY_ON),
         (500, Act.BACK_OFF),
         (599, Act.BACK_OFF),
     ],

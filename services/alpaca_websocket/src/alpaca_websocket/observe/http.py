@@ -46,18 +46,18 @@ def _json(value: object, status: int = 200) -> web.Response:
 async def _health(request: web.Request) -> web.Response:
     """Of all feeds, or of one: ?feed=iex."""
     samplers = request.app[_SAMPLERS]
-    chosen = {name: _one(request)} if (name := request.query.get("feed")) else samplers
+    chosen = dict([_one(request)]) if request.query.get("feed") else samplers
     worst, answer = overall({name: sampler.state for name, sampler in chosen.items()})
     return _json(answer, 503 if worst == "failing" else 200)
 
 
-def _one(request: web.Request) -> Sampler:
+def _one(request: web.Request) -> tuple[str, Sampler]:
     """The feed that is asked for, or the first one."""
     samplers = request.app[_SAMPLERS]
     name = request.query.get("feed") or next(iter(samplers))
     if name not in samplers:
         raise web.HTTPNotFound(text=f"feed: there is {', '.join(samplers)}")
-    return samplers[name]
+    return name, samplers[name]
 
 
 async def _status(request: web.Request) -> web.Response:
@@ -65,9 +65,9 @@ async def _status(request: web.Request) -> web.Response:
         since = int(request.query.get("since", "0"))
     except ValueError:
         raise web.HTTPBadRequest(text="since: a time in milliseconds is wanted") from None
-    sampler = _one(request)
-    feeds = {name: judge(other.state)[0] for name, other in request.app[_SAMPLERS].items()}
-    return _json({**status(sampler.state, sampler, since * 1_000_000), "feeds": feeds})
+    name, sampler = _one(request)
+    feeds = {each: judge(other.state)[0] for each, other in request.app[_SAMPLERS].items()}
+    return _json({**status(sampler.state, sampler, since * 1_000_000), "feed": name, "feeds": feeds})
 
 
 def _sample(sample: Sample) -> dict[str, Any]:

@@ -353,13 +353,13 @@ class Feed:
         if asked is not None and code == 405:
             self._state.upstream_errors[405] += 1
             self._subscriptions.limited()
-        elif asked is not None and code in (400, 409, 410) and not self._is_required(asked.channels):
+        elif asked is not None and code in (400, 409, 410, 413) and not self._is_required(asked.channels):
             # What one client wants must not cost all others the feed.
             self._state.upstream_errors[code] += 1
             self._subscriptions.rejected()
         else:
             self._judge(message)
-            if asked is not None and code in (400, 410):
+            if asked is not None and code in (400, 410, 413):
                 self._subscriptions.rejected()
         self._refusals()
 

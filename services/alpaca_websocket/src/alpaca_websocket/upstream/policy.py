@@ -36,8 +36,8 @@ def on_error(code: int, text: str) -> Decision:
             return Decision(Act.WAIT, f"{what}: another connection of this account is held to be alive")
         case 401 | 404:
             return Decision(Act.RECONNECT, what)
-        case 403 | 405 | 407 | 400 | 410:
-            # 403: we are in. 405, 400, 410: that request alone is refused. 407: we read too slowly; it may cut us.
+        case 403 | 405 | 407 | 400 | 410 | 413:
+            # 403: we are in. 405, 400, 410, 413: that request alone is refused. 407: we read too slowly; it may cut us.
             return Decision(Act.CARRY_ON, what)
         case _:
             return Decision(Act.BACK_OFF, what)

@@ -207,12 +207,35 @@ function showTables(data) {
   if (!store.length) byId("store").replaceChildren(element("dt", {}, "nothing is stored"));
 }
 
+// A button for each feed, where there are several; the one that is shown is in the address as well.
+function showFeeds(data) {
+  const names = Object.keys(data.feeds);
+  byId("feeds").hidden = names.length < 2;
+  byId("feeds").replaceChildren(...names.map((name) => {
+    const pressed = String(name === data.feed);
+    const button = element("button", { type: "button", "data-status": data.feeds[name], "aria-pressed": pressed }, name);
+    button.addEventListener("click", () => { location.hash = name; });
+    return button;
+  }));
+}
+
+addEventListener("hashchange", () => {
+  answered = 0;
+  samples.seconds = [];
+  samples.minutes = [];
+  update();
+});
+
 async function update() {
   try {
-    const answer = await fetch(`status.json?since=${answered}`);
+    const feed = location.hash.slice(1);
+    const since = answered;
+    const answer = await fetch(`status.json?since=${since}&feed=${feed}`);
     if (!answer.ok) throw new Error(answer.statusText);
     const data = await answer.json();
+    if (feed !== location.hash.slice(1) || since !== answered) return; // another one was chosen meanwhile
     answered = data.now;
+    showFeeds(data);
     for (const name of ["seconds", "minutes"]) {
       samples[name] = [...samples[name], ...data[name]].slice(-KEPT[name]);
     }
@@ -225,7 +248,11 @@ async function update() {
     text("phase", "no answer");
     text("phase-since", String(error.message || error));
   }
-  setTimeout(update, document.hidden ? 5000 : 1000);
+}
+
+async function keepUpdating() {
+  await update();
+  setTimeout(keepUpdating, document.hidden ? 5000 : 1000);
 }
 
 for (const button of document.querySelectorAll("[data-range]")) {
@@ -236,4 +263,4 @@ for (const button of document.querySelectorAll("[data-range]")) {
   });
 }
 addEventListener("resize", draw);
-update();
+keepUpdating();
