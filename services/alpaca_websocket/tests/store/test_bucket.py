@@ -155,7 +155,7 @@ def test_a_changed_object_is_not_taken_for_ours(s3: S3, tmp_path: Path) -> None:
     path = tmp_path / "kind=trades" / "file.parquet"
     path.parent.mkdir()
     path.write_bytes(b"ours")
-    key = uploader.key(path, tmp_path)
+    key = uploader.key(path.relative_to(tmp_path))
     uploader.upload(path, key)
     uploader.upload(path, key)
     assert s3.versions() == 1

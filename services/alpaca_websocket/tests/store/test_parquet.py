@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from alpaca_websocket.protocol import CHANNELS, Message, Messages, mark_backfilled
-from alpaca_websocket.store import Store, describe, roller, schema
+from alpaca_websocket.store import Store, describe, layout, roller, schema
 from alpaca_websocket.store.layout import Layout
 from alpaca_websocket.store.records import encode, seed
 from alpaca_websocket.store.recovery import recover
@@ -193,6 +193,7 @@ def test_a_roller_killed_between_any_two_steps_yields_the_same_files(
             for owner, function in (
                 (roller, "sync_file"),
                 (roller, "sync_directory"),
+                (layout, "sync_directory"),
                 (os, "link"),
                 (Path, "replace"),
                 (Path, "unlink"),
@@ -242,6 +243,7 @@ def test_a_segment_goes_only_after_its_files_are_safe(tmp_path: Path, monkeypatc
     for owner, function in (
         (roller, "sync_file"),
         (roller, "sync_directory"),
+        (layout, "sync_directory"),
         (Path, "replace"),
         (Path, "unlink"),
         (os, "link"),

@@ -79,3 +79,18 @@ def test_it_does_not_rest_when_the_server_waits_for_it(tmp_path: Path, monkeypat
 def _each_look_comes_after(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
     moments = itertools.count(0.0, seconds)
     monkeypatch.setattr(time, "process_time", lambda: next(moments))
+
+
+def test_work_that_began_nicely_begins_again_when_the_server_stops(tmp_path: Path) -> None:
+    class StopsSoon(_Stop):
+        def wait(self, timeout: float | None = None) -> bool:
+            self.set()
+            return super().wait(timeout)
+
+    stop = StopsSoon()
+    made = _worker(tmp_path, 2, stop)
+    made.round()
+    assert made._nice == 0
+    assert made.status.rows == {"quotes": 2, "trades": 4}
+    assert not made.status.roll_error
+    assert not list(made.layout.tmp.iterdir())

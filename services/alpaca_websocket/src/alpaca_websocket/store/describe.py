@@ -35,13 +35,15 @@ def describe(settings: StoreSettings) -> str:
         to_upload = sum(file[:4] in waiting for file in files)
         dates = f"{min(file.date for file in files)} to {max(file.date for file in files)}"
         lines.append(f"  {kind}: {len(files)} files, {size:,} bytes, {dates}, {to_upload} not in the bucket")
+    daily = sum(map(len, layout.compacted().values()))
+    lines.append(f"Daily files of days that are over: {daily}, {len(layout.rolled(layout.daily))} of them here")
     return "\n".join(lines)
 
 
 def athena(
     settings: StoreSettings, database: str, first_date: str, kinds: Collection[str] = tuple(schema.FIELDS)
 ) -> str:
-    """DDL of one Athena table per kind over the bucket."""
+    """DDL of two Athena tables per kind over the bucket: of the small files, and of the daily ones."""
     location = f"s3://{settings.bucket}/{settings.prefix.strip('/')}".rstrip("/")
     tables = [schema.athena_table(kind, f"{database}`.`{schema.table(kind)}", location, first_date) for kind in kinds]
     return ";\n\n".join(tables) + ";\n"

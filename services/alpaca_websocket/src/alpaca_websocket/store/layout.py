@@ -7,6 +7,9 @@
     tmp/                                              half-written Parquet, worthless after a crash
     parquet/kind=trades/date=2026-07-24/0001781234567890-0001781234590122.parquet
     outbox/kind=…                                     hard links to those of them that aren't confirmed in S3 yet
+    daily/kind=trades/date=2026-07-24/…parquet        all of them of one day that is over, in one file, see compact.py
+    daily/kind=trades/date=2026-07-24/…uploaded       the same, confirmed in S3 and empty here
+    daily/kind=trades/date=2026-07-24/incomplete      some of them had to go before that
 
 Numbers are sequence numbers. A new store counts from the microseconds since 1970, so that a rebuilt host neither
 reuses the names nor falls behind the sequence numbers of the one before it.
@@ -20,7 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-_NAME = re.compile(r"(\d+)(?:-(\d+))?\.(open|wal|damaged|parquet)")
+_NAME = re.compile(r"(\d+)(?:-(\d+))?\.(open|wal|damaged|parquet|uploaded)")
 
 
 class Segment(NamedTuple):
@@ -29,6 +32,17 @@ class Segment(NamedTuple):
     first: int
     last: int | None
     path: Path
+
+
+class Day(NamedTuple):
+    """What a partition holds."""
+
+    kind: str
+    date: str
+
+    @property
+    def folder(self) -> Path:
+        return Path(f"kind={self.kind}", f"date={self.date}")
 
 
 class Rolled(NamedTuple):
@@ -40,6 +54,14 @@ class Rolled(NamedTuple):
     date: str
     path: Path
 
+    @property
+    def day(self) -> Day:
+        return Day(self.kind, self.date)
+
+    def covers(self, other: Rolled) -> bool:
+        """Whether it holds the other one's messages, being of the same day."""
+        return self.first <= other.first and other.last <= self.last
+
 
 class Layout:
     """Paths of one store."""
@@ -49,6 +71,7 @@ class Layout:
         self.journal = self.root / "journal"
         self.parquet = self.root / "parquet"
         self.outbox = self.root / "outbox"
+        self.daily = self.root / "daily"
         self.tmp = self.root / "tmp"
         self.lock = self.root / "lock"
         self.worker_lock = self.root / "worker.lock"
@@ -56,7 +79,7 @@ class Layout:
         self.history = self.root / "recoveries.jsonl"  # of all starts that found something to recover
 
     def create(self) -> None:
-        for path in (self.root, self.journal, self.parquet, self.outbox, self.tmp):
+        for path in (self.root, self.journal, self.parquet, self.outbox, self.daily, self.tmp):
             path.mkdir(mode=0o750, parents=True, exist_ok=True)
         sync_directory(self.root)
 
@@ -84,13 +107,13 @@ class Layout:
                 found.append(Segment(int(match[1]), int(match[2]) if match[2] else None, path))
         return sorted(found, key=lambda segment: segment.first)
 
-    def rolled(self, root: Path | None = None) -> list[Rolled]:
-        """All Parquet files (or those of the outbox), oldest first."""
+    def rolled(self, root: Path | None = None, suffix: str = ".parquet") -> list[Rolled]:
+        """All Parquet files (or those of the outbox, or of daily), oldest first."""
         found = []
         for kind in _list(root or self.parquet):
             for date in _list(kind):
                 for path in _list(date):
-                    if (match := _NAME.fullmatch(path.name)) and match[2]:
+                    if path.suffix == suffix and (match := _NAME.fullmatch(path.name)) and match[2]:
                         names = kind.name.partition("=")[2], date.name.partition("=")[2]
                         found.append(Rolled(int(match[1]), int(match[2]), *names, path))
         return sorted(found)
@@ -103,6 +126,31 @@ class Layout:
 
     def in_outbox(self, path: Path) -> Path:
         return self.outbox / path.relative_to(self.parquet)
+
+    def daily_file(self, day: Day, first: int, last: int) -> Path:
+        return self.daily / day.folder / f"{first:016d}-{last:016d}.parquet"
+
+    def uploaded(self, daily: Path) -> Path:
+        """What stands for a daily file that is in the bucket."""
+        return daily.with_suffix(".uploaded")
+
+    def incomplete(self, day: Day) -> Path:
+        """Says that files of this day are gone from here, so that no daily file can be made of them."""
+        return self.daily / day.folder / "incomplete"
+
+    def compacted(self) -> dict[Day, list[Rolled]]:
+        """The daily files, here or in the bucket."""
+        found: dict[Day, list[Rolled]] = {}
+        for file in (*self.rolled(self.daily), *self.rolled(self.daily, ".uploaded")):
+            found.setdefault(file.day, []).append(file)
+        return found
+
+    def make_folder(self, path: Path) -> None:
+        """Durably, with what is above it."""
+        if not path.is_dir():
+            path.mkdir(parents=True, exist_ok=True)
+            sync_directory(path.parent)
+            sync_directory(path.parent.parent)
 
 
 def _list(path: Path) -> Iterator[Path]:

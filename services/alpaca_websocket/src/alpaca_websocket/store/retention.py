@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from alpaca_websocket.store.layout import Layout, Rolled
+from alpaca_websocket.store.layout import Day, Layout, Rolled
 from alpaca_websocket.store.settings import StoreSettings
 
 
@@ -34,7 +34,7 @@ def expired(kept: Sequence[Kept], settings: StoreSettings, disk_free: int) -> li
 
 def prune(layout: Layout, settings: StoreSettings, now_ns: int, disk_free: int) -> int:
     """Deletes what is expired. Returns bytes."""
-    files = layout.rolled()
+    files, compacted = layout.rolled(), layout.compacted()
     newest = max((file.last for file in files), default=0)  # its name keeps the sequence number from falling back
     kept = []
     for file in files:
@@ -43,7 +43,24 @@ def prune(layout: Layout, settings: StoreSettings, now_ns: int, disk_free: int) 
             kept.append(Kept(file, status.st_size, now_ns / 1e9 - status.st_mtime))
     gone = expired(kept, settings, disk_free)
     for item in gone:
+        day = item.file.day
+        if settings.compact_after_seconds and not any(span.covers(item.file) for span in compacted.get(day, ())):
+            layout.make_folder(layout.incomplete(day).parent)
+            layout.incomplete(day).touch()  # first: of what is left, no daily file may be made
         item.file.path.unlink()
         with suppress(OSError):  # not empty yet
             item.file.path.parent.rmdir()
+    for day in {item.file.day for item in gone}:
+        _forget(layout, day)
     return sum(item.bytes for item in gone)
+
+
+def _forget(layout: Layout, day: Day) -> None:
+    """What stands for a day's daily files goes with the last of its small ones."""
+    folder = layout.daily / day.folder
+    left = any(file.day == day for file in (*layout.rolled(), *layout.rolled(layout.daily)))
+    if left or layout.incomplete(day).exists() or not folder.is_dir():
+        return
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()

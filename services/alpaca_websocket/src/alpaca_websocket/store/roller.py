@@ -27,8 +27,6 @@ from alpaca_websocket.store.records import Record, messages, scan
 ROW_GROUP = 65_536  # rows; also bounds the memory
 MOST_DATES = 64  # in one row group's worth; more is nonsense from the source, and would open as many files
 
-_ALL_DIFFERENT = ("sequence", "timestamp", "received_at", "raw")  # a dictionary of them would only cost
-
 
 class _Rows:
     """Messages of one kind, as columns in the making."""
@@ -113,10 +111,7 @@ class _Roll:
         target = folder / self._name
         waiting = self._layout.in_outbox(target)
         for path in (target.parent, waiting.parent):
-            if not path.is_dir():
-                path.mkdir(parents=True, exist_ok=True)
-                sync_directory(path.parent)
-                sync_directory(path.parent.parent)
+            self._layout.make_folder(path)
         waiting.unlink(missing_ok=True)
         draft.replace(target)
         os.link(target, waiting)
@@ -142,7 +137,7 @@ class _Roll:
                 self._draft(partition),
                 columns,
                 compression="zstd",
-                use_dictionary=[name for name in columns.names if name not in _ALL_DIFFERENT],
+                use_dictionary=[name for name in columns.names if name not in schema.ALL_DIFFERENT],
                 write_page_checksum=True,
             )
         return writer

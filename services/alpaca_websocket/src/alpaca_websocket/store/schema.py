@@ -202,6 +202,7 @@ FIELDS: dict[str, tuple[Field, ...]] = {
 }
 # The field that tells a message's time and, where it has no symbol `S` of its own, what stands for it.
 _AT = {NEWS: "updated_at"}
+ALL_DIFFERENT = ("sequence", "timestamp", "received_at", "raw")  # a dictionary of them would only cost
 _COMMON = [
     pa.field("sequence", pa.int64(), nullable=False),
     pa.field("symbol", pa.string(), nullable=False),

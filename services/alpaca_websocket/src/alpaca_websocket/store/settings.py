@@ -53,5 +53,9 @@ class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     retain_bytes: int = 20 * 2**30
     """… but not more than this many bytes of them; the oldest go first. What isn't uploaded never goes."""
 
+    compact_after_seconds: float = 3600.0
+    """When a day (in UTC) has been over for this long, and nothing was added to it for as long, its small Parquet files
+    are put together into one large file for each kind, beside them. 0: never."""
+
     close_seconds: float = 20.0
     """At a graceful stop, the time allowed for rolling and uploading the rest. The next start goes on with it."""

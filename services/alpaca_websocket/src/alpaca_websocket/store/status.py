@@ -24,6 +24,8 @@ class WorkerStatus(msgspec.Struct, kw_only=True):
     journal_bytes: int = 0
     parquet_bytes: int = 0
     pruned_bytes: int = 0
+    daily_files: int = 0
+    """Large files made of the small ones of days that are over."""
     roll_error: str = ""
     upload_error: str = ""
 

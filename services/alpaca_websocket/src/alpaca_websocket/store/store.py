@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -42,6 +43,13 @@ class StoreStats(msgspec.Struct, frozen=True, kw_only=True):
     last_error: str
     worker_restarts: int
     worker: WorkerStatus
+
+
+class Left(NamedTuple):
+    """What a stop left for the next start: journal segments to roll, and files to upload."""
+
+    segments: int
+    files: int
 
 
 class Store:
@@ -123,8 +131,8 @@ class Store:
             worker=worker,
         )
 
-    def close(self) -> None:
-        """Makes all durable, seals the segment, and lets the worker finish within `close_seconds`.
+    def close(self) -> Left:
+        """Makes all durable, seals the segment, and lets the worker finish within `close_seconds`. Tells what it left.
 
         Raises StoreUnavailable if something could not be made durable.
         """
@@ -139,7 +147,22 @@ class Store:
                 self._process.kill()  # the next start goes on where it stood
                 self._process.wait()
             self._watcher.join()
+            left = self._left()
             os.close(self._lock)
+        return left
+
+    def _left(self) -> Left:
+        """What the worker did not finish."""
+        layout = self._layout
+        waiting = [*layout.rolled(layout.outbox), *layout.rolled(layout.daily)] if self._settings.bucket else []
+        left = Left(len(layout.segments()), len(waiting))
+        if any(left):
+            log.warning(
+                "the store in %s is closed with %d journal segments not in Parquet and %d files not in the bucket; "
+                "the next start goes on with them",
+                *(self._layout.root, *left),
+            )
+        return left
 
     def _start(self) -> subprocess.Popen[bytes]:
         path = os.pathsep.join(filter(None, (str(_PACKAGES), os.environ.get("PYTHONPATH"))))

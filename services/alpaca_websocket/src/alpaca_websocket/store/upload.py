@@ -37,9 +37,8 @@ class Uploader:
             ),
         )
 
-    def key(self, path: Path, root: Path) -> str:
-        name = path.relative_to(root).as_posix()
-        return f"{self._prefix}/{name}" if self._prefix else name
+    def key(self, name: Path) -> str:
+        return f"{self._prefix}/{name.as_posix()}" if self._prefix else name.as_posix()
 
     def upload(self, path: Path, key: str) -> None:
         """Returns when S3 confirms size and SHA-256 of the object; doing it again changes nothing.

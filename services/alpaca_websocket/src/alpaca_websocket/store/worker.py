@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The store's second process, of low priority: rolls, uploads and prunes, so that the event loop never waits for it.
+"""The store's second process: rolls, compacts, uploads and prunes, so that the event loop never waits for it.
 
     python -m alpaca_websocket.store
 
 It reads its settings as one line of JSON and then commands, line by line: "wake", or "stop" for one last round. At the
 end of its input, when the server is gone, it stops where it stands: any step may be repeated. After every round it
 writes its status as a line of JSON.
+
+It stands back behind the event loop, but not for ever: on a busy machine it still gets some hundredths of a core, more
+the more waits for it, and its full share when the server stops.
 """
 
 from __future__ import annotations
@@ -17,14 +20,16 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from alpaca_websocket.store import retention
-from alpaca_websocket.store.layout import Layout
+from alpaca_websocket.store import days, retention
+from alpaca_websocket.store.layout import Layout, Segment, sync_directory
 from alpaca_websocket.store.settings import StoreSettings
 from alpaca_websocket.store.status import WorkerStatus
 
@@ -32,10 +37,37 @@ if TYPE_CHECKING:
     from alpaca_websocket.store.upload import Uploader
 
 POLL_SECONDS = 5.0  # between rounds when nothing wakes it
-# Even of the lowest priority, a worker that is busy takes caches from the event loop.
+# Even of a low priority, a worker that is busy takes caches from the event loop.
 _REST = 3.0  # seconds for each second of work
 _UNHURRIED = 4  # with more segments waiting it does not rest
 _PIECE_SECONDS = 0.02  # of work at least between two rests
+# More segments waiting than this → how nice it is to others. Beside one that takes a whole core, 15 still gets a
+# thirtieth of it, 10 a tenth, 5 a quarter, 0 half.
+_NICE = {16: 0, _UNHURRIED: 5, 1: 10, -1: 15}
+T = TypeVar("T")
+
+
+class _Hurry(Exception):
+    """More waits than when this piece of work began, or the server stops: it begins again, less nice."""
+
+
+def niceness(waiting: int, stopping: bool) -> int:
+    """How far to stand back behind others."""
+    return 0 if stopping else next(nice for more_than, nice in _NICE.items() if waiting > more_than)
+
+
+def _stand_back(nice: int) -> None:
+    """For the calling thread; back from there only a new thread leads."""
+    if sys.platform == "linux" and nice:
+        with suppress(OSError):  # a sandbox may forbid it
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+
+
+def nicely(nice: int, work: Callable[[], T]) -> T:
+    """Does the work in a thread of that niceness."""
+    with ThreadPoolExecutor(1, initializer=_stand_back, initargs=(nice,)) as pool:
+        return pool.submit(work).result()
 
 
 class Worker:
@@ -47,6 +79,7 @@ class Worker:
     def __init__(self, settings: StoreSettings, stop: threading.Event) -> None:
         self.layout, self.settings, self.status = Layout(settings.directory), settings, WorkerStatus()
         self._stop = stop
+        self._nice = 0  # of the work under way
         self._worked = 0.0  # CPU seconds of this process when it last rested
         self._uploader: Uploader | None = None
         self._failures = 0
@@ -58,8 +91,9 @@ class Worker:
         Returns the seconds until the next try at an upload, 0 if none waits for one.
         """
         self._roll()
+        self._compact()
         if self.settings.bucket and (last or time.monotonic() >= self._not_before):
-            self._upload()
+            nicely(niceness(0, last), self._upload)
         disk = os.statvfs(self.layout.root)
         try:
             self.status.pruned_bytes += retention.prune(
@@ -71,53 +105,96 @@ class Worker:
         return max(0.0, self._not_before - time.monotonic())
 
     def _roll(self) -> None:
-        from alpaca_websocket.store.roller import roll  # pyarrow takes a second: not before main() listens
-
         self.status.roll_error = ""
-        self._worked = time.process_time()
-        for segment in self.layout.segments():
-            if segment.last is None:
-                continue
+        for segment in self._waiting():
             try:
-                counts = roll(self.layout, segment, self._pace)
-                self.status.missing_messages += segment.last - segment.first + 1 - counts.total()
-                for kind, rows in counts.items():
-                    self.status.rows[kind] = self.status.rows.get(kind, 0) + rows
+                self._roll_one(segment)
             except Exception as error:  # one segment, whatever is wrong with it, does not hold up the others
                 self.status.roll_error = f"{segment.path.name}: {type(error).__name__}: {error}"
+
+    def _roll_one(self, segment: Segment) -> None:
+        from alpaca_websocket.store.roller import roll  # pyarrow takes a second: only where there is something to roll
+
+        assert segment.last is not None
+        while True:
+            self._nice = niceness(len(self._waiting()), self._stop.is_set())
+            self._worked = time.process_time()
+            with suppress(_Hurry):
+                counts = nicely(self._nice, lambda: roll(self.layout, segment, self._pace))
+                break
+        self.status.missing_messages += segment.last - segment.first + 1 - counts.total()
+        for kind, rows in counts.items():
+            self.status.rows[kind] = self.status.rows.get(kind, 0) + rows
+
+    def _compact(self) -> None:
+        """Where nothing waits to be rolled: that would be missing in a daily file."""
+        if not self.settings.compact_after_seconds or self._waiting() or self._stop.is_set():
+            return
+        self._nice = niceness(0, False)
+        for files in days.due(self.layout, time.time_ns(), self.settings.compact_after_seconds):
+            from alpaca_websocket.store.compact import compact
+
+            self._worked = time.process_time()
+            try:
+                nicely(self._nice, lambda files=files: compact(self.layout, files, self._pace))  # type: ignore[misc]
+                self.status.daily_files += 1
+            except _Hurry:  # what is to be rolled comes first; this waits for another round
+                return
+            except Exception as error:
+                self.status.roll_error = f"{files[0].kind} of {files[0].date}: {type(error).__name__}: {error}"
+
+    def _waiting(self) -> list[Segment]:
+        """Sealed segments."""
+        return [segment for segment in self.layout.segments() if segment.last is not None]
 
     def _pace(self) -> None:
         """Rests, so that the event loop has its core and caches to itself most of the time, unless there is a hurry."""
         worked = time.process_time() - self._worked
         if worked < _PIECE_SECONDS:
             return
-        if sum(segment.last is not None for segment in self.layout.segments()) <= _UNHURRIED:
+        waiting = len(self._waiting())
+        if waiting <= _UNHURRIED:
             self._stop.wait(_REST * worked)
+        if niceness(waiting, self._stop.is_set()) < self._nice:
+            raise _Hurry
         self._worked = time.process_time()
 
     def _upload(self) -> None:
         from alpaca_websocket.store import upload  # boto3 only where it is used: it takes a while to load
 
         conflict = ""
-        for file in self.layout.rolled(self.layout.outbox):
+        for path, name, done in self._to_upload():
             try:
                 uploader = self._uploader = self._uploader or upload.Uploader(self.settings)
-                size = file.path.stat().st_size
+                size = path.stat().st_size
                 self.status.upload_tries += 1
-                uploader.upload(file.path, uploader.key(file.path, self.layout.outbox))
+                uploader.upload(path, uploader.key(name))
             except upload.UploadConflict as error:
                 conflict = str(error)
                 continue
             except upload.FAILURES as error:
-                self.status.upload_error = f"{file.path.name}: {error}"
+                self.status.upload_error = f"{path.name}: {error}"
                 self._back_off()
                 return
-            file.path.unlink()
+            done(path)
             self._failures = 0
             self.status.uploaded_files += 1
             self.status.uploaded_bytes += size
             self.status.uploaded_ns = time.time_ns()
         self.status.upload_error = conflict
+
+    def _to_upload(self) -> Iterator[tuple[Path, Path, Callable[[Path], None]]]:
+        """Files, their names in the bucket, and what is to be done when they are there."""
+        layout = self.layout
+        for file in layout.rolled(layout.outbox):
+            yield file.path, file.path.relative_to(layout.outbox), Path.unlink
+        for file in layout.rolled(layout.daily):
+            yield file.path, file.path.relative_to(layout.root), self._daily_is_uploaded
+
+    def _daily_is_uploaded(self, daily: Path) -> None:
+        self.layout.uploaded(daily).touch()
+        sync_directory(daily.parent)
+        daily.unlink()
 
     def _back_off(self) -> None:
         pause = min(self.settings.retry_max_seconds, self.settings.retry_seconds * 2.0 ** min(self._failures, 30))
@@ -128,7 +205,7 @@ class Worker:
         status, layout = self.status, self.layout
         status.backlog_files = status.backlog_bytes = status.backlog_since_ns = 0
         if self.settings.bucket:
-            waiting = [file.path.stat() for file in layout.rolled(layout.outbox)]
+            waiting = [path.stat() for path, _name, _done in self._to_upload()]
             status.backlog_files = len(waiting)
             status.backlog_bytes = sum(item.st_size for item in waiting)
             status.backlog_since_ns = min((item.st_mtime_ns for item in waiting), default=0)
@@ -155,9 +232,6 @@ def _settings() -> bytes:
 def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # sent to all processes of the unit; the server tells us when
         signal.signal(number, signal.SIG_IGN)
-    with suppress(OSError, AttributeError):  # a sandbox may forbid it; only Linux has the second
-        os.nice(10)
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     wake, stop = threading.Event(), threading.Event()
     worker = Worker(msgspec.json.decode(_settings(), type=StoreSettings), stop)
 
