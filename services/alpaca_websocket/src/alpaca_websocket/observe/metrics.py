@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import msgspec
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
@@ -161,12 +162,20 @@ class _Feed:
         yield lags
 
     def _store(self) -> Iterator[Metric]:
-        """Every number of the store's statistics under its own name; a mapping of numbers gets the label `key`."""
-        if self._state.store is None:
-            return
-        for name, value in msgspec.to_builtins(self._state.store(), enc_hook=str).items():
-            text = f"The store's {name.replace('_', ' ')}."
+        """Every number of the store's statistics under its own name, the worker's after `worker_`; a mapping of numbers
+        gets the label `key`, and an error in words is 1 while it lasts."""
+        if self._state.store is not None:
+            yield from self._figures("store", msgspec.to_builtins(self._state.store(), enc_hook=str))
+
+    def _figures(self, prefix: str, figures: Mapping[str, Any]) -> Iterator[Metric]:
+        for key, value in figures.items():
+            name = f"{prefix}_{key}"
+            text = f"The store's {name.partition('_')[2].replace('_', ' ')}."
             if isinstance(value, bool | int | float):
-                yield self._level(f"store_{name}", text, value)
+                yield self._level(name, text, value)
+            elif isinstance(value, str) and key.endswith("error"):
+                yield self._level(name, f"Whether there is one: {text}", bool(value))
             elif isinstance(value, dict) and value and all(isinstance(each, int | float) for each in value.values()):
-                yield self._gauge(f"store_{name}", text, {str(key): each for key, each in value.items()}, "key")
+                yield self._gauge(name, text, {str(each): number for each, number in value.items()}, "key")
+            elif isinstance(value, dict) and key == "worker":
+                yield from self._figures(name, value)
