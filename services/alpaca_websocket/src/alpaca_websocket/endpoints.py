@@ -71,7 +71,8 @@ ENDPOINTS = {
         _stocks("delayed_sip", "v2", history_feed="sip", delay_seconds=900),
         _stocks("test", "v2", calendar="24/7", history="", history_feed=""),
         _stocks("boats", "v1beta1", calendar="overnight", silence={"quotes": 120.0}),
-        _stocks("overnight", "v1beta1", calendar="overnight", silence={"quotes": 120.0}, delay_seconds=900),
+        # Derived by Alpaca; the history has the latest of it only.
+        _stocks("overnight", "v1beta1", calendar="overnight", silence={"quotes": 120.0}, history="", history_feed=""),
         Endpoint(
             "crypto", "/v1beta3/crypto/us", _CRYPTO, "24/7", {"quotes": 60.0, "bars": 150.0}, "/v1beta3/crypto/us"
         ),
