@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -18,18 +17,18 @@ from ansible_collections.algo.trading.plugins.module_utils._errors import (
     error_code,
     from_aws,
 )
+from ansible_collections.algo.trading.plugins.module_utils.fleet.document import function_settings, load_document
 from ansible_collections.algo.trading.plugins.module_utils.fleet.engine import reconcile
 from ansible_collections.algo.trading.plugins.module_utils.fleet.errors import FleetError
+from ansible_collections.algo.trading.plugins.module_utils.fleet.halt import halt_reason
 from ansible_collections.algo.trading.plugins.module_utils.fleet.pacing import Clock
 from ansible_collections.algo.trading.plugins.module_utils.fleet.report import FleetResult
 from ansible_collections.algo.trading.plugins.module_utils.fleet.settings import FleetSettings
-from ansible_collections.algo.trading.plugins.module_utils.models import Listing, list_models
+from ansible_collections.algo.trading.plugins.module_utils.models import Listing, invalid_message
 
 from . import report
 from .events import Request
-from .settings import FleetFunctionSettings
-
-_NOT_HALTED = frozenset({"", "false", "off", "no", "0"})
+from .settings import Settings
 
 
 class FleetFailed(AlgoTradingError):
@@ -46,23 +45,20 @@ class Aws:
     sns: Callable[[], Any]
 
 
-def halted(flag: str | None) -> bool:
-    """Whether trading is halted. What can't be understood halts."""
-    return flag is not None and flag.strip().lower() not in _NOT_HALTED
-
-
-def fleet_settings(settings: FleetFunctionSettings, value: str | None) -> FleetSettings:
+def fleet_settings(settings: Settings, value: str | None) -> FleetSettings:
     """The fleet's settings as the environment's parameter has them, refused if they are another environment's."""
     name = settings.parameter("trading_server/fleet")
     if value is None:
         raise NotFound(f"The parameter {name} does not exist", remedy="Run playbooks/trading_server.yml")
     try:
-        data = json.loads(value)
-        fleet = FleetSettings.from_dict(data if isinstance(data, dict) else {})
-    except (ValueError, FleetError) as error:
+        fleet = function_settings(load_document(value))
+    except FleetError as error:
+        raise InvalidInput(f"The parameter {name} is not usable, so nothing was done: {error}") from error
+    if not fleet.halt_parameter or not fleet.source.bucket:
         raise InvalidInput(
-            f"The parameter {name} is not usable: {error}", remedy="Run playbooks/trading_server.yml"
-        ) from error
+            f"The parameter {name} names no {'bucket' if fleet.halt_parameter else 'halt parameter'}",
+            remedy="Run playbooks/trading_server.yml",
+        )
     if (fleet.project, fleet.environment) != (settings.project, settings.environment):
         raise InvalidInput(
             f"The parameter {name} is about {fleet.project} {fleet.environment}, "
@@ -73,22 +69,19 @@ def fleet_settings(settings: FleetFunctionSettings, value: str | None) -> FleetS
 
 
 def run(
-    settings: FleetFunctionSettings, request: Request, aws: Aws, clock: Clock, log: report.Log, deadline: float
+    settings: Settings, request: Request, aws: Aws, clock: Clock, log: report.Log, deadline: float
 ) -> dict[str, Any]:
     """Look whether anything may be started, then let the fleet's own code decide and act."""
     late = request.why_not(clock.now(), settings.max_event_age)
     if late:
         report.alert(aws.sns, settings, log, "Fleet left as it is", [late])
         return _nothing(late, request, ok=False)
-    flag = _parameter(aws.ssm, settings.parameter("halt"))
-    if halted(flag):
-        reason = f"trading is halted: {settings.parameter('halt')} is {flag!r}"
-        log.warning("Halted", reason=reason)
-        log.metrics(clock.now().timestamp(), {"Halted": 1})
-        return _nothing(reason, request, ok=True)
     fleet = fleet_settings(settings, _parameter(aws.ssm, settings.parameter("trading_server/fleet")))
-    listing = list_models(aws.s3, settings.model_bucket)
-    _log_models(log, listing)
+    halt = halt_reason(aws.ssm, fleet.halt_parameter)
+    if halt:
+        log.warning("Halted", reason=halt)
+    listing = fleet.source.listing(aws.s3)
+    _check_models(log, fleet, listing)
     try:
         result = reconcile(
             fleet,
@@ -97,6 +90,7 @@ def run(
             check=request.dry_run,
             clock=clock,
             deadline=deadline,
+            halt=halt,
         )
     except FleetError as error:
         report.alert(aws.sns, settings, log, "Fleet not reconciled", [str(error)])
@@ -117,7 +111,7 @@ def _nothing(reason: str, request: Request, ok: bool) -> dict[str, Any]:
 
 
 def _report(
-    settings: FleetFunctionSettings,
+    settings: Settings,
     request: Request,
     aws: Aws,
     clock: Clock,
@@ -135,10 +129,13 @@ def _report(
                 "ServersWanted": len(result.servers),
                 "ServersChanged": len([line for line in acting if line["action"] != "hold"]),
                 "ServersUnplaced": len(result.unplaced),
-                "Halted": 0,
+                "Halted": int(bool(result.halt)),
             },
         )
     log.info("Fleet planned" if request.dry_run else "Fleet reconciled", api_calls=result.api_calls)
+    if result.halt and result.held and not request.dry_run:
+        held = [f"{entry['model']}: {entry['reason']}" for entry in result.held]
+        report.alert(aws.sns, settings, log, "Trading is halted", [result.halt, *held])
     if result.failed:
         details = [f"{item['model']}: {item['kind']}, {item['reason']}" for item in result.unplaced]
         report.alert(aws.sns, settings, log, "Fleet not as wanted", [result.message, *details])
@@ -147,16 +144,20 @@ def _report(
         "ok": True,
         "dry_run": request.dry_run,
         "changed": result.changed,
-        "reason": f"{len(acting)} of {len(lines)} servers differ" if acting else "every server is as wanted",
+        "reason": result.halt
+        or (f"{len(acting)} of {len(lines)} servers differ" if acting else "every server is as wanted"),
         "plan": lines,
         "unplaced": result.unplaced,
         "held": result.held,
     }
 
 
-def _log_models(log: report.Log, listing: Listing) -> None:
+def _check_models(log: report.Log, fleet: FleetSettings, listing: Listing) -> None:
+    """Report what is odd about the listing, as the lookup does, and refuse it where the settings say so."""
     log.info("Listed models", models=len(listing.models), ignored=len(listing.invalid))
-    for invalid in listing.invalid[:20]:
+    if listing.invalid and fleet.source.on_invalid == "error":
+        raise InvalidInput(invalid_message(fleet.source.bucket, listing.invalid))
+    for invalid in listing.invalid[:20] if fleet.source.on_invalid == "warn" else ():
         log.warning("Key ignored", key=invalid.key, reason=invalid.reason)
     for model in listing.models:
         if model.status != "published":

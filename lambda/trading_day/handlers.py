@@ -19,7 +19,7 @@ from botocore.config import Config
 
 from . import events, fleet, ingestion, shutdown
 from .report import Log, alert
-from .settings import FleetFunctionSettings, Settings, ShutdownSettings
+from .settings import Settings, ShutdownSettings
 
 # Time that is kept for the report, of what Lambda gives.
 _RESERVE = 30.0
@@ -75,7 +75,7 @@ def alpaca_websocket(event: Any, context: Any) -> dict[str, Any]:
 def trading_server(event: Any, context: Any) -> dict[str, Any]:
     """Make the fleet match the models."""
     clock = SystemClock()
-    settings = FleetFunctionSettings.from_env("trading_server", os.environ)
+    settings = Settings.from_env("trading_server", os.environ)
     log = _log(settings, context)
 
     def work() -> dict[str, Any]:

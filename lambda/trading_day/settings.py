@@ -5,7 +5,6 @@
 """What a function is told by its environment, as one frozen, typed value.
 
 All functions: PROJECT, ENVIRONMENT (required), LOG_LEVEL, MAX_EVENT_AGE, ALERT_TOPIC_ARN.
-trading_server: MODEL_BUCKET (required).
 trading_server_shutdown: ALERT_TOPIC_ARN (required), DRAIN_DOCUMENT, DRAIN_TIMEOUT, DRAIN_ATTEMPTS, DRAIN_POLL,
 ON_DRAIN_FAILURE.
 
@@ -63,20 +62,6 @@ class Settings:
     def from_env(cls, function: str, env: Mapping[str, str]) -> Settings:
         reader = _Reader(env)
         settings = _common(function, reader)
-        reader.done()
-        return settings
-
-
-@dataclass(frozen=True)
-class FleetFunctionSettings(Settings):
-    """What `trading_server` is told besides."""
-
-    model_bucket: str = ""
-
-    @classmethod
-    def from_env(cls, function: str, env: Mapping[str, str]) -> FleetFunctionSettings:
-        reader = _Reader(env)
-        settings = cls(**vars(_common(function, reader)), model_bucket=reader.text("MODEL_BUCKET"))
         reader.done()
         return settings
 

@@ -13,7 +13,13 @@ from typing import Any
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
-from ansible_collections.algo.trading.plugins.module_utils.settings import contradictions, instance_types, unknown_names
+from ansible.utils.vars import load_extra_vars
+from ansible_collections.algo.trading.plugins.module_utils.settings import (
+    contradictions,
+    instance_types,
+    stored_for_once,
+    unknown_names,
+)
 
 _ROLES = Path(__file__).parents[2] / "roles"
 _ENVIRONMENTS = ("local", "dev", "qa", "prod")
@@ -54,6 +60,7 @@ class ActionModule(ActionBase):
             ],
             options,
         )
+        findings += stored_for_once(load_extra_vars(self._loader))
         settings, failures = self._effective(options, defaults, variables)
         findings += failures
         findings += self._invalid(options, settings, {name.split(":")[0] for name in failures})

@@ -29,8 +29,8 @@ options:
     description:
       - Only keys that begin like this are read.
       - S3 takes it as it is; end it with a slash to name a folder.
+      - By default, the literal beginning of O(pattern), which is C(models/) for the layout above.
     type: str
-    default: models/
   pattern:
     description:
       - A Python regular expression that matches the name of a model from the beginning of its key,
@@ -58,6 +58,12 @@ options:
     elements: str
     default: []
     aliases: [models]
+  owner:
+    description:
+      - Id of the account that the buckets belong to. S3 then refuses to read a bucket of another account, for instance
+        one that somebody else has made under a name that became free.
+      - Not checked, if not set.
+    type: str
   on_invalid:
     description:
       - What to do about keys under O(prefix) that fit no model.
@@ -226,7 +232,10 @@ from ansible_collections.algo.trading.plugins.module_utils.models import (
     FILTERS,
     InvalidKey,
     Model,
+    check_layout,
+    invalid_message,
     list_models,
+    literal_prefix,
 )
 from ansible_collections.amazon.aws.plugins.plugin_utils.lookup import AWSLookupBase
 
@@ -269,16 +278,20 @@ class LookupModule(AWSLookupBase):
         )
 
     def _models(self, s3: t.Any, bucket: str) -> list[Model]:
+        pattern = self.get_option("pattern") or DEFAULT_PATTERN
+        prefix = self.get_option("prefix")
         try:
+            check_layout(pattern, prefix or "")
             found = list_models(
                 s3,
                 bucket,
-                prefix=self.get_option("prefix"),
-                pattern=self.get_option("pattern") or DEFAULT_PATTERN,
+                prefix=literal_prefix(pattern) if prefix is None else prefix,
+                pattern=pattern,
                 filters={name: self.get_option(name) for name in FILTERS},
                 exact=self.get_option("exact"),
                 require_manifest=self.get_option("require_manifest"),
                 region=self.region,
+                owner=self.get_option("owner") or "",
             )
         except AlgoTradingError as exc:
             raise AnsibleLookupError(str(exc)) from exc
@@ -291,11 +304,7 @@ class LookupModule(AWSLookupBase):
         reaction = self.get_option("on_invalid")
         if not invalid or reaction == "ignore":
             return
-        message = (
-            f"The bucket {bucket} holds {len(invalid)} key(s) that belong to no model: "
-            f"{_some([f'{key!r} ({reason})' for key, reason in invalid])}. "
-            "Rename or remove them, or adapt the options pattern and prefix."
-        )
+        message = invalid_message(bucket, invalid)
         if reaction == "error":
             raise AnsibleLookupError(message)
         self.warn(message)

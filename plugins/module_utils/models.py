@@ -23,15 +23,16 @@ import re
 import typing as t
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
+from functools import partial
 
 from . import _model_listing as listing
-from ._errors import InvalidInput
+from ._errors import AccessDenied, InvalidInput
 
-DEFAULT_PREFIX = "models/"
 DEFAULT_PATTERN = (
     r"models/(?P<type>[A-Za-z0-9][A-Za-z0-9._+=@-]*)/(?P<symbol>[A-Za-z0-9][A-Za-z0-9._+=@-]*)/"
     r"(?P<model>[A-Za-z0-9][A-Za-z0-9._+=@-]*)-outer_(?P<outer>0|[1-9][0-9]*)_inner_(?P<inner>0|[1-9][0-9]*)"
 )
+DEFAULT_PREFIX = "models/"
 MANIFEST = listing.MANIFEST
 GROUPS = ("type", "symbol", "model", "outer", "inner")
 FILTERS = ("type", "symbol", "model")
@@ -105,6 +106,47 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
     return compiled
 
 
+def literal_prefix(pattern: str) -> str:
+    """What every key begins with that the pattern matches, as far as it stands in the pattern literally."""
+    # An alternative outside of all groups means that keys have no common beginning.
+    bare = re.sub(r"\\.|\[\^?\]?[^\]]*\]", "", pattern)
+    while bare != (bare := re.sub(r"\([^()]*\)", "", bare)):
+        pass
+    if "|" in bare:
+        return ""
+    literal, rest = "", pattern.removeprefix("^")
+    while rest:
+        escaped = rest[0] == "\\" and len(rest) > 1
+        char, behind = (rest[1], rest[2:]) if escaped else (rest[0], rest[1:])
+        special = char.isalnum() if escaped else char in ".^$*+?{}[]()\\"
+        if special or behind[:1] in ("*", "?", "{"):
+            break
+        literal, rest = literal + char, behind
+    return literal
+
+
+def check_layout(pattern: str, prefix: str = "") -> None:
+    """Refuse a pattern that is not usable, or that no key under the prefix can match."""
+    compile_pattern(pattern)
+    begins = literal_prefix(pattern)
+    shorter = min(len(begins), len(prefix))
+    if begins[:shorter] != prefix[:shorter]:
+        raise InvalidInput(
+            f"No key that begins with the prefix {prefix!r} can match the pattern {pattern!r}",
+            remedy="Let the pattern match the whole key, the prefix included, or leave the prefix out",
+        )
+
+
+class _OwnedBucket:
+    """An S3 client whose every request names the account that the bucket has to belong to."""
+
+    def __init__(self, s3: t.Any, owner: str) -> None:
+        self._s3, self._owner = s3, owner
+
+    def __getattr__(self, operation: str) -> t.Any:
+        return partial(getattr(self._s3, operation), ExpectedBucketOwner=self._owner)
+
+
 def list_models(
     s3: t.Any,
     bucket: str,
@@ -115,13 +157,32 @@ def list_models(
     exact: bool = False,
     require_manifest: bool = False,
     region: str | None = None,
+    owner: str = "",
 ) -> Listing:
     """List the models of a bucket, in the order of their keys, and the keys that belong to none.
 
     `filters` allows values for type, symbol and model; an absent or empty one allows all.
     `exact` reads large models whole, whatever it costs. `require_manifest` marks a folder without one `publishing`.
-    With `region`, a bucket that says it lives elsewhere is an error.
+    With `region`, a bucket that says it lives elsewhere is an error. With `owner`, one of another account is.
     """
+    if owner:
+        try:
+            return list_models(
+                _OwnedBucket(s3, owner),
+                bucket,
+                prefix,
+                pattern,
+                filters,
+                exact=exact,
+                require_manifest=require_manifest,
+                region=region,
+            )
+        except AccessDenied as exc:
+            raise AccessDenied(
+                exc.problem,
+                remedy=f"{exc.remedy}. S3 refuses in the same words if the bucket does not belong to account {owner}, "
+                "as it is expected to; then correct the bucket's name or the owner",
+            ) from exc
     allowed = {name: frozenset(values) for name, values in (filters or {}).items() if values}
     if unknown := sorted(set(allowed) - set(FILTERS)):
         raise InvalidInput(f"There is no filter by {', '.join(unknown)}", remedy=f"Filter by {', '.join(FILTERS)}")
@@ -151,6 +212,16 @@ def list_models(
             )
         models[model.name] = model
     return Listing(list(models.values()), invalid)
+
+
+def invalid_message(bucket: str, invalid: Collection[InvalidKey], shown: int = 5) -> str:
+    """What to tell people about keys that belong to no model."""
+    some = ", ".join(f"{key!r} ({reason})" for key, reason in list(invalid)[:shown])
+    more = f" and {len(invalid) - shown} more" if len(invalid) > shown else ""
+    return (
+        f"The bucket {bucket} holds {len(invalid)} key(s) that belong to no model: {some}{more}. "
+        "Rename or remove them, or adapt the options pattern and prefix."
+    )
 
 
 def _narrow(prefix: str, allowed: Mapping[str, Collection[str]]) -> str:
@@ -234,6 +305,9 @@ __all__ = (
     "InvalidKey",
     "Listing",
     "Model",
+    "check_layout",
     "compile_pattern",
+    "invalid_message",
     "list_models",
+    "literal_prefix",
 )

@@ -14,8 +14,8 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from ._subnets import MAX_ZONES, subnet_plan
-from .fleet.errors import SettingsError
-from .fleet.settings import FleetSettings
+from .fleet._settings_reader import problems_of
+from .fleet.argument_spec import fleet_variables, once_variables, source_variables
 
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
 _BUCKET = re.compile(r"(?!xn--|sthree-)(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
@@ -27,14 +27,6 @@ _IMAGE = re.compile(r"ami-[0-9a-f]{8,17}|/[A-Za-z0-9_./-]+")
 _SCHEDULE = re.compile(
     r"cron\(\S+( \S+){5}\)|rate\([1-9]\d* (minute|hour|day)s?\)|at\(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\)"
 )
-# Settings that are handed to the fleet as they are, with what it calls them after this beginning.
-_FLEET = "aws_trading_server_"
-_FLEET_DICTS = ("root_volume", "tags", "on_change", "replace", "health", "session", "selection", "rate_limits")
-_FLEET_OPTIONS: dict[str, type | tuple[type, ...]] = {
-    **dict.fromkeys(_FLEET_DICTS, Mapping),
-    "overrides": list,
-    "max_terminate_share": (int, float),
-}
 _BUCKETS = ("algo_model_bucket", "algo_data_bucket", "algo_artifact_bucket")
 
 Settings = Mapping[str, Any]
@@ -49,6 +41,17 @@ def unknown_names(names: Iterable[str], known: Iterable[str]) -> list[str]:
         meant = f"Is {close[0]} meant?" if close else "docs/settings.md lists all settings."
         findings.append(f"{name}: there is no such setting. {meant}")
     return findings
+
+
+def stored_for_once(names: Iterable[str]) -> list[str]:
+    """A finding for every name given for one run, on the command line, that would be stored for the function."""
+    stored, given = fleet_variables(), set(names)
+    return [
+        f"{stored[option]}: is kept for the function trading_server, so the command line must not set it. "
+        f"For one run, set {once} instead; to keep it, write it into settings.yml."
+        for option, once in once_variables().items()
+        if option in stored and stored[option] in given
+    ]
 
 
 def contradictions(settings: Settings, others: Mapping[str, Settings]) -> list[str]:
@@ -184,12 +187,13 @@ def _times(settings: Settings) -> Iterable[str]:
 
 
 def _fleet(settings: Settings) -> Iterable[str]:
-    """Dictionaries whose inside only the fleet knows, read as the module and the function will read them."""
-    for option, kind in _FLEET_OPTIONS.items():
-        value = settings.get(_FLEET + option)
-        if not isinstance(value, kind) or value == {}:
-            continue  # a wrong type is the argument specs' finding, and nothing given is none
-        try:
-            FleetSettings.from_dict({"project": "some", "environment": "some", option: value})
-        except SettingsError as error:
-            yield f"{_FLEET}{option}: {str(error).partition(': ')[2]}"
+    """The fleet's own options, read as the module and the function will read them."""
+    given = {name: settings[variable] for name, variable in fleet_variables().items() if settings.get(variable)}
+    source = {name: settings[variable] for name, variable in source_variables().items() if settings.get(variable)}
+    variables = fleet_variables() | {f"source.{name}": variable for name, variable in source_variables().items()}
+    for problem in problems_of({"project": "some", "environment": "some", "source": source, **given}):
+        option = re.split(r"[ :]", problem, maxsplit=1)[0]
+        # "source.owner" is one setting; "root_volume.size" and "overrides[0]" are a part of one.
+        name = option if option in variables else re.split(r"[.\[]", option, maxsplit=1)[0]
+        if name in variables:
+            yield f"{variables[name]}: {problem}"

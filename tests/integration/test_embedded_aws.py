@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 if TYPE_CHECKING:
     from ansible_collections.algo.trading.tests.integration.conftest import Aws, Playbook
@@ -76,6 +77,22 @@ def test_tags_found_by_resource_are_those_that_moto_finds_by_looking_through_all
         assert len(listed) == count
     matching = ec2.describe_instances(Filters=[{"Name": "tag:Model", "Values": ["a"]}])["Reservations"]
     assert [item["InstanceId"] for entry in matching for item in entry["Instances"]] == [ids[1]]
+
+
+def test_a_bucket_of_another_account_is_not_what_was_expected(fresh_aws: Aws) -> None:
+    s3 = fresh_aws.client("s3")
+    s3.create_bucket(Bucket="ours")
+    s3.put_object(Bucket="ours", Key="models/x", Body=b"x", ExpectedBucketOwner="123456789012")
+    asked: list[tuple[Any, dict[str, Any]]] = [
+        (s3.head_bucket, {}),
+        (s3.list_objects_v2, {}),
+        (s3.get_object, {"Key": "models/x"}),
+    ]
+    for ask, more in asked:
+        ask(Bucket="ours", ExpectedBucketOwner="123456789012", **more)
+        with pytest.raises(ClientError) as refused:
+            ask(Bucket="ours", ExpectedBucketOwner="999999999999", **more)
+        assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
 
 
 def test_operations_are_named_for_every_protocol(fresh_aws: Aws) -> None:

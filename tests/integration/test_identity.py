@@ -94,6 +94,25 @@ def test_every_statement_has_an_id_of_its_own(rendered_in_full: Rendered) -> Non
 # ---- who may assume a role ----
 
 
+def test_models_are_read_where_the_layout_has_them_and_only_from_their_owner(aws: Aws, tmp_path: Path) -> None:
+    layout = {
+        "aws_trading_server_model_pattern": r"v2/(?P<symbol>\w+)/(?P<type>\w+)",
+        "aws_trading_server_model_prefix": "",
+        "aws_trading_server_model_owner": "999999999999",
+    }
+    for identities in world.render(aws.env, tmp_path, algo_settings=layout).values():
+        found = [
+            (statement["Resource"].rpartition(":")[2].partition("/")[2], statement["Condition"])
+            for identity in identities
+            for statement in statements(identity.policy)
+            if statement["Sid"] in ("ModelList", "ModelManifests", "Models")
+        ]
+        assert {where for where, _condition in found} == {"", "v2/*", "v2/*/manifest.json"}
+        assert all(
+            condition == {"StringEquals": {"aws:ResourceAccount": "999999999999"}} for _where, condition in found
+        )
+
+
 def test_only_the_right_service_may_assume_a_role_and_only_for_us(rendered: Rendered) -> None:
     account = {"StringEquals": {"aws:SourceAccount": world.ACCOUNT}}
     for identity in everybody(rendered):
@@ -443,7 +462,8 @@ def test_bad_settings_are_refused_before_anything_else(aws: Aws, tmp_path: Path)
         ({"algo_account_id": "1234"}, "twelve digits"),
         ({"algo_model_bucket": "algo-model-*"}, "none may be empty or hold a wildcard"),
         ({"algo_artifact_bucket": "algo-model-deploy"}, "are the same"),
-        ({"aws_identity_model_prefix": "/models/"}, "plain folder"),
+        ({"aws_identity_model_prefix": "models/*"}, "the beginning of a key, without wildcards"),
+        ({"aws_identity_model_owner": "theirs"}, "an account's twelve digits"),
         ({"aws_identity_kms_key_arns": ["alias/mine"]}, "whole ARNs of keys"),
         ({"aws_identity_subnet_ids": ["subnet-*"]}, "ids of subnets"),
         ({"aws_identity_hosts": ["trading-server"]}, "must be one or more of"),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from ansible_collections.algo.trading.plugins.module_utils.fleet.document import dump_document, fleet_document
 from ansible_collections.algo.trading.plugins.module_utils.lambda_package import Package, Source, build, write
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 MANIFEST = yaml.safe_load((ROOT / "lambda" / "manifest.yml").read_text())
 BUCKET = "algo-model-deploy"
+ACCOUNT = "123456789012"
 # As the runtime does: import the handler from the unpacked zip, call it with event and context. Of the packages that
 # the interpreter has besides, only boto3 and what it needs may be used: the runtime has no more.
 BOOT = """
@@ -70,7 +72,6 @@ class Functions:
             "PROJECT": "algo-trading",
             "ENVIRONMENT": environment,
             "ALERT_TOPIC_ARN": f"arn:aws:sns:us-east-1:{account}:algo-trading-trading-server-shutdown-{environment}",
-            "MODEL_BUCKET": BUCKET,
             "DRAIN_POLL": "host",
         }
         process = subprocess.run(
@@ -167,8 +168,8 @@ def test_a_shutdown_that_can_not_reach_aws_ends_as_an_error(functions: Functions
 def test_events_of_others_and_settings_that_are_missing_are_refused(fresh_aws: Aws, functions: Functions) -> None:
     wrong = functions.invoke("trading_server_shutdown", {"environment": "prod"})
     assert "meant for the environment 'prod'" in wrong.stderr
-    missing = functions.invoke("trading_server", MODEL_BUCKET="")
-    assert "MODEL_BUCKET is required" in missing.stderr
+    missing = functions.invoke("trading_server", PROJECT="")
+    assert "PROJECT is required" in missing.stderr
     # The refusal is told to people, nothing else is done.
     assert fresh_aws.count(write=True) == {"sns:Publish": 1}
 
@@ -191,15 +192,18 @@ class Fleet:
         self.publish("AAPL", "MSFT")
         subnet = ec2.describe_subnets()["Subnets"][0]
         group = ec2.describe_security_groups()["SecurityGroups"][0]
-        self.settings = {
+        self.settings: dict[str, Any] = {
             "project": "algo-trading",
             "environment": "qa",
             "image_id": "ami-12c6146b",
             "instance_types": ["t3.micro"],
             "subnet_ids": [subnet["SubnetId"]],
             "security_group_ids": [group["GroupId"]],
+            "halt_parameter": "/algo-trading/qa/halt",
+            "source": {"bucket": BUCKET, "owner": ACCOUNT},
         }
         self.store(self.settings)
+        self.parameter("halt", "false")
 
     def publish(self, *symbols: str) -> None:
         for symbol in symbols:
@@ -208,7 +212,7 @@ class Fleet:
                 self._aws.client("s3").put_object(Bucket=BUCKET, Key=key, Body=b"{}")
 
     def store(self, settings: dict[str, Any]) -> None:
-        self.parameter("trading_server/fleet", json.dumps(settings))
+        self.parameter("trading_server/fleet", dump_document(fleet_document(settings)))
 
     def parameter(self, name: str, value: str) -> None:
         ssm = self._aws.client("ssm")
@@ -225,8 +229,11 @@ def test_the_fleet_follows_the_models_and_obeys_the_halt(fresh_aws: Aws, functio
     fleet.parameter("halt", "2030-01-02 by the desk")
     fresh_aws.forget_calls()
     halted = functions.invoke("trading_server").result
-    assert "trading is halted" in halted["reason"]
-    assert fresh_aws.calls(write=True) == []
+    assert halted["reason"] == "trading is halted: /algo-trading/qa/halt is '2030-01-02 by the desk'"
+    assert [line["action"] for line in halted["plan"]] == ["hold", "hold"]
+    # People are told that nothing trades; nothing else is done.
+    assert fresh_aws.count(write=True) == {"sns:Publish": 1}
+    assert states(fresh_aws) == {}
 
     fleet.parameter("halt", "false")
     made = functions.invoke("trading_server")
@@ -247,6 +254,37 @@ def test_the_fleet_follows_the_models_and_obeys_the_halt(fresh_aws: Aws, functio
     assert sorted(states(fresh_aws).values()) == ["running"] * 3
 
 
+def test_a_missing_halt_flag_halts(fresh_aws: Aws, functions: Functions) -> None:
+    Fleet(fresh_aws)
+    fresh_aws.client("ssm").delete_parameter(Name="/algo-trading/qa/halt")
+    halted = functions.invoke("trading_server")
+    assert halted.result["reason"] == "trading is halted: /algo-trading/qa/halt does not exist"
+    assert halted.metrics()["Halted"] == 1
+    assert states(fresh_aws) == {}
+
+
+def test_the_models_that_the_settings_exclude_get_no_server(fresh_aws: Aws, functions: Functions) -> None:
+    fleet = Fleet(fresh_aws)
+    fleet.store({**fleet.settings, "source": {**fleet.settings["source"], "symbols": ["MSFT"]}})
+    made = functions.invoke("trading_server").result
+    assert [line["model"] for line in made["plan"]] == ["momentum/MSFT/sma-outer_0_inner_1"]
+    # Keys of another layout are refused where the settings say so, before anything is changed.
+    fresh_aws.client("s3").put_object(Bucket=BUCKET, Key="models/odd", Body=b"{}")
+    fleet.store({**fleet.settings, "source": {**fleet.settings["source"], "on_invalid": "error"}})
+    refused = functions.invoke("trading_server")
+    assert "holds 1 key(s) that belong to no model: 'models/odd'" in refused.stderr
+    assert len(states(fresh_aws)) == 1
+
+
+def test_another_layout_is_listed_as_the_settings_say(fresh_aws: Aws, functions: Functions) -> None:
+    fleet = Fleet(fresh_aws)
+    fresh_aws.client("s3").put_object(Bucket=BUCKET, Key="v2/TSLA/momentum.sma.0.1.zip", Body=b"{}")
+    layout = r"v2/(?P<symbol>\w+)/(?P<type>\w+)\.(?P<model>\w+)\.(?P<outer>\d+)\.(?P<inner>\d+)"
+    fleet.store({**fleet.settings, "source": {"bucket": BUCKET, "pattern": layout}})
+    made = functions.invoke("trading_server").result
+    assert [line["model"] for line in made["plan"]] == ["momentum/TSLA/sma-outer_0_inner_1"]
+
+
 def test_an_empty_listing_ends_no_fleet(fresh_aws: Aws, functions: Functions) -> None:
     Fleet(fresh_aws)
     functions.invoke("trading_server")
@@ -260,12 +298,21 @@ def test_an_empty_listing_ends_no_fleet(fresh_aws: Aws, functions: Functions) ->
     assert fresh_aws.count(write=True) == {"sns:Publish": 1}
 
 
+def stored(**changes: Any) -> str:
+    whole = {"project": "algo-trading", "environment": "qa", "halt_parameter": "/h", "source": {"bucket": BUCKET}}
+    return dump_document(fleet_document({**whole, **changes}))
+
+
 @pytest.mark.parametrize(
     ("value", "says"),
     [
         (None, "does not exist"),
         ("no json", "is not usable"),
-        ('{"project": "algo-trading", "environment": "prod", "image_id": "ami-1"}', "is about algo-trading prod"),
+        # As a version before the schema wrote it.
+        ('{"project": "algo-trading", "environment": "qa", "image_id": "ami-1"}', "an older version has written it"),
+        (stored(environment="prod"), "is about algo-trading prod"),
+        (stored(halt_parameter=""), "names no halt parameter"),
+        (stored(source={}), "names no bucket"),
     ],
 )
 def test_settings_that_are_missing_broken_or_anothers_start_nothing(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.algo.trading.plugins.module_utils.fleet.settings import FleetSettings
+from ansible_collections.algo.trading.plugins.module_utils.fleet.document import load_document
 from ansible_collections.algo.trading.tests.integration.components import ACCOUNT, Roles, lines, reasons
 
 if TYPE_CHECKING:
@@ -30,20 +30,7 @@ ALPACA_SCHEDULE: dict[str, Any] = {
 @pytest.fixture
 def roles(fresh_aws: Aws, playbook: Playbook, tmp_path: Path) -> Roles:
     roles = Roles(fresh_aws, playbook, tmp_path)
-    ec2 = fresh_aws.client("ec2")
-    group = ec2.create_security_group(GroupName=SERVER, Description=SERVER, VpcId=roles.network["vpc_id"])["GroupId"]
-    roles.network["security_group_ids"][SERVER] = group
-    iam = fresh_aws.client("iam")
-    for name in (SHUTDOWN, SERVER, ALPACA):  # what aws_identity makes, and Lambda wants to see
-        trust = json.dumps({"Version": "2012-10-17", "Statement": []})
-        iam.create_role(RoleName=f"{name}-lambda", AssumeRolePolicyDocument=trust)
-    iam.create_instance_profile(InstanceProfileName=SERVER)
-    roles.variables |= {
-        "algo_alert_emails": ["ops@example.org"],
-        "algo_release": {"algo_modeling": "0.1.0"},
-        "algo_build_dir": str(tmp_path / "build"),
-    }
-    fresh_aws.forget_calls()
+    roles.prepare_functions(tmp_path / "build")
     return roles
 
 
@@ -133,12 +120,10 @@ def test_the_fleet_gets_its_settings_from_one_source(roles: Roles) -> None:
     }
 
     ssm, s3 = aws.client("ssm"), aws.client("s3")
-    fleet = json.loads(ssm.get_parameter(Name="/algo-trading/qa/trading_server/fleet")["Parameter"]["Value"])
+    fleet = load_document(ssm.get_parameter(Name="/algo-trading/qa/trading_server/fleet")["Parameter"]["Value"])
     assert fleet["subnet_ids"] == roles.network["private_subnet_ids"]
     assert fleet["configuration"]["feed"] == "alpaca-websocket.qa.algo-trading.internal:8443"
-    FleetSettings.from_dict(fleet)  # as the function will
 
-    ssm.put_parameter(Name="/algo-trading/qa/halt", Value="true", Type="String", Overwrite=True)
     for key in (
         "models/momentum/GOOG/sma-outer_0_inner_1/model.json",
         "models/mean/AAPL/rsi-outer_0_inner_0/model.json",
@@ -153,7 +138,6 @@ def test_the_fleet_gets_its_settings_from_one_source(roles: Roles) -> None:
     aws.forget_calls()
     assert lines(roles("aws_trading_server")) == []
     assert aws.calls(write=True) == []
-    assert ssm.get_parameter(Name="/algo-trading/qa/halt")["Parameter"]["Value"] == "true"
 
 
 def test_without_schedules_the_function_stays_and_the_schedules_go(roles: Roles) -> None:

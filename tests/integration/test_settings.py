@@ -164,10 +164,35 @@ def test_all_that_is_wrong_is_said_at_once(qa: Qa) -> None:
     assert refused.asked == Counter()
 
 
+def test_what_is_stored_is_not_set_on_the_command_line(qa: Qa) -> None:
+    refused = qa({}, aws_trading_server_max_terminate_share=1)
+    message = refused.run.plan["failed"][0]["message"]
+    assert "aws_trading_server_max_terminate_share: is kept for the function trading_server" in message
+    assert "set aws_trading_server_once_max_terminate_share instead" in message
+    assert refused.asked == Counter()
+
+
 def test_another_accounts_credentials_are_refused_before_any_change(qa: Qa) -> None:
     refused = qa({"algo_account_id": "111111111111"})
     assert "The credentials belong to account 123456789012" in refused.output
     assert "qa to 111111111111" in " ".join(refused.output.split())
+    assert refused.writes == Counter()
+
+
+def test_a_bucket_of_another_account_is_called_that(qa: Qa) -> None:
+    def in_another_account(params: dict[str, Any], **_: Any) -> None:
+        params["headers"]["x-moto-account-id"] = "999999999999"
+
+    s3 = qa._aws.client("s3")
+    s3.meta.events.register("before-call.s3", in_another_account)
+    for bucket in ("somebodys-data", "algo-model-deploy"):
+        s3.create_bucket(Bucket=bucket)
+    refused = qa({"algo_data_bucket": "somebodys-data"})
+    said = " ".join(refused.output.split())
+    assert "somebodys-data: it belongs to another account" in said
+    assert "algo-model-deploy: it belongs to another account" in said
+    assert "choose another one in the settings" in said
+    assert "not its tags" not in said
     assert refused.writes == Counter()
 
 

@@ -10,6 +10,7 @@ def apply() -> None:
     """Patch moto in this process; once, before the server answers."""
     _heed_conditions()
     _find_tags_by_resource()
+    _check_bucket_owners()
 
 
 def _heed_conditions() -> None:
@@ -44,3 +45,23 @@ def _find_tags_by_resource() -> None:
         return [{"resource_id": self.id, "key": key, "value": tags[key], "resource_type": kind} for key in tags]
 
     TaggedEC2Resource.get_tags = get_tags  # type: ignore[method-assign]
+
+
+def _check_bucket_owners() -> None:
+    """moto answers for a bucket of any account, whichever account the request expects as its owner."""
+    from moto.s3.exceptions import S3AccessDeniedError
+    from moto.s3.models import s3_backends
+    from moto.s3.responses import S3Response
+
+    def checking(respond: Any) -> Any:
+        def checked(self: S3Response, request: Any, full_url: str) -> Any:
+            expected = request.headers.get("x-amz-expected-bucket-owner")
+            name = self.parse_bucket_name_from_url(request, full_url)
+            if expected and name in s3_backends.bucket_accounts and expected != s3_backends.bucket_accounts[name][1]:
+                raise S3AccessDeniedError
+            return respond(self, request, full_url)
+
+        return checked
+
+    S3Response._bucket_response = checking(S3Response._bucket_response)  # type: ignore[method-assign]
+    S3Response._key_response = checking(S3Response._key_response)  # type: ignore[method-assign]

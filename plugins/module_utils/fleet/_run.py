@@ -66,6 +66,8 @@ class Run:
     # What went wrong with a whole part of the run. The other parts are carried out all the same.
     failures: list[str] = field(default_factory=list)
     changed: bool = False
+    # Why trading is halted, or nothing.
+    halt: str = ""
 
     def see(self, described: Iterable[Instance]) -> None:
         """Take over what a description of all servers says about ours."""
@@ -97,7 +99,7 @@ class Run:
 
     def session(self) -> str:
         """Why nothing may be interrupted at this moment. Asked again before each batch: a run may last."""
-        if self.settings.session is None or self.settings.replace.force:
+        if self.settings.session is None or self.settings.force:
             return ""
         return self.settings.session.reason(self.clock.now())
 

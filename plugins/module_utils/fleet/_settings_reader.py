@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""From a plain dict to FleetSettings: reading, checking, and the words for what is wrong."""
+"""From a plain dict to FleetSettings: what the specification alone cannot check, and the typed value."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ._reader import Reader
+from .._errors import AlgoTradingError
+from ..models import DEFAULT_PATTERN, check_layout, literal_prefix
+from ._complete import complete
+from .architectures import architectures
 from .errors import SettingsError
 from .pacing import PUBLISHED_LIMITS, Limit
-from .session import Session
+from .session import read_session
 from .settings import (
-    ON_CHANGE,
     OWN_TAGS,
-    POWER,
     FleetSettings,
     HealthSettings,
     LaunchSettings,
@@ -25,57 +26,44 @@ from .settings import (
     ReplaceSettings,
     RootVolume,
     Selector,
+    Source,
 )
+from .spec import DECIDING
 
 _NAME = re.compile(r"^[a-z][a-z0-9-]{0,31}$")
+_ACCOUNT = re.compile(r"^[0-9]{12}$")
 # With tags readable through the instance metadata service, EC2 refuses the launch for other keys.
 _TAG_KEY = re.compile(r"^[A-Za-z0-9+\-=.,_:@]{1,128}$")
+_TEXTS = ("image_id", "instance_profile_name", "user_data", "market")
+_LISTS = ("instance_types", "subnet_ids", "security_group_ids")
 
 
 def read_settings(data: Mapping[str, Any]) -> FleetSettings:
     """Read and check settings. Every mistake is in the one SettingsError that is raised."""
-    problems: list[str] = []
-    reader = Reader(data, "", problems)
-    factor, limits = _rate_limits(reader.child("rate_limits"))
-    settings = FleetSettings(
-        project=reader.text("project", required=True),
-        environment=reader.text("environment", required=True),
-        component=reader.text("component", "trading_server"),
-        state=reader.text("state", "present", choices=("present", "absent")),
-        launch=_launch(reader),
-        overrides=tuple(_override(item) for item in reader.items("overrides")),
-        selection=_selector(reader.child("selection")),
-        tags={key: str(value) for key, value in reader.mapping("tags").items()},
-        protect_tags=_protect(reader),
-        power=reader.text("power", "running", choices=POWER),
-        on_change=_on_change(reader.child("on_change")),
-        replace=_replace(reader.child("replace")),
-        health=_health(reader.child("health")),
-        session=_session(reader),
-        max_terminate_share=reader.number("max_terminate_share", 0.2, most=1),
-        launch_batch=reader.integer("launch_batch", 100, least=1, most=1000),
-        action_batch=reader.integer("action_batch", 500, least=1, most=1000),
-        workers=reader.integer("workers", 16, least=1, most=64),
-        wait=reader.flag("wait", True),
-        wait_timeout=reader.number("wait_timeout", 600, least=1),
-        claim_grace=reader.number("claim_grace", 300),
-        rate_factor=factor,
-        rate_limits=limits,
-    )
-    reader.done()
-    problems += _contradictions(settings)
+    problems = problems_of(data)
     if problems:
         raise SettingsError("The fleet's settings are not usable: " + "; ".join(problems) + ".")
-    return settings
+    return _typed(complete(DECIDING, data, []), [])
 
 
-def _contradictions(settings: FleetSettings) -> list[str]:
+def problems_of(data: Mapping[str, Any]) -> list[str]:
+    """Everything that is wrong with these settings, in words that begin with the option's name."""
+    problems: list[str] = []
+    values = complete(DECIDING, data, problems)
+    problems += _contradictions(values)
+    if values.get("session"):
+        read_session(values["session"], problems)
+    return problems
+
+
+def _contradictions(values: Mapping[str, Any]) -> list[str]:
     problems = [
-        f"{what} must be lower-case letters, digits and hyphens, not {value!r}"
-        for what, value in (("project", settings.project), ("environment", settings.environment))
-        if value and not _NAME.match(value)
+        f"{what} must be lower-case letters, digits and hyphens, not {values[what]!r}"
+        for what in ("project", "environment")
+        if what in values and not _NAME.match(values[what])
     ]
-    for key in settings.tags:
+    tags = values.get("tags", {})
+    for key in tags:
         if key in OWN_TAGS:
             problems.append(f"tags.{key} is set by the fleet itself")
         elif key.lower().startswith("aws:") or not _TAG_KEY.match(key):
@@ -83,121 +71,130 @@ def _contradictions(settings: FleetSettings) -> list[str]:
                 f"tags.{key}: the key may not hold '/' or spaces, nor start with aws:, "
                 "because hosts read their tags from the metadata service"
             )
-    if len(settings.tags) > 50 - len(OWN_TAGS):
+    if len(tags) > 50 - len(OWN_TAGS):
         problems.append(f"tags: at most {50 - len(OWN_TAGS)} of your own fit beside the fleet's")
+    for number, override in enumerate(values.get("overrides", ())):
+        if not any(override.get(key) for key in ("type", "symbol", "model")):
+            problems.append(f"overrides[{number}] must name a type, symbol or model")
+    return [*problems, *_architecture_problems(values), *_source_problems(values.get("source", {}))]
+
+
+def _architecture_problems(values: Mapping[str, Any]) -> list[str]:
+    """An image runs on one architecture, so types that share an image share the architecture."""
+    problems = []
+    base = architectures(values.get("instance_types", ()))
+    if len(base) > 1:
+        problems.append(f"instance_types are of {' and '.join(base)}; one image cannot run on both")
+    for number, override in enumerate(values.get("overrides", ())):
+        own = architectures(override.get("instance_types", ()))
+        if len(own) > 1:
+            problems.append(
+                f"overrides[{number}].instance_types are of {' and '.join(own)}; one image cannot run on both"
+            )
+        elif own and len(base) == 1 and own != base and not override.get("image_id"):
+            problems.append(
+                f"overrides[{number}].instance_types are of {own[0]} and instance_types of {base[0]}; "
+                "such an override needs an image_id of its own"
+            )
     return problems
 
 
-def _launch(reader: Reader) -> LaunchSettings:
-    volume = reader.child("root_volume")
-    launch = LaunchSettings(
-        image_id=reader.text("image_id"),
-        instance_types=reader.texts("instance_types"),
-        subnet_ids=reader.texts("subnet_ids"),
-        security_group_ids=reader.texts("security_group_ids"),
-        instance_profile_name=reader.text("instance_profile_name"),
-        user_data=reader.text("user_data"),
-        market=reader.text("market", "on-demand", choices=("on-demand", "spot")),
-        monitoring=reader.flag("monitoring", False),
-        metadata_hop_limit=reader.integer("metadata_hop_limit", 1, least=1, most=64),
-        root_volume=RootVolume(
-            size=volume.integer("size", 8, least=1, most=65536),
-            type=volume.text("type", "gp3", choices=("gp2", "gp3", "io1", "io2", "st1", "sc1", "standard")),
-            iops=volume.integer("iops", 0),
-            throughput=volume.integer("throughput", 0),
-            encrypted=volume.flag("encrypted", True),
-            kms_key_id=volume.text("kms_key_id"),
-            device_name=volume.text("device_name", "/dev/xvda"),
-        ),
-        configuration=reader.mapping("configuration"),
+def _source_problems(source: Mapping[str, Any]) -> list[str]:
+    problems = []
+    owner = source.get("owner", "")
+    if owner and not _ACCOUNT.match(owner):
+        problems.append(f"source.owner must be an account id of 12 digits, not {owner!r}")
+    for name, prefix in (("pattern", ""), ("prefix", source.get("prefix", ""))):
+        try:
+            check_layout(source.get("pattern", DEFAULT_PATTERN), prefix)
+        except AlgoTradingError as error:
+            problems.append(f"source.{name}: {error}".rstrip("."))
+            break
+    return problems
+
+
+def _typed(values: Mapping[str, Any], problems: list[str]) -> FleetSettings:
+    once = values["once"]
+    limits = dict(values["rate_limits"])
+    own = once.get("selection") or {}
+    return FleetSettings(
+        project=values["project"],
+        environment=values["environment"],
+        component=values["component"],
+        state=values["state"],
+        source=_source(values["source"]),
+        launch=_launch(values),
+        overrides=tuple(_override(item) for item in values["overrides"]),
+        selection=_selector(own if own else values["selection"]),
+        tags=values["tags"],
+        protect_tags=values["protect_tags"],
+        power=once.get("power") or values["power"],
+        on_change=values["on_change"],
+        replace=ReplaceSettings(**{"max_unavailable": values["replace"]["batch_size"], **values["replace"]}),
+        health=HealthSettings(**values["health"]),
+        session=read_session(values["session"], problems) if "session" in values else None,
+        force=once["force"],
+        halt_parameter=values.get("halt_parameter", ""),
+        max_terminate_share=once.get("max_terminate_share", values["max_terminate_share"]),
+        launch_batch=values["launch_batch"],
+        action_batch=values["action_batch"],
+        workers=values["workers"],
+        wait=values["wait"],
+        wait_timeout=values["wait_timeout"],
+        claim_grace=values["claim_grace"],
+        rate_factor=limits.pop("factor"),
+        rate_limits={operation: _limit(operation, given) for operation, given in limits.items() if given},
     )
-    volume.done()
-    return launch
 
 
-# The fields of LaunchSettings that may differ between models, with how to read them.
-_OVERRIDABLE_TEXT = ("image_id", "user_data", "market", "instance_profile_name")
-_OVERRIDABLE_LIST = ("instance_types", "subnet_ids", "security_group_ids")
-
-
-def _override(reader: Reader) -> Override:
-    selector = Selector(reader.texts("type"), reader.texts("symbol"), reader.texts("model"))
-    if selector.everything:
-        reader.problems.append(f"{reader.path} must name a type, symbol or model")
-    fields: list[tuple[str, Any]] = []
-    for key in _OVERRIDABLE_TEXT:
-        value = reader.text(key, choices=("on-demand", "spot") if key == "market" else ())
-        if value:
-            fields.append((key, value))
-    for key in _OVERRIDABLE_LIST:
-        values = reader.texts(key)
-        if values:
-            fields.append((key, values))
-    override = Override(selector, tuple(fields), reader.mapping("configuration"))
-    reader.done()
-    return override
-
-
-def _selector(reader: Reader) -> Selector:
-    selector = Selector(reader.texts("types"), reader.texts("symbols"), reader.texts("models"))
-    reader.done()
-    return selector
-
-
-def _protect(reader: Reader) -> dict[str, str]:
-    given = reader.mapping("protect_tags")
-    return {key: str(value) for key, value in given.items()} or {"Stateful": "true", "Protected": "true"}
-
-
-def _on_change(reader: Reader) -> dict[str, str]:
-    policy = {what: reader.text(what, how[0], choices=how) for what, how in ON_CHANGE.items()}
-    reader.done()
-    return policy
-
-
-def _replace(reader: Reader) -> ReplaceSettings:
-    batch = reader.integer("batch_size", 10, least=1, most=1000)
-    result = ReplaceSettings(
-        batch_size=batch,
-        max_unavailable=reader.integer("max_unavailable", batch, least=1),
-        surge=reader.flag("surge", True),
-        force=reader.flag("force", False),
+def _source(values: Mapping[str, Any]) -> Source:
+    pattern = values["pattern"]
+    return Source(
+        bucket=values.get("bucket", ""),
+        owner=values.get("owner", ""),
+        prefix=values.get("prefix") or literal_prefix(pattern),
+        pattern=pattern,
+        types=tuple(values["types"]),
+        symbols=tuple(values["symbols"]),
+        models=tuple(values["models"]),
+        on_invalid=values["on_invalid"],
+        require_manifest=values["require_manifest"],
+        exact=values["exact"],
     )
-    reader.done()
-    return result
 
 
-def _health(reader: Reader) -> HealthSettings:
-    result = HealthSettings(
-        check=reader.text("check", "status", choices=("status", "tag", "none")),
-        tag=reader.text("tag", "Health"),
-        value=reader.text("value", "ok"),
-        timeout=reader.number("timeout", 300, least=1),
+def _launch(values: Mapping[str, Any]) -> LaunchSettings:
+    return LaunchSettings(
+        image_id=values.get("image_id", ""),
+        instance_types=tuple(values["instance_types"]),
+        subnet_ids=tuple(values["subnet_ids"]),
+        security_group_ids=tuple(values["security_group_ids"]),
+        instance_profile_name=values.get("instance_profile_name", ""),
+        user_data=values.get("user_data", ""),
+        market=values["market"],
+        monitoring=values["monitoring"],
+        metadata_hop_limit=values["metadata_hop_limit"],
+        root_volume=RootVolume(**{"kms_key_id": "", **values["root_volume"]}),
+        configuration=values["configuration"],
     )
-    reader.done()
-    return result
 
 
-def _session(reader: Reader) -> Session | None:
-    given = reader.has("session")
-    own = reader.child("session")
-    return Session.read(own) if given else None
+def _override(values: Mapping[str, Any]) -> Override:
+    texts = [(key, values[key]) for key in _TEXTS if values.get(key)]
+    lists = [(key, tuple(values[key])) for key in _LISTS if values.get(key)]
+    selector = Selector(*(tuple(values.get(key, ())) for key in ("type", "symbol", "model")))
+    return Override(selector, (*texts, *lists), values.get("configuration", {}))
 
 
-def _rate_limits(reader: Reader) -> tuple[float, dict[str, Limit]]:
-    factor = reader.number("factor", 1.0)
-    limits: dict[str, Limit] = {}
-    for operation, published in PUBLISHED_LIMITS.items():
-        if not reader.has(operation):
-            reader.child(operation)
-            continue
-        own = reader.child(operation)
-        limits[operation] = Limit(
-            own.number("bucket", published.bucket, least=1),
-            own.number("refill", published.refill, least=0.01),
-            own.number("resource_bucket", published.resource_bucket),
-            own.number("resource_refill", published.resource_refill),
-        )
-        own.done()
-    reader.done()
-    return factor, limits
+def _selector(values: Mapping[str, Any]) -> Selector:
+    return Selector(**{key: tuple(names) for key, names in values.items()})
+
+
+def _limit(operation: str, given: Mapping[str, float]) -> Limit:
+    published = PUBLISHED_LIMITS[operation]
+    return Limit(
+        given.get("bucket", published.bucket),
+        given.get("refill", published.refill),
+        given.get("resource_bucket", published.resource_bucket),
+        given.get("resource_refill", published.resource_refill),
+    )

@@ -169,7 +169,11 @@ def read_models(models: Iterable[Mapping[str, Any] | FleetModel]) -> tuple[list[
 
 def wanted_servers(settings: FleetSettings, models: Iterable[Mapping[str, Any] | FleetModel]) -> list[Server]:
     """Join settings and models, sorted by name. Checks only the data: no call is made."""
-    entries = sorted(item if isinstance(item, FleetModel) else FleetModel.from_dict(item) for item in models)
+    listed = [item if isinstance(item, FleetModel) else FleetModel.from_dict(item) for item in models]
+    source = settings.source
+    entries = sorted(
+        entry for entry in listed if source.selects(type_=entry.type, symbol=entry.symbol, model=entry.model)
+    )
     specs: dict[tuple[int, ...], LaunchSpec] = {}
     servers: list[Server] = []
     for index, model in enumerate(entries):

@@ -44,11 +44,13 @@ def reconcile(
     health: HealthCheck | None = None,
     saved: SavedPlan | None = None,
     deadline: float | None = None,
+    halt: str = "",
 ) -> FleetResult:
     """Make the fleet match the models.
 
     `client` is a boto3 EC2 client, best one that does not retry by itself. `deadline` is on the clock's monotonic
-    scale; a run that reaches it ends as failed, and the next one continues. Raises FleetError only before anything
+    scale; a run that reaches it ends as failed, and the next one continues. `halt` is why trading is halted, if it is;
+    then nothing is launched, started, restarted or replaced. Raises FleetError only before anything
     was changed; later failures are in the result.
     """
     clock = clock or SystemClock()
@@ -62,12 +64,12 @@ def reconcile(
         instances = api.describe_servers()
     except errors.ApiError as exc:
         raise FleetError(exc.explain("list the fleet's instances")) from exc
-    plan = make_plan(settings, servers, instances, clock.now(), set_aside)
+    plan = make_plan(settings, servers, instances, clock.now(), set_aside, halt=halt)
     if saved is not None:
         saved.require(plan)
-    result = FleetResult(plan)
+    result = FleetResult(plan, halt=halt)
     launcher = Launcher(settings, api, memory, progress)
-    run = Run(settings, api, clock, progress, memory, launcher, health or _health(settings, api))
+    run = Run(settings, api, clock, progress, memory, launcher, health or _health(settings, api), halt=halt)
     run.servers = {server.name: server for server in servers}
     run.set_aside = set_aside
     run.see(instances)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .desired import Server
 from .errors import GuardError
@@ -26,6 +26,8 @@ HOLD = "hold"
 LEAVE = "no-op"
 # Also the order in which a plan is shown.
 ACTIONS = (TERMINATE, REPLACE, RESTART, RECONFIGURE, STOP, START, ADOPT, CREATE, HOLD, LEAVE)
+# What brings a server up, or up again: held while trading is halted.
+STARTING = frozenset({CREATE, ADOPT, START, RESTART, REPLACE})
 CHANGING = frozenset(ACTIONS) - {HOLD, LEAVE}
 
 
@@ -48,6 +50,13 @@ class Line:
     tags: tuple[tuple[str, str], ...] = ()
     attributes: tuple[tuple[str, str], ...] = ()
     server: Server | None = field(default=None, compare=False, repr=False)
+
+    def under(self, halt: str) -> Line:
+        """The line as it is while trading is halted for this reason."""
+        if not halt or self.action not in STARTING:
+            return self
+        text = f"{self.action} is held: {halt} ({self.reason})"
+        return replace(self, action=HOLD, held=self.action, reason=text, tags=(), attributes=())
 
     def as_dict(self) -> dict[str, str]:
         return {
@@ -109,5 +118,6 @@ class Plan:
                 f"Refused: {len(gone)} of {self.fleet_size} servers would be terminated, because {' and '.join(why)}; "
                 f"max_terminate_share={settings.max_terminate_share:g} allows {allowed}. Nothing was terminated, "
                 f"launched or replaced. If bucket, prefix, pattern and tags are right and these servers are really to "
-                f"go, set max_terminate_share to {min(share, 1.0):g} for this run. They are: {names}."
+                f"go, allow it once: -e aws_trading_server_once_max_terminate_share={min(share, 1.0):g} with the "
+                f"playbook, once.max_terminate_share with the module. They are: {names}."
             )

@@ -17,6 +17,7 @@ from functools import cached_property
 from typing import Any
 
 from . import deaths
+from .architectures import architecture
 from .claims import CLAIM_DIGEST, DRAIN_ASKED, claim_digest, disagreement, reassigned
 from .desired import Server
 from .instances import Instance
@@ -48,14 +49,16 @@ def make_plan(
     now: datetime,
     set_aside: Mapping[str, str] | None = None,
     just_made: Collection[str] = (),
+    halt: str = "",
 ) -> Plan:
     """Decide what happens to every wanted model and to every instance of ours.
 
     `set_aside` are models that cannot be judged, with the reason: their servers are left as they are. One without
     a name makes it unknown which server is not wanted any more, so that none is removed. `just_made` are instances
-    that this run has launched itself: if another operator was faster, it takes its own back.
+    that this run has launched itself: if another operator was faster, it takes its own back. `halt` is why trading is
+    halted, if it is.
     """
-    return _Planner(settings, servers, instances, now, set_aside or {}, just_made).plan()
+    return _Planner(settings, servers, instances, now, set_aside or {}, just_made).plan(halt)
 
 
 class _Planner:
@@ -78,7 +81,7 @@ class _Planner:
         self.fleet_size = 0
         self.lines: list[Line] = []
         quiet = settings.session.reason(now) if settings.session else ""
-        self.session = "" if settings.replace.force else quiet
+        self.session = "" if settings.force else quiet
         self.deaths = deaths.recent([item for item in instances if self._standing(item).kind == OURS], now)
         # Models that an instance serves which must not be touched: they get no second server.
         self.served_elsewhere: dict[str, Instance] = {}
@@ -122,7 +125,7 @@ class _Planner:
         alarm += f"{advice(found.kind, instance, self._identity)}."
         self._add(LEAVE, instance, reason, cause=found.kind, alarm=alarm)
 
-    def plan(self) -> Plan:
+    def plan(self, halt: str) -> Plan:
         missing: list[Server] = []
         for name in sorted(set(self.wanted) | set(self.claimed)):
             server = self.wanted.get(name)
@@ -142,6 +145,7 @@ class _Planner:
                 missing.append(server)
         self._fill(missing)
         self._clear_unclaimed()
+        self.lines = [line.under(halt) for line in self.lines]
         order = {action: number for number, action in enumerate(ACTIONS)}
         self.lines.sort(key=lambda line: (order[line.action], line.model, line.instance_id))
         return Plan(tuple(self.lines), self.fleet_size)
@@ -222,8 +226,19 @@ class _Planner:
 
     def _compare(self, server: Server, instance: Instance) -> None:
         changes = self._changes(server, instance)
+        unfit = self._unfit(server, instance, changes)
+        if unfit and not self._power(instance):
+            self._hold(self._way(changes), instance, "; ".join(changes.values()), server, why=unfit)
+            return
+        if unfit:
+            # It starts or stops as it is: a type that its image does not run on would leave it stopped.
+            changes = {
+                what: text
+                for what, text in changes.items()
+                if what != "instance_type" and self._policy(what) != "replace"
+            }
         policies = {self._policy(what) for what in changes}
-        reason = "; ".join(changes.values())
+        reason = "; ".join([*changes.values(), *([f"its type stays: {unfit}"] if unfit else [])])
         rival = self.served_elsewhere.get(server.name)
         if rival and self._power(instance) == START:
             self._hold(START, instance, "stopped", server, why=f"{rival.id} serves the same model already")
@@ -273,6 +288,23 @@ class _Planner:
             self._add(RECONFIGURE, instance, why, server, **details)
         else:
             self._add(LEAVE, instance, reason or self._as_wanted(instance), server)
+
+    def _way(self, changes: Mapping[str, str]) -> str:
+        return REPLACE if "replace" in {self._policy(what) for what in changes} else RESTART
+
+    def _unfit(self, server: Server, instance: Instance, changes: Mapping[str, str]) -> str:
+        """Why the instance cannot get its new type: it would run the image of another CPU architecture."""
+        if "instance_type" not in changes:
+            return ""
+        wanted = architecture(server.spec.settings.instance_types[0])
+        if architecture(instance.type) == wanted:
+            return ""
+        if self._way(changes) == REPLACE and server.spec.settings.image_id not in ("", instance.image_id):
+            return ""
+        return (
+            f"{server.spec.settings.instance_types[0]} is of {wanted} and image {instance.image_id} of "
+            f"{architecture(instance.type)}; give an image of {wanted} too, and let on_change.instance_type be replace"
+        )
 
     def _tag_updates(self, server: Server, instance: Instance, changes: Mapping[str, str]) -> dict[str, str]:
         wanted = {**dict(server.spec.tags), **dict(server.claim_tags)}
@@ -427,7 +459,7 @@ class _Planner:
         why: str | None = None,
         **more: Any,
     ) -> None:
-        because = why if why is not None else f"{self.session}; force it or run again later"
+        because = why if why is not None else f"{self.session}; run again later, or set once.force"
         text = f"{action} is held: {because} ({reason})"
         self._add(HOLD, instance, text, server, held=action, **more)
 

@@ -24,6 +24,8 @@ class FleetResult:
     plan: Plan
     changed: bool = False
     message: str = ""
+    # Why trading is halted, or nothing.
+    halt: str = ""
     servers: list[dict[str, Any]] = field(default_factory=list)
     unplaced: list[dict[str, str]] = field(default_factory=list)
     held: list[dict[str, str]] = field(default_factory=list)

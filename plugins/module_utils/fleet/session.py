@@ -10,61 +10,78 @@ daily window in the exchange's time zone.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, time
+from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
-
-from ._reader import Reader
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
 @dataclass(frozen=True)
-class Session:
-    """Either `begin` and `end` (one session), or `opens` and `closes` (every one of `days`)."""
+class Once:
+    """One session, from a moment to a moment."""
 
-    begin: datetime | None = None
-    end: datetime | None = None
-    opens: time | None = None
-    closes: time | None = None
-    zone: str = "America/New_York"
-    days: tuple[str, ...] = _DAYS[:5]
+    begin: datetime
+    end: datetime
 
     def reason(self, now: datetime) -> str:
         """Why nothing may be interrupted now, or nothing if it may."""
-        if self.begin and self.end:
-            if self.begin <= now < self.end:
-                return f"the trading session is open until {self.end.isoformat()}"
-            return ""
-        if self.opens and self.closes:
-            local = now.astimezone(ZoneInfo(self.zone))
-            if _DAYS[local.weekday()] in self.days and self.opens <= local.time().replace(tzinfo=None) < self.closes:
-                return f"the trading session is open until {self.closes:%H:%M} {self.zone}"
-        return ""
+        return f"the trading session is open until {self.end.isoformat()}" if self.begin <= now < self.end else ""
 
-    @classmethod
-    def read(cls, reader: Reader) -> Session:
-        opens, closes = reader.text("open", required=True), reader.text("close", required=True)
-        zone = reader.text("timezone", "America/New_York")
-        days = reader.texts("days") or _DAYS[:5]
-        reader.done()
-        unknown = [day for day in days if day not in _DAYS]
-        if unknown:
-            reader.problems.append(f"{reader.path}.days must be of {', '.join(_DAYS)}, not {', '.join(unknown)}")
-        try:
-            ZoneInfo(zone)
-        except (ZoneInfoNotFoundError, ValueError):
-            reader.problems.append(f"{reader.path}.timezone is not a known time zone: {zone!r}")
-        try:
-            if len(opens) <= 5:
-                return cls(opens=time.fromisoformat(opens), closes=time.fromisoformat(closes), zone=zone, days=days)
-            begin, end = datetime.fromisoformat(opens), datetime.fromisoformat(closes)
-            if begin.tzinfo is None or end.tzinfo is None or end <= begin:
-                raise ValueError
-            return cls(begin=begin, end=end, zone=zone)
-        except ValueError:
-            reader.problems.append(
-                f"{reader.path}: open and close must both be HH:MM, or both a date and time with offset and in order; "
-                f"not {opens!r} and {closes!r}"
-            )
-            return cls()
+
+@dataclass(frozen=True)
+class Daily:
+    """A window on some days of the week. If it closes before it opens, it closes on the next day."""
+
+    opens: time
+    closes: time
+    zone: str
+    days: tuple[str, ...]
+
+    def reason(self, now: datetime) -> str:
+        """Why nothing may be interrupted now, or nothing if it may."""
+        local = now.astimezone(ZoneInfo(self.zone))
+        clock, today = local.time().replace(tzinfo=None), local.weekday()
+        begun = _DAYS[today] in self.days and clock >= self.opens
+        if self.opens < self.closes:
+            held = begun and clock < self.closes
+        else:
+            held = begun or (_DAYS[today - 1] in self.days and clock < self.closes)
+        return f"the trading session is open until {self.closes:%H:%M} {self.zone}" if held else ""
+
+
+Session = Once | Daily
+
+
+def read_session(values: Mapping[str, Any], problems: list[str]) -> Session | None:
+    """The session of the option `session`, completed. None if it is not usable; then `problems` says why."""
+    # What has the wrong type is named already, and missing here.
+    opens, closes, zone = values.get("open", ""), values.get("close", ""), values.get("timezone", "UTC")
+    days = values.get("days", [])
+    unknown = [day for day in days if day not in _DAYS]
+    if unknown:
+        problems.append(f"session.days must be of {', '.join(_DAYS)}, not {', '.join(unknown)}")
+    try:
+        ZoneInfo(zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        problems.append(f"session.timezone is not a known time zone: {zone!r}")
+    if not opens or not closes:
+        return None
+    try:
+        if len(opens) <= 5 and len(closes) <= 5:
+            daily = Daily(time.fromisoformat(opens), time.fromisoformat(closes), zone, tuple(days))
+            if daily.opens == daily.closes:
+                problems.append(f"session: open and close are both {opens}; name two different times")
+            return daily
+        session = Once(datetime.fromisoformat(opens), datetime.fromisoformat(closes))
+        if session.begin.tzinfo is None or session.end.tzinfo is None or session.end <= session.begin:
+            raise ValueError
+    except ValueError:
+        problems.append(
+            "session: open and close must both be HH:MM in quotes, or both a date and time with offset and in order; "
+            f"not {opens!r} and {closes!r}"
+        )
+        return None
+    return session

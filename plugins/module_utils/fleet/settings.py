@@ -2,30 +2,21 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The fleet's settings as one frozen, typed value. `FleetSettings.from_dict` is the only door."""
+"""The fleet's settings as one frozen, typed value. Defaults and limits stand in `spec`, and only there."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from .._naming import resource_name
 from .._tags import IDENTITY, identity_tags
+from ..models import Listing, list_models
 from .claims import CLAIM_DIGEST, DRAIN_ASKED
 from .pacing import Limit
 from .session import Session
 
-POWER = ("running", "keep", "stopped")
-# What to do about an instance that is no longer as wanted, by what has changed.
-ON_CHANGE: dict[str, tuple[str, ...]] = {
-    "version": ("restart", "reconfigure", "replace", "ignore"),
-    "configuration": ("replace", "restart", "reconfigure", "ignore"),
-    "instance_type": ("replace", "restart", "ignore"),
-    "image": ("replace", "ignore"),
-    "launch": ("replace", "ignore"),
-    "subnet": ("ignore", "replace"),
-}
 OWN_TAGS = frozenset(
     {*IDENTITY, "Name", "Model", "ModelType", "Symbol", "ModelName"}
     | {"Outer", "Inner", "ModelUri", "ModelVersion", "LaunchDigest", "ConfigDigest", "LaunchBatch"}
@@ -35,30 +26,30 @@ OWN_TAGS = frozenset(
 
 @dataclass(frozen=True)
 class RootVolume:
-    size: int = 8
-    type: str = "gp3"
-    iops: int = 0
-    throughput: int = 0
-    encrypted: bool = True
-    kms_key_id: str = ""
-    device_name: str = "/dev/xvda"
+    size: int
+    type: str
+    iops: int
+    throughput: int
+    encrypted: bool
+    kms_key_id: str
+    device_name: str
 
 
 @dataclass(frozen=True)
 class LaunchSettings:
     """What an instance is made of. An override replaces single fields of it for some models."""
 
-    image_id: str = ""
-    instance_types: tuple[str, ...] = ()
-    subnet_ids: tuple[str, ...] = ()
-    security_group_ids: tuple[str, ...] = ()
-    instance_profile_name: str = ""
-    user_data: str = ""
-    market: str = "on-demand"
-    monitoring: bool = False
-    metadata_hop_limit: int = 1
-    root_volume: RootVolume = RootVolume()
-    configuration: Mapping[str, Any] = field(default_factory=dict)
+    image_id: str
+    instance_types: tuple[str, ...]
+    subnet_ids: tuple[str, ...]
+    security_group_ids: tuple[str, ...]
+    instance_profile_name: str
+    user_data: str
+    market: str
+    monitoring: bool
+    metadata_hop_limit: int
+    root_volume: RootVolume
+    configuration: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -82,28 +73,64 @@ class Selector:
 
 
 @dataclass(frozen=True)
+class Source:
+    """Where models are listed, in what layout, and which of them get a server."""
+
+    bucket: str
+    owner: str
+    prefix: str
+    pattern: str
+    types: tuple[str, ...]
+    symbols: tuple[str, ...]
+    models: tuple[str, ...]
+    on_invalid: str
+    require_manifest: bool
+    exact: bool
+
+    def selects(self, *, type_: str, symbol: str, model: str) -> bool:
+        return (
+            (not self.types or type_ in self.types)
+            and (not self.symbols or symbol in self.symbols)
+            and (not self.models or model in self.models)
+        )
+
+    def listing(self, s3: Any) -> Listing:
+        """List the bucket as the lookup algo.trading.s3_models does with the same options."""
+        return list_models(
+            s3,
+            self.bucket,
+            prefix=self.prefix,
+            pattern=self.pattern,
+            filters={"type": self.types, "symbol": self.symbols, "model": self.models},
+            exact=self.exact,
+            require_manifest=self.require_manifest,
+            owner=self.owner,
+            region=s3.meta.region_name,
+        )
+
+
+@dataclass(frozen=True)
 class Override:
     """Launch settings for the selected models. `configuration` is merged, the rest replaces."""
 
     selector: Selector
-    fields: tuple[tuple[str, Any], ...] = ()
-    configuration: Mapping[str, Any] = field(default_factory=dict)
+    fields: tuple[tuple[str, Any], ...]
+    configuration: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class ReplaceSettings:
-    batch_size: int = 10
-    max_unavailable: int = 10
-    surge: bool = True
-    force: bool = False
+    batch_size: int
+    max_unavailable: int
+    surge: bool
 
 
 @dataclass(frozen=True)
 class HealthSettings:
-    check: str = "status"
-    tag: str = "Health"
-    value: str = "ok"
-    timeout: float = 300.0
+    check: str
+    tag: str
+    value: str
+    timeout: float
 
 
 @dataclass(frozen=True)
@@ -112,32 +139,36 @@ class FleetSettings:
 
     project: str
     environment: str
-    component: str = "trading_server"
-    state: str = "present"
-    launch: LaunchSettings = LaunchSettings()
-    overrides: tuple[Override, ...] = ()
-    selection: Selector = Selector()
-    tags: Mapping[str, str] = field(default_factory=dict)
-    protect_tags: Mapping[str, str] = field(default_factory=lambda: {"Stateful": "true", "Protected": "true"})
-    power: str = "running"
-    on_change: Mapping[str, str] = field(default_factory=lambda: {what: how[0] for what, how in ON_CHANGE.items()})
-    replace: ReplaceSettings = ReplaceSettings()
-    health: HealthSettings = HealthSettings()
-    session: Session | None = None
-    max_terminate_share: float = 0.2
-    launch_batch: int = 100
-    action_batch: int = 500
-    workers: int = 16
-    wait: bool = True
-    wait_timeout: float = 600.0
-    claim_grace: float = 300.0
-    rate_factor: float = 1.0
-    rate_limits: Mapping[str, Limit] = field(default_factory=dict)
+    component: str
+    state: str
+    source: Source
+    launch: LaunchSettings
+    overrides: tuple[Override, ...]
+    selection: Selector
+    tags: Mapping[str, str]
+    protect_tags: Mapping[str, str]
+    power: str
+    on_change: Mapping[str, str]
+    replace: ReplaceSettings
+    health: HealthSettings
+    session: Session | None
+    # Whether this run goes on although the session is open.
+    force: bool
+    halt_parameter: str
+    max_terminate_share: float
+    launch_batch: int
+    action_batch: int
+    workers: int
+    wait: bool
+    wait_timeout: float
+    claim_grace: float
+    rate_factor: float
+    rate_limits: Mapping[str, Limit]
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> FleetSettings:
         """Read and check settings. Every mistake is in the one SettingsError that is raised."""
-        # Only the door needs the reader, and the reader needs this class.
+        # The reader needs this class.
         from ._settings_reader import read_settings
 
         return read_settings(data)

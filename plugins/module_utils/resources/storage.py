@@ -23,6 +23,7 @@ from ._model import Found, ResourceType, Settings
 _THREADS = 4
 _MISSING = frozenset({"404", "NoSuchBucket", "NotFound"})
 _REFUSED = frozenset({"403", "AccessDenied", "Forbidden"})
+ANOTHER_ACCOUNT = "it belongs to another account"
 _BLOCKS = ("block_public_acls", "ignore_public_acls", "block_public_policy", "restrict_public_buckets")
 
 
@@ -44,18 +45,39 @@ def _read_bucket(clients: Any, scope: Scope, bucket: str) -> list[Found]:
         if error_code(error) in _MISSING:
             return []
         if error_code(error) in _REFUSED:
-            # The name is taken. By whom, S3 does not say.
-            note = "it belongs to another account, or these credentials may not read it (s3:ListBucket)"
-            return [Found(bucket, tags={}, note=note)]
+            return [Found(bucket, tags={}, note=_refused(s3, bucket))]
         raise
     attributes = {"arn": arn("s3", bucket, region=scope.region)}
     answer = unless_missing(s3.get_bucket_tagging, "NoSuchTagSet", Bucket=bucket) or {}
     tags = tag_dict(answer.get("TagSet"))
     unfinished = not tags and _is_unfinished(clients, bucket)
     if not unfinished and not scope.owns(tags):
-        return [Found(bucket, {"tags": tags}, attributes, tags)]
+        note = "" if _in_our_account(clients, bucket) else ANOTHER_ACCOUNT
+        return [Found(bucket, {"tags": tags}, attributes, tags, note=note)]
     settings = {"name": bucket, "tags": tags, **_bucket_settings(s3, bucket)}
     return [Found(bucket, settings, attributes, tags, unfinished=unfinished)]
+
+
+def _refused(s3: Any, bucket: str) -> str:
+    """Why S3 refuses to show a bucket. It does not say; whether the bucket is ours stands in the account's list."""
+    try:
+        ours = {entry["Name"] for entry in s3.list_buckets()["Buckets"]}
+    except Exception as error:
+        if error_code(error) in _REFUSED:
+            return f"{ANOTHER_ACCOUNT}, or these credentials may not read it (s3:ListBucket)"
+        raise
+    return "these credentials may not read it (s3:ListBucket)" if bucket in ours else ANOTHER_ACCOUNT
+
+
+def _in_our_account(clients: Any, bucket: str) -> bool:
+    try:
+        account = clients("sts").get_caller_identity()["Account"]
+        clients("s3").head_bucket(Bucket=bucket, ExpectedBucketOwner=account)
+    except Exception as error:
+        if error_code(error) in _REFUSED:
+            return False
+        raise
+    return True
 
 
 def _is_unfinished(clients: Any, bucket: str) -> bool:

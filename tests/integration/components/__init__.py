@@ -73,6 +73,23 @@ class Roles:
             "zone_id": zone,
         }
 
+    def prepare_functions(self, build: Path) -> None:
+        """Make what the network and identity roles give to the trading servers and to the functions."""
+        ec2, iam = self.aws.client("ec2"), self.aws.client("iam")
+        server = "algo-trading-trading-server-qa"
+        group = ec2.create_security_group(GroupName=server, Description=server, VpcId=self.network["vpc_id"])
+        self.network["security_group_ids"][server] = group["GroupId"]
+        trust = json.dumps({"Version": "2012-10-17", "Statement": []})
+        for component in ("trading-server-shutdown", "trading-server", "alpaca-websocket"):
+            iam.create_role(RoleName=f"algo-trading-{component}-qa-lambda", AssumeRolePolicyDocument=trust)
+        iam.create_instance_profile(InstanceProfileName=server)
+        self.variables |= {
+            "algo_alert_emails": ["ops@example.org"],
+            "algo_release": {"algo_modeling": "0.1.0"},
+            "algo_build_dir": str(build),
+        }
+        self.aws.forget_calls()
+
     def __call__(
         self,
         *roles: str,

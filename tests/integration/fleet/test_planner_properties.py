@@ -60,7 +60,8 @@ fleet_settings = st.builds(
     power=st.sampled_from(("running", "keep", "stopped")),
     state=st.sampled_from(("present", "present", "present", "absent")),
     max_terminate_share=st.sampled_from((0, 0.2, 0.5, 1)),
-    replace=st.fixed_dictionaries({"surge": st.booleans(), "force": st.booleans()}),
+    replace=st.fixed_dictionaries({"surge": st.booleans()}),
+    once=st.fixed_dictionaries({"force": st.booleans()}),
     session=st.sampled_from((None, {"open": "09:30", "close": "16:00"}, {"open": "17:00", "close": "18:00"})),
     selection=st.sampled_from(({}, {}, {"symbols": ["X"]}, {"types": ["a"]})),
     on_change=st.fixed_dictionaries(
@@ -235,7 +236,7 @@ def test_protected_instances_and_an_open_session_are_respected(world: Any) -> No
     plan = make_plan(settings, servers, instances, NOW)
     by_id = {item.id: item for item in instances}
     # 15:00 UTC is 11:00 in New York, on a Tuesday.
-    opened = settings.session and settings.session.reason(NOW) and not settings.replace.force
+    opened = settings.session and settings.session.reason(NOW) and not settings.force
     for line in plan.lines:
         item = by_id.get(line.instance_id)
         if item is None:

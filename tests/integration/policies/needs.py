@@ -95,7 +95,10 @@ class Needs:
         launch = self._launch()
         return {
             "trading-server": [
-                ("s3:PutObject", f"{self._model}/model.joblib", {}),
+                ("s3:PutObject", f"{self._model}/model.joblib", _OUR_ACCOUNT),
+                ("s3:GetObject", f"{self.models}/elsewhere/model.joblib", _OUR_ACCOUNT),
+                ("s3:GetObject", f"{self._model}/model.joblib", {"aws:ResourceAccount": "999999999999"}),
+                ("s3:ListBucket", self.models, {"aws:ResourceAccount": "999999999999"}),
                 ("s3:GetObject", f"{self.artifacts}/1/abc", {}),
                 *self._secret("mlflow_server"),
                 *self._settings("mlflow_server/anything", "lock"),
@@ -127,7 +130,8 @@ class Needs:
                     {"iam:PassedToService": "lambda.amazonaws.com"},
                 ),
                 ("iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/{self._name('mlflow_server')}", _TO_EC2),
-                ("s3:GetObject", f"{self._model}/model.joblib", {}),
+                ("s3:GetObject", f"{self._model}/model.joblib", _OUR_ACCOUNT),
+                ("s3:GetObject", f"{self._model}/manifest.json", {"aws:ResourceAccount": "999999999999"}),
                 *self._settings("lock", "trading_server/other"),
             ],
             "trading-server-scheduler": [self._invoke("trading_server_shutdown")],
@@ -171,8 +175,8 @@ class Needs:
 
     @staticmethod
     def _s3(bucket: str, on_bucket: tuple[str, ...], key: str, on_object: tuple[str, ...]) -> Iterator[Need]:
-        yield from ((action, bucket, {}) for action in on_bucket)
-        yield from ((action, key, {}) for action in on_object)
+        yield from ((action, bucket, _OUR_ACCOUNT) for action in on_bucket)
+        yield from ((action, key, _OUR_ACCOUNT) for action in on_object)
 
     def _instances(self, component: str, *actions: str) -> Iterator[Need]:
         yield from ((action, _INSTANCE, self._tags(component)) for action in actions)
@@ -215,4 +219,5 @@ class Needs:
         yield "iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/{self._name('trading_server')}", _TO_EC2
 
 
+_OUR_ACCOUNT = {"aws:ResourceAccount": ACCOUNT}
 _TO_EC2 = {"iam:PassedToService": "ec2.amazonaws.com"}

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from ansible_collections.algo.trading.plugins.module_utils._errors import InvalidInput
 from trading_day import events
-from trading_day.settings import FleetFunctionSettings, OnDrainFailure, Settings, ShutdownSettings
+from trading_day.settings import OnDrainFailure, Settings, ShutdownSettings
 
 ENV = {"PROJECT": "algo-trading", "ENVIRONMENT": "qa"}
 SETTINGS = Settings.from_env("trading_server_shutdown", ENV)
@@ -34,11 +34,6 @@ def test_all_mistakes_are_told_at_once() -> None:
         )
     for name in ("PROJECT", "ENVIRONMENT", "DRAIN_TIMEOUT", "DRAIN_POLL", "ON_DRAIN_FAILURE", "ALERT_TOPIC_ARN"):
         assert name in str(caught.value)
-
-
-def test_the_fleet_needs_a_bucket() -> None:
-    with pytest.raises(InvalidInput, match="MODEL_BUCKET is required"):
-        FleetFunctionSettings.from_env("trading_server", ENV)
 
 
 def test_an_empty_event_means_the_only_action() -> None:

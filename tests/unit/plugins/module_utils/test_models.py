@@ -17,7 +17,9 @@ from ansible_collections.algo.trading.plugins.module_utils.models import (
     DEFAULT_PATTERN,
     Listing,
     Model,
+    check_layout,
     list_models,
+    literal_prefix,
 )
 
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
@@ -523,3 +525,56 @@ def test_a_bucket_of_another_region_is_an_error_where_a_region_was_asked_for() -
         errors.WrongRegion, match=r"bucket is in the region eu-west-1, not in us-east-1.*Set the region"
     ):
         listed(store, region="us-east-1")
+
+
+# Layout and owner
+
+
+@pytest.mark.parametrize(
+    ("pattern", "prefix"),
+    [
+        (DEFAULT_PATTERN, "models/"),
+        (r"v2/(?P<symbol>\w+)/", "v2/"),
+        (r"^a\.b/\d", "a.b/"),
+        ("ab?c", "a"),
+        ("ab{2}c", "a"),
+        ("a/b|c/d", ""),
+        ("x/(a|b)/c", "x/"),
+        ("x[|]y", "x"),
+        ("(?P<type>x)", ""),
+        ("", ""),
+    ],
+)
+def test_a_pattern_says_what_its_keys_begin_with(pattern: str, prefix: str) -> None:
+    assert literal_prefix(pattern) == prefix
+
+
+def test_a_prefix_that_no_key_of_the_pattern_has_is_refused() -> None:
+    for fitting in ("", "models", "models/", "models/momentum/"):
+        check_layout(DEFAULT_PATTERN, fitting)
+    with pytest.raises(errors.InvalidInput, match="No key that begins with the prefix 'v2/' can match the pattern"):
+        check_layout(DEFAULT_PATTERN, "v2/")
+
+
+class Owned(Store):
+    """A bucket of account 123456789012: S3 refuses whoever expects another one."""
+
+    def list_objects_v2(self, *, ExpectedBucketOwner: str = "123456789012", **request: t.Any) -> dict[str, t.Any]:
+        if ExpectedBucketOwner != "123456789012":
+            raise Refusal("AccessDenied")
+        return super().list_objects_v2(**request)
+
+    def get_object(self, *, ExpectedBucketOwner: str = "", **request: t.Any) -> dict[str, t.Any]:
+        assert ExpectedBucketOwner == "123456789012"
+        return super().get_object(**request)
+
+
+def test_a_bucket_of_another_account_is_not_read() -> None:
+    store = Owned()
+    folder(store, SMA, 1200)
+    manifest(store, SMA)
+    [model], _invalid = listed(store, owner="123456789012")
+    assert (model.objects, store.reads) == (1201, 1)
+    with pytest.raises(errors.AccessDenied) as refused:
+        listed(store, owner="999999999999")
+    assert "if the bucket does not belong to account 999999999999" in str(refused.value)

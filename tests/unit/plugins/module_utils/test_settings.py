@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.algo.trading.plugins.module_utils.settings import contradictions, instance_types, unknown_names
+from ansible_collections.algo.trading.plugins.module_utils.settings import (
+    contradictions,
+    instance_types,
+    stored_for_once,
+    unknown_names,
+)
 
 QA: dict[str, Any] = {
     "algo_project": "algo-trading",
@@ -20,7 +25,7 @@ QA: dict[str, Any] = {
     "aws_network_cidr": "10.30.0.0/16",
     "aws_network_zone_count": 2,
     "aws_mlflow_server_instance_type": "t4g.small",
-    "aws_trading_server_instance_types": ["c7g.xlarge", "m7i.metal-24xl"],
+    "aws_trading_server_instance_types": ["c7g.xlarge", "m8g.metal-24xl"],
     "aws_trading_server_schedule": "cron(0 9 ? * MON-FRI *)",
     "aws_trading_server_root_volume": {"size": 16},
     "algo_release": {"images": {"host": "/aws/service/debian/release/12/latest/arm64", "gpu": "ami-0123456789abcdef0"}},
@@ -87,6 +92,26 @@ def test_right_settings_have_no_findings() -> None:
             "aws_trading_server_max_terminate_share: max_terminate_share must be",
         ),
         (
+            {"aws_trading_server_instance_types": ["c7g.xlarge", "m7i.metal-24xl"]},
+            "aws_trading_server_instance_types: instance_types are of arm64 and x86_64; one image cannot run on both",
+        ),
+        (
+            {"aws_trading_server_model_prefix": "models/", "aws_trading_server_model_pattern": "v2/(?P<type>a)"},
+            "aws_trading_server_model_pattern: source.pattern: The pattern 'v2/(?P<type>a)' lacks the named group(s)",
+        ),
+        (
+            {"aws_trading_server_model_prefix": "v2/"},
+            "aws_trading_server_model_prefix: source.prefix: No key that begins with the prefix 'v2/' can match",
+        ),
+        (
+            {"aws_trading_server_model_owner": "123"},
+            "aws_trading_server_model_owner: source.owner must be an account id of 12 digits",
+        ),
+        (
+            {"aws_trading_server_session": {"open": "09:30"}},
+            "aws_trading_server_session: session.close is required",
+        ),
+        (
             {"aws_trading_server_tags": {"cost centre": "7"}},
             "aws_trading_server_tags: tags.cost centre: the key may not hold",
         ),
@@ -127,7 +152,7 @@ def test_an_empty_session_is_none() -> None:
 def test_instance_types_are_found_by_the_settings_names() -> None:
     assert instance_types({**QA, "aws_gpu_instance_types": ["g6.xlarge"], "aws_x_instance_type": ""}) == {
         "aws_mlflow_server_instance_type": ["t4g.small"],
-        "aws_trading_server_instance_types": ["c7g.xlarge", "m7i.metal-24xl"],
+        "aws_trading_server_instance_types": ["c7g.xlarge", "m8g.metal-24xl"],
         "aws_gpu_instance_types": ["g6.xlarge"],
     }
 
@@ -138,3 +163,14 @@ def test_an_unknown_name_is_told_with_the_one_that_was_meant() -> None:
         "zebra: there is no such setting. docs/settings.md lists all settings.",
     ]
     assert unknown_names([], ["algo_region"]) == []
+
+
+def test_what_is_stored_is_not_set_for_once() -> None:
+    names = ["algo_region", "aws_trading_server_once_power", "aws_trading_server_max_terminate_share"]
+    assert stored_for_once(names) == [
+        "aws_trading_server_max_terminate_share: is kept for the function trading_server, so the command line must not "
+        "set it. For one run, set aws_trading_server_once_max_terminate_share instead; to keep it, write it into "
+        "settings.yml."
+    ]
+    # Whatever can be set for one run and lasts as well.
+    assert len(stored_for_once(f"aws_trading_server_{name}" for name in ("power", "selection", "replace"))) == 2

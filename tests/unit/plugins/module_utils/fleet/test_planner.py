@@ -137,7 +137,7 @@ def test_the_second_best_type_is_as_wanted_too() -> None:
         ({"configuration": {"a": 1}, "on_change": {"configuration": "restart"}}, "restart", "configuration "),
         ({"image_id": "ami-2", "session": OPEN}, "hold", "replace is held: the trading session is open until 16:00"),
         ({"version": "v2", "session": OPEN}, "hold", "restart is held"),
-        ({"image_id": "ami-2", "session": OPEN, "replace": {"force": True}}, "replace", "image ami-1 -> ami-2"),
+        ({"image_id": "ami-2", "session": OPEN, "once": {"force": True}}, "replace", "image ami-1 -> ami-2"),
         ({"power": "stopped"}, "stop", "running, and wanted stopped"),
         ({"power": "stopped", "session": OPEN}, "hold", "stop is held"),
     ],
@@ -259,8 +259,8 @@ def test_the_share_in_the_message_is_enough() -> None:
     items = [instance(server, n) for n, server in enumerate(servers)]
     with pytest.raises(GuardError) as refused:
         make_plan(settings(), servers[3:], items, NOW).check_guard(settings())
-    share = float(str(refused.value).split("max_terminate_share to ")[1].split(" ")[0])
-    how = settings(max_terminate_share=share)
+    share = float(str(refused.value).split("-e aws_trading_server_once_max_terminate_share=")[1].split(" ")[0])
+    how = settings(once={"max_terminate_share": share})
     make_plan(how, servers[3:], items, NOW).check_guard(how)
 
 

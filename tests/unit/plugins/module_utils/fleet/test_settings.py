@@ -40,6 +40,19 @@ def test_defaults_are_safe() -> None:
         ({"tags": {"Model": "c"}}, "tags.Model is set by the fleet itself"),
         ({"session": {"open": "9", "close": "16:00"}}, "session: open and close must both be HH:MM"),
         ({"session": {"open": "09:30", "close": "16:00", "timezone": "Mars/Base"}}, "not a known time zone"),
+        ({"session": {"open": "09:30", "close": "09:30"}}, "session: open and close are both 09:30"),
+        ({"session": {"open": "09:30"}}, "session.close is required"),
+        ({"max_terminate_share": float("nan")}, "max_terminate_share must be a number, not nan"),
+        ({"wait_timeout": 1.5}, "wait_timeout must be a whole number, not 1.5"),
+        ({"once": {"power": "on"}}, "once.power must be one of running, keep, stopped"),
+        (
+            {"instance_types": ["t3.nano", "t4g.nano"]},
+            "instance_types are of arm64 and x86_64; one image cannot run on",
+        ),
+        (
+            {"instance_types": ["t3.nano"], "overrides": [{"symbol": "X", "instance_types": ["t4g.nano"]}]},
+            "overrides[0].instance_types are of arm64 and instance_types of x86_64; such an override needs an image_id",
+        ),
         ({"on_change": {"image": "restart"}}, "on_change.image must be one of replace, ignore"),
         ({"rate_limits": {"RunInstances": {"bucket": 0}}}, "rate_limits.RunInstances.bucket must be at least 1"),
         ({"rate_limits": {"RunInstance": {}}}, "did you mean RunInstances?"),
@@ -64,6 +77,20 @@ def test_all_mistakes_are_told_at_once() -> None:
         ({"open": "09:30", "close": "16:00"}, "2025-06-03T13:29:00+00:00", False),
         ({"open": "09:30", "close": "16:00"}, "2025-06-03T13:30:00+00:00", True),
         ({"open": "09:30", "close": "16:00"}, "2025-06-03T20:00:00+00:00", False),
+        # Over midnight: Tuesday evening to Wednesday morning in New York.
+        ({"open": "18:00", "close": "02:00"}, "2025-06-03T21:59:00+00:00", False),
+        ({"open": "18:00", "close": "02:00"}, "2025-06-03T22:00:00+00:00", True),
+        ({"open": "18:00", "close": "02:00"}, "2025-06-04T03:59:00+00:00", True),
+        ({"open": "18:00", "close": "02:00"}, "2025-06-04T05:59:00+00:00", True),
+        ({"open": "18:00", "close": "02:00"}, "2025-06-04T06:00:00+00:00", False),
+        # Opened on Friday, it closes on Saturday morning; Saturday evening it does not open.
+        ({"open": "18:00", "close": "02:00"}, "2025-06-07T05:00:00+00:00", True),
+        ({"open": "18:00", "close": "02:00"}, "2025-06-07T23:00:00+00:00", False),
+        # Nor is Monday's early morning a part of Sunday's.
+        ({"open": "18:00", "close": "02:00"}, "2025-06-09T05:00:00+00:00", False),
+        ({"open": "18:00", "close": "02:00", "days": ["sun"]}, "2025-06-09T05:00:00+00:00", True),
+        ({"open": "18:00", "close": "00:00"}, "2025-06-04T03:59:00+00:00", True),
+        ({"open": "18:00", "close": "00:00"}, "2025-06-04T04:00:00+00:00", False),
         # Winter time, and a Sunday.
         ({"open": "09:30", "close": "16:00"}, "2025-01-07T14:00:00+00:00", False),
         ({"open": "09:30", "close": "16:00"}, "2025-06-01T15:00:00+00:00", False),
@@ -84,3 +111,15 @@ def test_the_session_is_open_when_the_exchange_is(session: dict[str, Any], when:
     assert settings.session
     now = datetime.fromisoformat(when).astimezone(UTC)
     assert bool(settings.session.reason(now)) is open_
+
+
+def test_what_holds_once_wins_for_this_run() -> None:
+    lasting = {"max_terminate_share": 0.5, "power": "keep", "selection": {"symbols": ["X"]}}
+    settings = FleetSettings.from_dict(BASE | lasting)
+    assert (settings.max_terminate_share, settings.power, settings.selection.symbols) == (0.5, "keep", ("X",))
+    assert not settings.force
+    once = {"max_terminate_share": 0, "power": "running", "selection": {"types": ["a"]}, "force": True}
+    settings = FleetSettings.from_dict(BASE | lasting | {"once": once})
+    assert (settings.max_terminate_share, settings.power) == (0, "running")
+    assert (settings.selection.types, settings.selection.symbols) == (("a",), ())
+    assert settings.force
