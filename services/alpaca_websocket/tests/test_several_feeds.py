@@ -199,3 +199,70 @@ async def _replayed(url: str, feed: str) -> list[tuple[int, bool]]:
                     return found
                 assert "T" not in item or feed != "trade_updates"
                 found.append((Account.number(item), item.get("backfilled", False)))
+
+
+def test_a_second_level_has_every_feed_of_the_first_and_asks_it_for_what_it_missed(tmp_path: Path) -> None:
+    """The second is killed, messages come, and its next life has them from the first, once."""
+    feeds = ("crypto", "news", "trade_updates")
+    standin, account = StandIn(), Account()
+    wanted = {"crypto": {"trades": ["BTC/USD"]}, "news": {"news": ["*"]}, "trade_updates": {"trade_updates": ["*"]}}
+
+    def send(number: int) -> None:
+        for feed in feeds[:2]:
+            standin.control("send", messages=[account.message(feed, number)], path=PATHS[feed])
+        standin.control("trade_update", data=account.fill(number))
+
+    def everything(server: Server, count: int) -> bool:
+        found = server.health()["feeds"].values()
+        return [sum(each["received"] for each in feed["channels"].values()) for feed in found] == [count] * len(feeds)
+
+    with ended(standin):
+        first = Server(
+            tmp_path / "1",
+            dict.fromkeys(feeds, standin),
+            upstream={name: {"subscribe": asked} for name, asked in wanted.items()},
+        )
+        with ended(first):
+            below = {
+                name: {"url": first.urls[name], "subscribe": asked, "backfill": {"source": "replay"}}
+                for name, asked in wanted.items()
+            }
+            level = _Level(first)
+            second = Server(tmp_path / "2", dict.fromkeys(feeds, level), upstream=below)  # type: ignore[arg-type]
+            with ended(second):
+                wait_for(lambda: second.health()["status"] == "ok", "the second level to stream")
+                wait_for(lambda: all(standin.subscribed(*each) for each in _subscriptions(wanted)[:2]), "subscriptions")
+                wait_for(lambda: _listeners(first) == 3, "the second level's subscriptions")
+                send(1)
+                wait_for(lambda: everything(second, 1), "the first of each")
+                wait_for(lambda: _durable(second), "it to be stored")
+                second.kill()
+            send(2)
+            send(3)
+            wait_for(lambda: everything(first, 3), "the first level to have all")
+            again = Server(tmp_path / "2", dict.fromkeys(feeds, level), upstream=below)  # type: ignore[arg-type]
+            with ended(again):
+                for feed in feeds:
+                    gap = wait_for(partial(_settled, f"{again.page}/status.json?feed={feed}"), f"the gap of {feed}")
+                    assert gap["filled"], (feed, gap)
+                    assert asyncio.run(_replayed(again.urls[feed], feed)) == [(1, False), (2, True), (3, True)], feed
+
+
+class _Level:
+    """A server of ours, as the settings of another want it."""
+
+    key, secret, rest = "key-1", "secret-1", "http://127.0.0.1:9"
+
+    def __init__(self, server: Server) -> None:
+        self.stream = server.url
+
+
+def _listeners(server: Server) -> int:
+    """Feeds of which somebody is subscribed to something."""
+    pages = [json.loads(get(f"{server.page}/status.json?feed={feed}")[1]) for feed in server.urls]
+    return sum(any(client["subscriptions"] for client in page["clients"]) for page in pages)
+
+
+def _durable(server: Server) -> bool:
+    stores = [json.loads(get(f"{server.page}/status.json?feed={feed}")[1])["store"] for feed in server.urls]
+    return all(store["durable"] == store["sequence"] for store in stores)

@@ -105,13 +105,16 @@ def _report(settings: Settings) -> int:
 
     from .store.describe import describe
 
+    failed = []
     for upstream in settings.upstreams:
         if len(settings.upstreams) > 1:
             print(f"{upstream.name}\n{'=' * len(upstream.name)}")
         try:
             print(describe(settings.store_of(upstream)))
         except (OSError, msgspec.MsgspecError) as error:
-            raise SettingsError(f"there is no report of {upstream.name}: {error}") from error
+            failed.append(f"there is no report of {upstream.name}: {error}")
+    if failed:
+        raise SettingsError("; ".join(failed))
     return 0
 
 

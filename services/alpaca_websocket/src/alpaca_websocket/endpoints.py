@@ -50,6 +50,11 @@ def _stocks(name: str, version: str, **differs: object) -> Endpoint:
     return Endpoint(name, f"/{version}/{name}", _STOCKS, **{**known, **differs})  # type: ignore[arg-type]
 
 
+def _crypto(name: str, location: str) -> Endpoint:
+    path = f"/v1beta3/crypto/{location}"
+    return Endpoint(name, path, _CRYPTO, "24/7", silence={"quotes": 60.0, "bars": 150.0}, history=path)
+
+
 def _options(name: str) -> Endpoint:
     return Endpoint(
         name,
@@ -73,9 +78,9 @@ ENDPOINTS = {
         _stocks("boats", "v1beta1", calendar="overnight", silence={"quotes": 120.0}),
         # Derived by Alpaca; the history has the latest of it only.
         _stocks("overnight", "v1beta1", calendar="overnight", silence={"quotes": 120.0}, history="", history_feed=""),
-        Endpoint(
-            "crypto", "/v1beta3/crypto/us", _CRYPTO, "24/7", {"quotes": 60.0, "bars": 150.0}, "/v1beta3/crypto/us"
-        ),
+        _crypto("crypto", "us"),
+        _crypto("crypto-us-1", "us-1"),
+        _crypto("crypto-eu-1", "eu-1"),
         _options("indicative"),
         _options("opra"),
         Endpoint(

@@ -19,11 +19,13 @@ from .settings import Credentials, Settings, Upstream, credentials
 from .store import Store, StoreUnavailable
 from .upstream import calendar
 from .upstream.feed import Feed
+from .upstream.gaps import kept_kinds
 
 _log = logging.getLogger(__name__)
 _RETRY_SECONDS = 1.0
-# Of what is stored, this much is looked at to know what came last before a stop.
-_LOOK_BACK_NS = 120 * 10**9
+# Of what is stored, this much is looked at to know what came last before a stop; less where quotes are among it, of which
+# a minute may be millions.
+_LOOK_BACK_NS, _LOOK_BACK_AT_QUOTES_NS = 120 * 10**9, 20 * 10**9
 # How long messages took to become durable is recorded for those of a millisecond at once, as of the first of them.
 _COUNTED_TOGETHER_NS = 1_000_000
 _AFTER_A_MISTAKE = 10.0  # seconds; of ours, which no back-off knows of
@@ -116,7 +118,9 @@ class Pipeline:
         newest = await asyncio.to_thread(lambda: next(iter(store.replay(CHANNELS, since_sequence=last - 1)), None))
         if newest is None:
             return
-        stored = store.replay(("b", "t"), since_time=newest.received_ns - _LOOK_BACK_NS)
+        kinds = kept_kinds(self._upstream)
+        span = _LOOK_BACK_AT_QUOTES_NS if "q" in kinds else _LOOK_BACK_NS
+        stored = store.replay(kinds, since_time=newest.received_ns - span)
         messages = await asyncio.to_thread(lambda: [item.message for item in stored])
         feed.resume_from(newest.received_ns, messages)
 
