@@ -23,8 +23,8 @@ from .upstream.gaps import kept_kinds
 
 _log = logging.getLogger(__name__)
 _RETRY_SECONDS = 1.0
-# Of what is stored, this much is looked at to know what came last before a stop; less where quotes are among it, of which
-# a minute may be millions.
+# Of what is stored, this much is looked at to know what came last before a stop; less where quotes are among it, of
+# which a minute may be millions.
 _LOOK_BACK_NS, _LOOK_BACK_AT_QUOTES_NS = 120 * 10**9, 20 * 10**9
 # How long messages took to become durable is recorded for those of a millisecond at once, as of the first of them.
 _COUNTED_TOGETHER_NS = 1_000_000
