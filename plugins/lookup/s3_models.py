@@ -15,10 +15,12 @@ description:
     with its identity (type, symbol, model, folds), its place and a version that changes with its files.
   - A model is a folder C(models/<type>/<symbol>/<model>-outer_X_inner_Y/) with any files in it, or a single file of
     that name, with an extension (C(….tar.gz)) or without.
-  - Keys that fit no model are reported as O(on_invalid) says, never guessed at.
-    The empty objects by which consoles show an empty folder count as nothing.
+  - Keys that fit no model are reported as O(on_invalid) says, never guessed at, and stop no other model.
+    So are checksums, signatures and unfinished uploads (C(….tar.gz.sha256)), files that are named after another
+    artifact (C(x.tar.gz) beside the folder C(x/)), and models whose name or URI is longer than the 256 characters
+    of a tag. The empty objects by which consoles show an empty folder count as nothing.
   - It only reads, and it needs C(s3:ListBucket) on the bucket, and C(s3:GetObject) on the C(manifest.json) of models
-    of 1000 objects or more.
+    of 1000 objects or more, and on the files of models that were copied from another bucket.
 options:
   _terms:
     description: Names of the buckets to list, without C(s3://) and without a path.
@@ -94,9 +96,12 @@ notes:
     Versions depend neither on the bucket nor on neighbouring models, so that the same files have the same version in
     every environment, given the same way of uploading and encrypting.
   - B(Publication in progress.) S3 has no transactions. An entry is V(publishing) while a file is newer than the
-    folder's manifest. If that lasts, somebody changed a file behind the manifest's back.
-  - B(A bucket that changes while it is listed) is an error if a model's files were written between two pages of that
-    model, since the version would be one that never existed. Within a page S3 answers consistently.
+    folder's manifest, or while it is written during the listing. If that lasts, somebody changed a file behind the
+    manifest's back.
+  - B(Copies.) Who copies a bucket writes files in the order of their keys, some after the manifest. Then the content
+    decides, in models of fewer than 1000 objects, if the manifest names each file with C(path), C(size) and C(sha256);
+    the files newer than it are asked for their SHA-256, or read, up to 512 MiB for a model. That is one request for
+    the manifest and each such file in every listing, so copy manifests last where you can.
   - All AWS connection options are those of the lookups of C(amazon.aws).
 seealso:
   - module: algo.trading.model_fleet
@@ -215,8 +220,10 @@ _list:
     status:
       description:
         - V(published), if the version covers every file.
-        - V(publishing), if a file is newer than the model's C(manifest.json), or if O(require_manifest) is set and
-          there is none.
+        - V(publishing), if a file is newer than the model's C(manifest.json) and its content is not what that says,
+          if it was written during the listing, or if O(require_manifest) is set and there is none.
+        - V(ambiguous), if there are several artifacts of the model and none is named after another, as C(x.zip) and
+          C(x.tar.gz). The entry is the first one.
         - V(partial), if the model has 1000 objects or more, no readable C(manifest.json), and O(exact) is not set,
           so that the version covers the first 1000 only.
       type: str
@@ -311,6 +318,7 @@ class LookupModule(AWSLookupBase):
 
     def _report_status(self, bucket: str, models: list[Model]) -> None:
         meanings = {
+            "ambiguous": "have several artifacts, of which none is named after another. Remove all but one",
             "publishing": "are being published or were changed behind their manifest's back",
             "partial": "have 1000 or more objects and no readable manifest.json: their versions cover the first 1000 "
             "only. Publish a manifest.json with them, or set exact=true",

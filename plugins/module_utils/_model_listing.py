@@ -5,16 +5,19 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import dataclasses
 import hashlib
 import json
 import typing as t
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 
 from ._errors import (
+    DENIED,
+    NOT_FOUND,
     AccessDenied,
     AlgoTradingError,
     Changed,
@@ -24,11 +27,14 @@ from ._errors import (
     WrongRegion,
     error_code,
     from_aws,
+    kind_of,
 )
 
 MANIFEST = "manifest.json"
 PAGE = 1000  # keys in a page of S3; also from how many objects on a model counts as large
 MANIFEST_LIMIT = 64 * 1024 * 1024
+# The most that is read of one model to compare it with its manifest.
+READ_LIMIT = 512 * 1024 * 1024
 
 # Sorts behind every key that one would find in a folder, and before the folder's next neighbour.
 _LAST = "\U0010ffff"
@@ -53,6 +59,8 @@ class Group:
     began: datetime | None = None
     page: int = 0
     seen: int = 0
+    # Written to while it was listed, so that what was seen of it may never have existed as a whole.
+    torn: bool = False
     entries: list[Entry] = dataclasses.field(default_factory=list)
 
     @property
@@ -116,7 +124,7 @@ def groups(
                 continue
             if current is None:
                 current = Group(artifact, member=key, size=item["Size"], began=date, page=page)
-            _add(bucket, current, item, page=page, exact=exact)
+            _add(current, item, page=page, exact=exact)
         if not response.get("IsTruncated"):
             break
         if not response.get("Contents"):
@@ -132,13 +140,13 @@ def groups(
         yield current
 
 
-def _add(bucket: str, group: Group, item: dict[str, t.Any], *, page: int, exact: bool) -> None:
+def _add(group: Group, item: dict[str, t.Any], *, page: int, exact: bool) -> None:
     key, modified = item["Key"], item["LastModified"]
     if is_placeholder(key, item["Size"]):
         return
     # Two pages show two moments. What was written between them makes a model that never existed as a whole.
     if page > group.page and group.began and modified > group.began:
-        raise _torn(bucket, group, key)
+        group.torn = True
     group.seen += 1
     if exact or group.seen <= PAGE:
         path = key[len(group.artifact) :] if group.folder else key.rsplit("/", 1)[-1]
@@ -162,7 +170,7 @@ def read_manifest(s3: t.Any, bucket: str, group: Group) -> ManifestRead | None:
             {AccessDenied: f"Allow s3:GetObject on arn:aws:s3:::{bucket}/{key}"},
         ) from exc
     if group.began and response["LastModified"] > group.began:
-        raise _torn(bucket, group, key)
+        group.torn = True
     with contextlib.suppress(ValueError, KeyError, TypeError):
         sizes = [int(file["size"]) for file in json.loads(body)["files"]]
         return ManifestRead(
@@ -175,12 +183,49 @@ def read_manifest(s3: t.Any, bucket: str, group: Group) -> ManifestRead | None:
     return None
 
 
-def _torn(bucket: str, group: Group, key: str) -> Changed:
-    return Changed(
-        f"The bucket {bucket} changed while it was being listed: {key} was written between two pages "
-        f"of the model {group.artifact}",
-        remedy="Run again when the publication has ended",
-    )
+def agrees(s3: t.Any, bucket: str, group: Group, newer: Sequence[Entry]) -> bool:
+    """Whether a model is what its manifest says, although these of its files were written after it.
+
+    The manifest has to name exactly the files that are there, with their sizes, and of the newer ones the SHA-256.
+    S3 tells that of an object that was uploaded with it; other objects are read, up to a limit for the model.
+    """
+    if group.large:
+        return False  # not all of its files were seen
+    try:
+        files = json.loads(_body(s3, bucket, group.artifact + MANIFEST))["files"]
+        named = {str(file["path"]): (int(file["size"]), str(file["sha256"]).lower()) for file in files}
+        seen = {entry.path: entry.size for entry in group.entries if entry.path != MANIFEST}
+        if {path: size for path, (size, _digest) in named.items()} != seen:
+            return False
+        if sum(entry.size for entry in newer) > READ_LIMIT:
+            return False
+        return all(_sha256(s3, bucket, group.artifact + entry.path) == named[entry.path][1] for entry in newer)
+    except (ValueError, KeyError, TypeError):
+        return False
+    except Exception as exc:
+        if kind_of(exc) in (DENIED, NOT_FOUND):
+            return False
+        raise from_aws(f"read the files of the model s3://{bucket}/{group.artifact}", exc) from exc
+
+
+def _body(s3: t.Any, bucket: str, key: str) -> bytes:
+    response = s3.get_object(Bucket=bucket, Key=key)
+    if response["ContentLength"] > MANIFEST_LIMIT:
+        raise ValueError
+    content: bytes = response["Body"].read()
+    return content
+
+
+def _sha256(s3: t.Any, bucket: str, key: str) -> str:
+    response = s3.get_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
+    told = str(response.get("ChecksumSHA256") or "")
+    if told and "-" not in told and response.get("ChecksumType", "FULL_OBJECT") == "FULL_OBJECT":
+        response["Body"].close()
+        return base64.b64decode(told).hex()
+    found = hashlib.sha256()
+    while block := response["Body"].read(1024 * 1024):
+        found.update(block)
+    return found.hexdigest()
 
 
 def _date(response: dict[str, t.Any]) -> datetime | None:

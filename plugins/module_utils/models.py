@@ -13,6 +13,8 @@ large model is the digest of its first 1000 objects and of its manifest. It depe
 not move when neighbours shift the page boundaries. Without a manifest the model is marked `partial`.
 Models of fewer than 1000 objects are always read whole, with or without a manifest.
 
+One key that is no model, or one model that cannot be read, is reported and stops no other.
+
 Plain Python without Ansible or boto3: the lookup and the trading_server Lambda share it.
 """
 
@@ -22,6 +24,7 @@ import dataclasses
 import re
 import typing as t
 from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
 
@@ -40,7 +43,15 @@ FILTERS = ("type", "symbol", "model")
 # A model is a folder, or one file with an extension, or one file without.
 _ARTIFACT = r"(?P<_rest>/.*|\.[^/]+)?"
 
-Status = t.Literal["published", "publishing", "partial"]
+# What lies beside an artifact and tells something about it, or is not there yet.
+_COMPANION = re.compile(
+    r"\.(md5|sha1|sha224|sha256|sha384|sha512|crc32c?|asc|gpg|minisig|sig|sigstore|part|partial|tmp)$", re.IGNORECASE
+)
+# The name and the URI of a model become tags of its server.
+MOST_IN_A_TAG = 256
+_READERS = 8
+
+Status = t.Literal["published", "publishing", "partial", "ambiguous"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,28 +201,91 @@ def list_models(
     if pattern == DEFAULT_PATTERN and prefix == DEFAULT_PREFIX:
         prefix = _narrow(prefix, allowed)
 
-    models: dict[str, Model] = {}
+    found: dict[str, list[_Candidate]] = {}
     invalid: list[InvalidKey] = []
     for group in listing.groups(s3, bucket, prefix, lambda key: _artifact(matcher, key), exact=exact, region=region):
-        found = matcher.fullmatch(group.member)
-        if found is None:
+        match = matcher.fullmatch(group.member)
+        if match is None:
             if not listing.is_placeholder(group.member, group.size):
                 invalid.append(InvalidKey(group.member, "does not match the pattern"))
             continue
-        values = found.groupdict()
+        values = match.groupdict()
         if any(values[name] not in wanted for name, wanted in allowed.items()):
             continue
-        if not group.entries:
-            invalid.append(InvalidKey(group.member, "is a model's folder without a file in it"))
+        if reason := _why_no_model(bucket, group, values):
+            invalid.append(InvalidKey(group.member, reason))
             continue
-        model = _model(s3, bucket, group, values, exact=exact, require_manifest=require_manifest)
-        if twin := models.get(model.name):
-            raise InvalidInput(
-                f"The bucket {bucket} holds two artifacts of the model {model.name}: {twin.uri} and {model.uri}",
-                remedy="Remove one of them, or narrow the pattern to one form",
-            )
-        models[model.name] = model
-    return Listing(list(models.values()), invalid)
+        candidate = _candidate(s3, bucket, group, values, exact=exact, require_manifest=require_manifest)
+        found.setdefault(candidate.model.name, []).append(candidate)
+        invalid += candidate.complaints
+    chosen: list[_Candidate] = []
+    for candidates in found.values():
+        kept, others = _choose(candidates)
+        chosen.append(kept)
+        invalid += others
+    with ThreadPoolExecutor(_READERS) as readers:
+        models = list(readers.map(lambda candidate: _judged(s3, bucket, candidate), chosen))
+    return Listing(models, sorted(invalid))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Candidate:
+    """An artifact as the listing shows it. `newer` are its files that were written after its manifest."""
+
+    model: Model
+    group: listing.Group
+    newer: tuple[listing.Entry, ...] = ()
+    complaints: tuple[InvalidKey, ...] = ()
+
+
+def _why_no_model(bucket: str, group: listing.Group, values: Mapping[str, str | None]) -> str:
+    """Why a key of a model's form can't be one. It is reported, and stops no other."""
+    if not group.entries:
+        return "is a model's folder without a file in it"
+    if not group.folder and _COMPANION.search(group.member):
+        return "is a checksum, a signature or an unfinished upload, not a model"
+    if empty := [name for name in GROUPS if not values[name]]:
+        return f"matches the pattern without a {empty[0]}"
+    for fold in ("outer", "inner"):
+        if not str(values[fold]).isdecimal():
+            return f"has {values[fold]!r} for its {fold} fold, which is not a number"
+    for what, text in (("name", _name(values)), ("URI", f"s3://{bucket}/{group.artifact}")):
+        if len(text) > MOST_IN_A_TAG:
+            return f"has a {what} of {len(text)} characters; a tag of its server holds {MOST_IN_A_TAG}"
+    return ""
+
+
+def _choose(candidates: list[_Candidate]) -> tuple[_Candidate, list[InvalidKey]]:
+    """The artifact of a model, where there are several: the one that the others are named after.
+
+    `x.tar.gz` beside the folder `x/` is a companion of the folder, `x.tar.gz.txt` one of the archive. Between
+    `x.tar.gz` and `x.zip` nobody can choose: the model is ambiguous, and keeps the server that it has.
+    """
+    if len(candidates) == 1:
+        return candidates[0], []
+    for kept in candidates:
+        others = [other.model for other in candidates if other is not kept]
+        if all(other.key.startswith(f"{kept.model.key}.") for other in others):
+            reason = f"is a companion of {kept.model.uri}, not a model of its own"
+            return kept, [InvalidKey(other.key, reason) for other in others]
+    first, *rest = candidates
+    reason = f"is an artifact of the same model as {first.model.uri}; neither is used until one is removed"
+    model = dataclasses.replace(first.model, status="ambiguous")
+    return _Candidate(model, first.group), [InvalidKey(other.model.key, reason) for other in rest]
+
+
+def _judged(s3: t.Any, bucket: str, candidate: _Candidate) -> Model:
+    """The model, published after all if its content is what its manifest says.
+
+    A copy from one bucket to another writes files in the order of their keys, the manifest in the middle of them.
+    """
+    if candidate.newer and listing.agrees(s3, bucket, candidate.group, candidate.newer):
+        return dataclasses.replace(candidate.model, status="published")
+    return candidate.model
+
+
+def _name(values: Mapping[str, str | None]) -> str:
+    return f"{values['type']}/{values['symbol']}/{values['model']}-outer_{values['outer']}_inner_{values['inner']}"
 
 
 def invalid_message(bucket: str, invalid: Collection[InvalidKey], shown: int = 5) -> str:
@@ -242,7 +316,7 @@ def _artifact(matcher: re.Pattern[str], key: str) -> str | None:
     return key[: found.start("_rest") + 1] if rest.startswith("/") else key
 
 
-def _model(
+def _candidate(
     s3: t.Any,
     bucket: str,
     group: listing.Group,
@@ -250,29 +324,35 @@ def _model(
     *,
     exact: bool,
     require_manifest: bool,
-) -> Model:
+) -> _Candidate:
     entries = group.entries
     size, objects = sum(entry.size for entry in entries), len(entries)
     newest = max(entry.modified for entry in entries)
     manifest = next((entry.modified for entry in entries if entry.path == MANIFEST), None)
     status: Status = "published"
     evidence = [(entry.path, entry.etag, entry.size) for entry in entries]
+    complaints: tuple[InvalidKey, ...] = ()
     if group.large and not exact:
         status = "partial"
-        if read := listing.read_manifest(s3, bucket, group):
+        try:
+            read = listing.read_manifest(s3, bucket, group)
+        except AccessDenied as exc:
+            read, status = None, "publishing"
+            complaints = (InvalidKey(f"{group.artifact}{MANIFEST}", str(exc)),)
+        if read:
             evidence.append((f"/{MANIFEST}", read.etag, read.size))
             size, objects, manifest, status = read.total_size, read.total_objects, read.modified, "published"
-    unfinished = newest > manifest if manifest else require_manifest and group.folder
-    if unfinished:
+    newer = tuple(entry for entry in entries if manifest and entry.modified > manifest)
+    if newer or group.torn or (not manifest and require_manifest and group.folder):
         status = "publishing"
-    return Model(
+    model = Model(
         key=group.artifact.rstrip("/"),
-        name=f"{values['type']}/{values['symbol']}/{values['model']}-outer_{values['outer']}_inner_{values['inner']}",
+        name=_name(values),
         type=values["type"],
         symbol=values["symbol"],
         model=values["model"],
-        outer=_fold(values, "outer", group),
-        inner=_fold(values, "inner", group),
+        outer=int(values["outer"]),
+        inner=int(values["inner"]),
         bucket=bucket,
         uri=f"s3://{bucket}/{group.artifact}",
         version=listing.digest(evidence),
@@ -281,16 +361,8 @@ def _model(
         last_modified=_iso(max(newest, manifest or newest)),
         status=status,
     )
-
-
-def _fold(values: Mapping[str, str], name: str, group: listing.Group) -> int:
-    try:
-        return int(values[name])
-    except (TypeError, ValueError) as exc:
-        raise InvalidInput(
-            f"The pattern took {values[name]!r} for the {name} fold of {group.member}",
-            remedy=f"Let the group {name} match digits only",
-        ) from exc
+    # What was written while it was listed is not looked into: it is still being written.
+    return _Candidate(model, group, () if group.torn else newer, complaints)
 
 
 def _iso(moment: datetime) -> str:

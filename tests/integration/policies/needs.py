@@ -74,6 +74,8 @@ class Needs:
             "trading-server-shutdown-lambda": [
                 *self._function("trading_server_shutdown"),
                 *self._instances("trading_server", "ec2:StopInstances", "ssm:SendCommand"),
+                ("ec2:CreateTags", _INSTANCE, {**self._tags("trading_server"), "aws:TagKeys": "DrainAsked"}),
+                ("ec2:TerminateInstances", _INSTANCE, {**self._tags("trading_server"), **_DRAINED}),
                 ("ssm:SendCommand", self._arn("ssm", f"document/{self._name('trading_server')}-drain"), {}),
                 ("sns:Publish", self._arn("sns", self._name("trading_server_shutdown")), {}),
                 ("sqs:SendMessage", self._arn("sqs", self._name("trading_server_shutdown")), {}),
@@ -113,6 +115,9 @@ class Needs:
             ],
             "trading-server-shutdown-lambda": [
                 ("ec2:TerminateInstances", _INSTANCE, trading),
+                ("ec2:TerminateInstances", _INSTANCE, {**feed, **_DRAINED}),
+                ("ec2:CreateTags", _INSTANCE, {**trading, "aws:TagKeys": "Model"}),
+                ("ec2:CreateTags", _INSTANCE, {**feed, "aws:TagKeys": "DrainAsked"}),
                 ("ec2:StopInstances", _INSTANCE, feed),
                 ("ssm:SendCommand", f"arn:aws:ssm:{REGION}::document/AWS-RunShellScript", {}),
             ],
@@ -130,7 +135,7 @@ class Needs:
                     {"iam:PassedToService": "lambda.amazonaws.com"},
                 ),
                 ("iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/{self._name('mlflow_server')}", _TO_EC2),
-                ("s3:GetObject", f"{self._model}/model.joblib", _OUR_ACCOUNT),
+                ("s3:PutObject", f"{self._model}/model.joblib", _OUR_ACCOUNT),
                 ("s3:GetObject", f"{self._model}/manifest.json", {"aws:ResourceAccount": "999999999999"}),
                 *self._settings("lock", "trading_server/other"),
             ],
@@ -195,7 +200,9 @@ class Needs:
         yield from self._function("trading_server")
         for name in ("halt", "trading_server/fleet"):
             yield "ssm:GetParameter", self._arn("ssm", f"parameter/{PROJECT}/{self.environment}/{name}"), {}
-        yield from self._s3(self.models, ("s3:ListBucket",), f"{self._model}/manifest.json", _READ)
+        # Copied models are judged by the content of their files.
+        for file in ("manifest.json", "model.joblib"):
+            yield from self._s3(self.models, ("s3:ListBucket",), f"{self._model}/{file}", _READ)
         yield from ((action, "*", {}) for action in ("ec2:DescribeInstances", "ec2:DescribeInstanceStatus"))
         for action in (
             "ModifyInstanceAttribute",
@@ -219,5 +226,6 @@ class Needs:
         yield "iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/{self._name('trading_server')}", _TO_EC2
 
 
-_OUR_ACCOUNT = {"aws:ResourceAccount": ACCOUNT}
+                ("s3:PutObject", f"{self._model}/model.joblib", _OUR_ACCOUNT),
+                ("s3:GetObject", f"{self._model}/manifest.json", {"aws:ResourceAccount": "999999999999"}),
 _TO_EC2 = {"iam:PassedToService": "ec2.amazonaws.com"}

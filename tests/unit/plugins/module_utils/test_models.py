@@ -3,6 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import base64
+import hashlib
 import io
 import json
 import math
@@ -14,7 +16,6 @@ from email.utils import format_datetime
 import pytest
 from ansible_collections.algo.trading.plugins.module_utils import _errors as errors
 from ansible_collections.algo.trading.plugins.module_utils.models import (
-    DEFAULT_PATTERN,
     Listing,
     Model,
     check_layout,
@@ -190,10 +191,57 @@ def test_a_model_folder_without_a_file_is_reported() -> None:
     assert (models, invalid) == ([], [(f"{SMA}/", "is a model's folder without a file in it")])
 
 
-def test_two_artifacts_of_one_model_are_an_error_not_a_choice() -> None:
-    store = Store().put(f"{SMA}.tar.gz").put(f"{SMA}/model.json")
-    with pytest.raises(errors.InvalidInput, match=r"bucket holds two artifacts .*sma-outer_0_inner_1.*Remove one"):
-        listed(store)
+@pytest.mark.parametrize(
+    ("keys", "used", "companions"),
+    [
+        ((f"{SMA}/model.json", f"{SMA}.tar.gz"), f"{SMA}/", (f"{SMA}.tar.gz",)),
+        ((f"{SMA}.tar.gz", f"{SMA}.tar.gz.sha256"), f"{SMA}.tar.gz", (f"{SMA}.tar.gz.sha256",)),
+        ((f"{SMA}.tar.gz", f"{SMA}.tar.gz.txt", f"{SMA}/a"), f"{SMA}/", (f"{SMA}.tar.gz", f"{SMA}.tar.gz.txt")),
+        ((SMA, f"{SMA}.json"), SMA, (f"{SMA}.json",)),
+    ],
+)
+def test_what_is_named_after_an_artifact_is_its_companion(
+    keys: tuple[str, ...], used: str, companions: tuple[str, ...]
+) -> None:
+    store = Store().put("models/z/MSFT/other-outer_0_inner_0/model.json")
+    for key in keys:
+        store.put(key)
+    models, invalid = listed(store)
+    assert [model.uri for model in models] == [
+        f"s3://bucket/{used}",
+        "s3://bucket/models/z/MSFT/other-outer_0_inner_0/",
+    ]
+    assert [model.status for model in models] == ["published", "published"]
+    assert [entry.key for entry in invalid] == list(companions)
+    assert all("not a model" in entry.reason for entry in invalid)
+
+
+@pytest.mark.parametrize("extension", ["tar.gz.sha256", "MD5", "tar.gz.asc", "zip.sig", "tar.gz.part"])
+def test_a_checksum_or_signature_is_no_model_even_alone(extension: str) -> None:
+    models, invalid = listed(Store().put(f"{SMA}.{extension}"))
+    assert models == []
+    assert [entry.reason for entry in invalid] == ["is a checksum, a signature or an unfinished upload, not a model"]
+
+
+def test_between_two_artifacts_nobody_chooses_and_the_model_is_ambiguous() -> None:
+    store = Store().put(f"{SMA}.tar.gz").put(f"{SMA}.zip").put("models/z/MSFT/other-outer_0_inner_0")
+    models, invalid = listed(store)
+    assert [(model.uri, model.status) for model in models] == [
+        (f"s3://bucket/{SMA}.tar.gz", "ambiguous"),
+        ("s3://bucket/models/z/MSFT/other-outer_0_inner_0", "published"),
+    ]
+    assert [(entry.key, "neither is used" in entry.reason) for entry in invalid] == [(f"{SMA}.zip", True)]
+
+
+def test_a_name_or_uri_that_no_tag_can_hold_is_reported_and_stops_no_other() -> None:
+    name = f"models/momentum/AAPL/{'x' * 220}-outer_0_inner_0"
+    longer = f"models/momentum/AAPL/{'y' * 250}-outer_0_inner_0"
+    models, invalid = listed(Store().put(f"{SMA}/model.json").put(f"{name}/a").put(longer))
+    assert [model.key for model in models] == [SMA]
+    assert [(entry.key, entry.reason.split(";")[0]) for entry in invalid] == [
+        (f"{name}/a", f"has a URI of {len(name) + 13} characters"),
+        (longer, f"has a name of {len(longer) - 7} characters"),
+    ]
 
 
 def test_an_empty_bucket_has_no_models_and_costs_a_page() -> None:
@@ -222,10 +270,16 @@ def test_a_bad_pattern_is_refused_before_any_call(pattern: str, complaint: str) 
     assert store.pages == 0
 
 
-def test_a_fold_that_is_no_number_is_refused() -> None:
-    pattern = DEFAULT_PATTERN.replace("0|[1-9][0-9]*)_inner", ".)_inner")
-    with pytest.raises(errors.InvalidInput, match="outer fold"):
-        listed(Store().put("models/a/b/c-outer_x_inner_0/f"), pattern=pattern)
+def test_a_key_that_a_pattern_of_ones_own_takes_without_a_usable_value_is_reported() -> None:
+    pattern = r"models/(?P<type>\w+)/(?P<symbol>\w*)/(?P<model>\w+)-outer_(?P<outer>.)_inner_(?P<inner>.)"
+    store = Store().put("models/a/B/c-outer_x_inner_0/f").put("models/a//c-outer_0_inner_0/f")
+    store.put("models/a/B/d-outer_0_inner_0/f")
+    models, invalid = listed(store, pattern=pattern)
+    assert [model.name for model in models] == ["a/B/d-outer_0_inner_0"]
+    assert [entry.reason for entry in invalid] == [
+        "matches the pattern without a symbol",
+        "has 'x' for its outer fold, which is not a number",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -328,6 +382,35 @@ def test_a_file_newer_than_the_manifest_means_that_publishing_goes_on() -> None:
     assert only(store).status == "publishing"
     manifest(store, SMA, modified=NOON)
     assert only(store).status == "published"
+
+
+def copied(store: Store, target: Store) -> None:
+    """As a copy from bucket to bucket does: in the order of keys, one a second."""
+    for number, key in enumerate(sorted(store.objects)):
+        target.put(key, store.objects[key][0], NOON - timedelta(hours=1) + timedelta(seconds=number))
+
+
+@pytest.mark.parametrize("checksums", [True, False])
+def test_a_copy_from_another_bucket_is_judged_by_its_content(checksums: bool) -> None:
+    class Checksummed(Store):
+        def get_object(self, *, Key: str, **_: str) -> dict[str, t.Any]:
+            told = base64.b64encode(hashlib.sha256(self.objects[Key][0]).digest()).decode()
+            return super().get_object(Key=Key) | ({"ChecksumSHA256": told} if checksums else {})
+
+    source, target = Store(), Checksummed()
+    source.put(f"{SMA}/model.json", b"model").put(f"{SMA}/metrics.json", b"metrics")
+    files = [(path, source.objects[f"{SMA}/{path}"][0]) for path in ("metrics.json", "model.json")]
+    named = [{"path": path, "size": len(body), "sha256": hashlib.sha256(body).hexdigest()} for path, body in files]
+    source.put(f"{SMA}/manifest.json", json.dumps({"files": named}).encode(), NOON)
+    copied(source, target)
+    model = only(target)
+    assert (model.status, model.version) == ("published", only(source).version)
+    # The next publication, with its manifest still to come: the same size, other content.
+    target.put(f"{SMA}/model.json", b"MODEL", NOON)
+    assert only(target).status == "publishing"
+    copied(source, target)
+    target.put(f"{SMA}/weights.bin", b"new", NOON)
+    assert only(target).status == "publishing"
 
 
 def test_where_manifests_are_required_a_folder_without_one_is_not_published_yet() -> None:
@@ -443,13 +526,14 @@ def test_there_are_never_more_pages_than_in_a_flat_listing(seed: int) -> None:
 # Trouble
 
 
-def test_a_model_written_between_two_pages_is_an_error() -> None:
+def test_a_model_written_between_two_pages_is_being_published_and_the_others_are_read() -> None:
     store = Store()
     folder(store, SMA, 999)
     folder(store, "models/a/AAPL/a-outer_0_inner_0", 500)
     store.before_page[1] = lambda: store.put(f"{SMA}/part-000800", b"new", NOON + timedelta(seconds=1)) and None
-    with pytest.raises(errors.Changed, match=r"bucket bucket changed.*part-000800.*Run again"):
-        listed(store)
+    models, invalid = listed(store)
+    assert {model.model: model.status for model in models} == {"a": "published", "sma": "publishing"}
+    assert invalid == []
 
 
 def test_another_model_written_between_two_pages_is_none() -> None:
@@ -462,12 +546,25 @@ def test_another_model_written_between_two_pages_is_none() -> None:
     assert len(listed(store).models) == 3
 
 
-def test_a_manifest_newer_than_the_listing_is_an_error() -> None:
+def test_a_manifest_newer_than_the_listing_means_that_publishing_goes_on() -> None:
     store = Store()
     folder(store, SMA, 1500)
     manifest(store, SMA, modified=NOON + timedelta(seconds=1))
-    with pytest.raises(errors.Changed, match="bucket"):
-        listed(store)
+    assert only(store).status == "publishing"
+
+
+def test_a_manifest_that_may_not_be_read_holds_its_own_model_only() -> None:
+    class Forbidding(Store):
+        def get_object(self, *, Key: str, **_: str) -> dict[str, t.Any]:
+            raise Refusal("AccessDenied")
+
+    store = Forbidding().put("models/z/MSFT/other-outer_0_inner_0/model.json")
+    folder(store, SMA, 1500)
+    manifest(store, SMA)
+    models, invalid = listed(store)
+    assert {model.model: model.status for model in models} == {"sma": "publishing", "other": "published"}
+    assert [entry.key for entry in invalid] == [f"{SMA}/manifest.json"]
+    assert "Allow s3:GetObject" in invalid[0].reason
 
 
 def test_a_bucket_that_goes_away_half_way_is_told_from_a_missing_one() -> None:
