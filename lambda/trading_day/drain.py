@@ -19,8 +19,6 @@ from .settings import DrainPoll, ShutdownSettings
 # SSM gives up on a host that has not picked the command up by then; 30 is the least it takes.
 _DELIVERY_TIMEOUT = 60
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 10.0
-# One host that SSM can't reach makes it refuse the whole command.
-_SPOILS_COMMAND = frozenset({"InvalidInstanceId", "InvalidInstanceInformationFilterValue", "AccessDeniedException"})
 _UNDER_WAY = frozenset({"Pending", "InProgress", "Delayed", "Cancelling"})
 _NOT_YET_KNOWN = frozenset({"InvocationDoesNotExist"})
 
@@ -60,7 +58,7 @@ def drain(ssm: Any, settings: ShutdownSettings, ids: Sequence[str], clock: Clock
         )
         commands[response["Command"]["CommandId"]] = batch
 
-    sent = in_batches(ids, send, _SPOILS_COMMAND)
+    sent = in_batches(ids, send)
     result.failed = {id_: f"SSM did not take the command: {why}" for id_, why in sent.failed.items()}
     given = clock.monotonic() + settings.drain_timeout
     waiting = {command: set(batch) for command, batch in commands.items()}

@@ -8,13 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
-from ansible_collections.algo.trading.plugins.module_utils._errors import error_code, from_aws
-from ansible_collections.algo.trading.plugins.module_utils._tags import carries, tag_dict
+from ansible_collections.algo.trading.plugins.module_utils._errors import error_code, from_aws, kind_of
+from ansible_collections.algo.trading.plugins.module_utils._tags import carries
+from ansible_collections.algo.trading.plugins.module_utils.fleet import batches
+from ansible_collections.algo.trading.plugins.module_utils.fleet.claims import DRAIN_ASKED
+from ansible_collections.algo.trading.plugins.module_utils.fleet.errors import HOPELESS
+from ansible_collections.algo.trading.plugins.module_utils.fleet.instances import TELLTALE_TAGS, Instance
+from ansible_collections.algo.trading.plugins.module_utils.fleet.ownership import (
+    FOREIGN,
+    OURS,
+    Identity,
+    advice,
+    standing,
+)
+from ansible_collections.algo.trading.plugins.module_utils.fleet.spec import DECIDING
 
 # EC2 resolves tags, so a batch with one foreign or vanished instance is refused as a whole: keep them small.
 BATCH = 50
+_PROTECT_TAGS: dict[str, str] = DECIDING["protect_tags"].default
 
 
 @dataclass(frozen=True)
@@ -25,6 +39,8 @@ class Host:
     state: str
     name: str = ""
     model: str = ""
+    spot: bool = False
+    protected: bool = False
 
     @property
     def label(self) -> str:
@@ -39,72 +55,95 @@ class Found:
     foreign: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Stranger:
+    """An instance that trades in this environment, or may do so, and must not be touched from here."""
+
+    host: Host
+    reason: str
+    advice: str
+
+
 def find(ec2: Any, tags: Mapping[str, str], states: Sequence[str]) -> Found:
     """Instances with all of these tags in one of these states, oldest id first."""
     filters = [{"Name": f"tag:{key}", "Values": [value]} for key, value in tags.items()]
-    filters.append({"Name": "instance-state-name", "Values": list(states)})
-    try:
-        pages = ec2.get_paginator("describe_instances").paginate(Filters=filters, PaginationConfig={"PageSize": 1000})
-        instances = [i for page in pages for r in page["Reservations"] for i in r["Instances"]]
-    except Exception as error:
-        raise from_aws("list the instances of the environment", error) from error
+    instances = _describe(ec2, filters, states)
     # The filter is EC2's word; this is ours. Filters take wildcards and have been wrong before.
-    ours = [item for item in instances if carries(tag_dict(item.get("Tags")), tags)]
-    foreign = tuple(sorted(item["InstanceId"] for item in instances if not carries(tag_dict(item.get("Tags")), tags)))
+    ours = [item for item in instances if carries(item.tags, tags)]
+    foreign = tuple(sorted(item.id for item in instances if not carries(item.tags, tags)))
     return Found(tuple(sorted(map(_host, ours), key=lambda host: host.id)), foreign)
 
 
-def _host(instance: Mapping[str, Any]) -> Host:
-    tags = tag_dict(instance.get("Tags"))
-    return Host(instance["InstanceId"], instance["State"]["Name"], tags.get("Name", ""), tags.get("Model", ""))
+def strangers(ec2: Any, identity: Identity, states: Sequence[str]) -> list[Stranger]:
+    """Instances that lost one of our tags, borrowed them, or were made here by something else for a model."""
+    instances = _describe(ec2, [{"Name": "tag-key", "Values": list(TELLTALE_TAGS)}], states)
+    found = [(item, standing(item, identity)) for item in sorted(instances, key=lambda item: item.id)]
+    return [
+        Stranger(_host(item), what.reason, advice(what.kind, item, identity))
+        for item, what in found
+        if what.kind not in (OURS, FOREIGN)
+    ]
+
+
+def _describe(ec2: Any, filters: list[dict[str, Any]], states: Sequence[str]) -> list[Instance]:
+    filters = [*filters, {"Name": "instance-state-name", "Values": list(states)}]
+    try:
+        pages = ec2.get_paginator("describe_instances").paginate(Filters=filters, PaginationConfig={"PageSize": 1000})
+        return [Instance.from_api(item) for page in pages for r in page["Reservations"] for item in r["Instances"]]
+    except Exception as error:
+        raise from_aws("list the instances of the environment", error) from error
+
+
+def _host(item: Instance) -> Host:
+    protected = any(item.tags.get(key, "").lower() == value for key, value in _PROTECT_TAGS.items())
+    return Host(item.id, item.state, item.tags.get("Name", ""), item.model, item.lifecycle == "spot", protected)
 
 
 @dataclass
 class Outcome:
-    """What became of hosts: done, or the reason why not."""
+    """What was done to which hosts, and the reason why not to the others."""
 
     done: set[str] = field(default_factory=set)
     failed: dict[str, str] = field(default_factory=dict)
+    # Of those that were done with, the ones that had to be terminated.
+    ended: set[str] = field(default_factory=set)
 
 
-def in_batches(ids: Sequence[str], act: Callable[[list[str]], Any], divide: frozenset[str]) -> Outcome:
-    """Act on ids in batches. Where one spoils its batch (by these error codes), halve it until that one is found."""
-    outcome = Outcome()
-    waiting = [list(ids[start : start + BATCH]) for start in range(0, len(ids), BATCH)]
-    while waiting:
-        batch = waiting.pop(0)
-        try:
-            act(batch)
-        except Exception as error:
-            if len(batch) > 1 and error_code(error) in divide:
-                half = len(batch) // 2
-                waiting[:0] = [batch[:half], batch[half:]]
-            else:
-                outcome.failed.update(dict.fromkeys(batch, str(error)))
-        else:
-            outcome.done.update(batch)
-    return outcome
+def in_batches(ids: Sequence[str], act: Callable[[list[str]], Any]) -> Outcome:
+    """Act on ids in batches, so that one that AWS refuses does not cost its batch."""
+    found = _batches(ids, act)
+    return Outcome(set(found.done), {id_: str(error) for id_, error in found.failed.items()})
 
 
-# One instance of a call is gone, in another state, or not ours any more.
-_SPOILS_STOP = frozenset(
-    {
-        "IncorrectInstanceState",
-        "IncorrectState",
-        "InvalidInstanceID.Malformed",
-        "InvalidInstanceID.NotFound",
-        "OperationNotPermitted",
-        "UnauthorizedOperation",
-        "UnsupportedOperation",
-    }
-)
+def _batches(ids: Sequence[str], act: Callable[[list[str]], Any]) -> batches.Outcome:
+    return batches.act_in_batches(ids, BATCH, act, indivisible=lambda error: kind_of(error) in HOPELESS)
 
 
-def stop(ec2: Any, ids: Sequence[str]) -> Outcome:
-    """Stop instances; those already stopping are fine."""
-    return in_batches(ids, lambda batch: ec2.stop_instances(InstanceIds=batch), _SPOILS_STOP)
+def note_drain(ec2: Any, ids: Sequence[str], asked: datetime) -> Outcome:
+    """Write on each host that it is asked to drain: whatever becomes of it, it is not as wanted in the morning."""
+    tags = [{"Key": DRAIN_ASKED, "Value": asked.isoformat(timespec="seconds")}]
+    return in_batches(ids, lambda batch: ec2.create_tags(Resources=batch, Tags=tags))
 
 
 def start(ec2: Any, ids: Sequence[str]) -> Outcome:
     """Start instances; those already running are fine."""
-    return in_batches(ids, lambda batch: ec2.start_instances(InstanceIds=batch), _SPOILS_STOP)
+    return in_batches(ids, lambda batch: ec2.start_instances(InstanceIds=batch))
+
+
+def stop(ec2: Any, ids: Sequence[str]) -> Outcome:
+    """Stop instances; those already stopping are fine."""
+    return in_batches(ids, lambda batch: ec2.stop_instances(InstanceIds=batch))
+
+
+def stop_or_end(ec2: Any, hosts: Sequence[Host]) -> Outcome:
+    """Stop hosts. A one-time spot instance cannot be stopped: it is terminated, and the next start launches a new
+    one for its model. A persistent one stops like any other."""
+    told = _batches([host.id for host in hosts], lambda batch: ec2.stop_instances(InstanceIds=batch))
+    one_time = [
+        host.id
+        for host in hosts
+        if host.spot and not host.protected and error_code(told.failed.get(host.id)) == "UnsupportedOperation"
+    ]
+    ended = in_batches(one_time, lambda batch: ec2.terminate_instances(InstanceIds=batch))
+    refused = {id_: str(error) for id_, error in told.failed.items() if id_ not in one_time}
+    return Outcome({*told.done, *ended.done}, {**refused, **ended.failed}, ended.done)

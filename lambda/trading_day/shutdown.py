@@ -16,6 +16,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.algo.trading.plugins.module_utils._errors import AlgoTradingError
+from ansible_collections.algo.trading.plugins.module_utils._naming import resource_name
+from ansible_collections.algo.trading.plugins.module_utils.fleet.ownership import Identity
 from ansible_collections.algo.trading.plugins.module_utils.fleet.pacing import Clock
 
 from . import hosts, report
@@ -29,6 +31,7 @@ COMPONENT = "trading_server"
 # What became of a host.
 PLANNED = "planned"  # dry run
 STOPPED = "stopped"  # confirmed its drain and was told to stop
+TERMINATED = "terminated"  # the same, and ended, since one-time spot instances cannot be stopped
 FORCED = "stopped_undrained"  # did not confirm; stopped by policy
 KEPT = "left_running"  # did not confirm; left running by policy
 STUCK = "stop_failed"  # to be stopped, but EC2 refused, or it still runs
@@ -36,7 +39,8 @@ UNFINISHED = "unfinished"  # time was up; the next invocation goes on
 GONE = "gone"  # ended by somebody else meanwhile
 NEW = "appeared"  # started by somebody else meanwhile
 _LOOKS = (2.0, 4.0, 8.0, 0.0)
-FINE = frozenset({PLANNED, STOPPED, GONE})
+FINE = frozenset({PLANNED, STOPPED, TERMINATED, GONE})
+_TOLD = frozenset({STOPPED, TERMINATED, FORCED})
 
 
 class ShutdownUnfinished(AlgoTradingError):
@@ -81,16 +85,34 @@ def run(
     late = request.why_not(clock.now(), settings.max_event_age)
     if late:
         report.alert(aws.sns, settings, log, "Shutdown not begun", [late])
-        return {"ok": False, "dry_run": request.dry_run, "reason": late, "hosts": [], "foreign": []}
+        return {"ok": False, "dry_run": request.dry_run, "reason": late, "hosts": [], "foreign": [], "not_touched": []}
     tags = settings.tags(COMPONENT)
-    found = hosts.find(aws.ec2, tags, ("pending", "running"))
-    log.info("Found trading servers", hosts=len(found.hosts), foreign=list(found.foreign))
+    strangers = hosts.strangers(aws.ec2, _identity(settings), ("pending", "running"))
+    found = _find(aws.ec2, tags, strangers)
+    log.info(
+        "Found trading servers",
+        hosts=len(found.hosts),
+        foreign=list(found.foreign),
+        not_touched=[stranger.host.id for stranger in strangers],
+    )
     if request.dry_run:
         fates = {host.id: Fate(host, PLANNED, "would be drained and stopped") for host in found.hosts}
     else:
         fates = _shut_down(settings, aws, clock, log, found.hosts, deadline)
-        fates = _check(aws.ec2, tags, fates, clock, deadline)
-    return _report(settings, aws, clock, log, list(fates.values()), found.foreign, request.dry_run)
+        fates = _check(lambda: _find(aws.ec2, tags, strangers).hosts, fates, clock, deadline)
+    return _report(settings, aws, clock, log, list(fates.values()), found.foreign, strangers, request.dry_run)
+
+
+def _identity(settings: ShutdownSettings) -> Identity:
+    name = resource_name(settings.project, COMPONENT, settings.environment)
+    return Identity(settings.tags(COMPONENT), name)
+
+
+def _find(ec2: Any, tags: Mapping[str, str], strangers: Sequence[hosts.Stranger]) -> hosts.Found:
+    """The environment's running trading servers, without those that only carry its tags."""
+    found = hosts.find(ec2, tags, ("pending", "running"))
+    borrowed = {stranger.host.id for stranger in strangers}
+    return replace(found, hosts=tuple(host for host in found.hosts if host.id not in borrowed))
 
 
 def _shut_down(
@@ -99,17 +121,25 @@ def _shut_down(
     known = {host.id: host for host in found}
     fates: dict[str, Fate] = {}
     waiting: dict[str, str] = dict.fromkeys(known, "not asked yet")
+    if known:
+        noted = hosts.note_drain(aws.ec2, sorted(known), clock.now())
+        # Not a reason to keep positions: the hosts are drained all the same.
+        for id_, why in noted.failed.items():
+            log.warning("Drain not noted on the host", instance_id=id_, reason=why)
     for attempt in range(1, settings.drain_attempts + 1):
         if not waiting or clock.monotonic() >= deadline:
             break
         log.info("Draining", hosts=len(waiting), attempt=attempt)
         drained = drain(aws.ssm, settings, sorted(waiting), clock, deadline)
         # At once, not after the last straggler: if this invocation ends early, these are done.
-        told = hosts.stop(aws.ec2, sorted(drained.confirmed))
+        told = hosts.stop_or_end(aws.ec2, [known[id_] for id_ in sorted(drained.confirmed)])
         for id_, detail in drained.confirmed.items():
             refused = told.failed.get(id_)
             reason = f"drained ({detail}), but could not be stopped: {refused}" if refused else f"drained: {detail}"
-            fates[id_] = Fate(known[id_], STUCK if refused else STOPPED, reason, attempt, True)
+            done = STOPPED
+            if id_ in told.ended:
+                done, reason = TERMINATED, f"{reason}; a one-time spot instance, launched anew at the next start"
+            fates[id_] = Fate(known[id_], STUCK if refused else done, reason, attempt, True)
         for id_ in drained.unfinished:
             fates[id_] = Fate(known[id_], UNFINISHED, "time was up while it was draining", attempt)
         waiting = {
@@ -123,7 +153,7 @@ def _shut_down(
         if attempts < settings.drain_attempts:
             fates[id_] = Fate(known[id_], UNFINISHED, f"time was up: {reason}", attempts)
     if settings.on_drain_failure is OnDrainFailure.STOP:
-        told = hosts.stop(aws.ec2, sorted(id_ for id_ in waiting if fates[id_].outcome == FORCED))
+        told = hosts.stop_or_end(aws.ec2, [known[id_] for id_ in sorted(waiting) if fates[id_].outcome == FORCED])
         for id_, refused in told.failed.items():
             reason = f"{fates[id_].reason}, and could not be stopped: {refused}"
             fates[id_] = replace(fates[id_], outcome=STUCK, reason=reason)
@@ -131,12 +161,12 @@ def _shut_down(
 
 
 def _check(
-    ec2: Any, tags: Mapping[str, str], fates: Mapping[str, Fate], clock: Clock, deadline: float
+    running: Callable[[], Sequence[Host]], fates: Mapping[str, Fate], clock: Clock, deadline: float
 ) -> dict[str, Fate]:
     """Look at what runs now. EC2's descriptions may lag behind its answers, so a stop gets a moment to show."""
     for pause in _LOOKS:
-        after = look_again(fates, hosts.find(ec2, tags, ("pending", "running")).hosts)
-        told = [id_ for id_, fate in fates.items() if fate.outcome in (STOPPED, FORCED)]
+        after = look_again(fates, running())
+        told = [id_ for id_, fate in fates.items() if fate.outcome in _TOLD]
         if all(after[id_].outcome != STUCK for id_ in told) or clock.monotonic() + pause >= deadline:
             break
         clock.sleep(pause)
@@ -153,7 +183,7 @@ def look_again(fates: Mapping[str, Fate], running: Sequence[Host]) -> dict[str, 
     now = {host.id: host for host in running}
     after: dict[str, Fate] = {}
     for id_, fate in fates.items():
-        if id_ in now and fate.outcome in (STOPPED, FORCED):
+        if id_ in now and fate.outcome in _TOLD:
             after[id_] = replace(fate, outcome=STUCK, reason=f"{fate.reason}; told to stop, but still {now[id_].state}")
         elif id_ not in now and fate.outcome in (KEPT, STUCK, UNFINISHED):
             after[id_] = replace(fate, outcome=GONE, reason=f"does not run any more; before that: {fate.reason}")
@@ -171,6 +201,7 @@ def _report(
     log: report.Log,
     fates: Sequence[Fate],
     foreign: Sequence[str],
+    strangers: Sequence[hosts.Stranger],
     dry_run: bool,
 ) -> dict[str, Any]:
     for fate in fates:
@@ -184,7 +215,7 @@ def _report(
             {
                 "HostsFound": len(fates),
                 "HostsDrained": sum(fate.drained for fate in fates),
-                "HostsStopped": count[STOPPED] + count[FORCED],
+                "HostsStopped": count[STOPPED] + count[TERMINATED] + count[FORCED],
                 "HostsLeftRunning": count[KEPT] + count[STUCK] + count[NEW],
                 "HostsUnfinished": count[UNFINISHED],
             },
@@ -192,6 +223,11 @@ def _report(
     log.info("Shutdown planned" if dry_run else "Shutdown ended", summary=summary)
     lines = [f"{fate.host.label}: {fate.outcome}, {fate.reason}" for fate in off]
     lines += [f"{id_}: came back from EC2 without our tags and was not touched" for id_ in foreign]
+    lines += [
+        f"{stranger.host.label}: {stranger.host.state}, not drained and not stopped, since {stranger.reason}. "
+        f"{stranger.advice}"
+        for stranger in strangers
+    ]
     if lines and not dry_run:
         report.alert(aws.sns, settings, log, f"Shutdown needs attention: {summary}", lines)
     if count[UNFINISHED] or count[NEW]:
@@ -202,4 +238,8 @@ def _report(
         "reason": summary,
         "hosts": [fate.as_dict() for fate in fates],
         "foreign": list(foreign),
+        "not_touched": [
+            {"instance_id": stranger.host.id, "model": stranger.host.model, "reason": stranger.reason}
+            for stranger in strangers
+        ],
     }

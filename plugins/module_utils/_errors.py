@@ -232,7 +232,7 @@ def sentence(text: str) -> str:
     return text if not text or text[-1] in ".!?:" else f"{text}."
 
 
-def error_code(exc: BaseException) -> str:
+def error_code(exc: BaseException | None) -> str:
     """AWS's error code of a botocore ClientError, or an empty string."""
     response: t.Any = getattr(exc, "response", None)
     return str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""

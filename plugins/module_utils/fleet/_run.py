@@ -107,7 +107,7 @@ class Run:
         """Run an action on many instances with few requests. Returns the lines that succeeded. One that fails is
         noted and does not take the others with it; what would fail for all of them ends the run."""
         by_id = {line.instance_id: line for line in lines}
-        outcome = act_in_batches(list(by_id), self.settings.action_batch, action, _hopeless)
+        outcome = act_in_batches(list(by_id), self.settings.action_batch, action, hopeless=_hopeless)
         self.changed = self.changed or bool(outcome.done)
         for id_, error in outcome.failed.items():
             if not isinstance(error, ApiError):

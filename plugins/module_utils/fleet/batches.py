@@ -28,10 +28,16 @@ class Outcome:
 
 
 def act_in_batches(
-    ids: Sequence[str], size: int, act: Callable[[list[str]], Any], hopeless: Callable[[Exception], bool]
+    ids: Sequence[str],
+    size: int,
+    act: Callable[[list[str]], Any],
+    *,
+    hopeless: Callable[[Exception], bool] = lambda error: False,
+    indivisible: Callable[[Exception], bool] = lambda error: False,
 ) -> Outcome:
     """Act on ids, so many in a request. A refusal that names instances sets them aside; one that names none halves
-    the batch until the one that fails is alone. `hopeless` tells refusals that no other batch would escape."""
+    the batch until the one that fails is alone. `hopeless` tells refusals that no other batch would escape,
+    `indivisible` those that no part of the same batch would."""
     outcome = Outcome()
     waiting = [list(ids[start : start + size]) for start in range(0, len(ids), size)]
     alone = 0
@@ -49,6 +55,8 @@ def act_in_batches(
                 left = [*batch, *(id_ for other in waiting for id_ in other)]
                 outcome.failed.update(dict.fromkeys(left, error))
                 return outcome
+            if indivisible(error):
+                bad = batch
             outcome.failed.update(dict.fromkeys(bad, error))
             rest = [id_ for id_ in batch if id_ not in bad]
             half = len(rest) // 2

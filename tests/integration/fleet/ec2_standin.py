@@ -179,6 +179,14 @@ def at_call(number: int, fault: str | Answer, operation: str = "") -> Fault:
     return decide
 
 
+@dataclass(frozen=True)
+class Shown:
+    """How an instance is described. Of moto's states, stopping lasts for no time at all."""
+
+    state: str = ""
+    reason: tuple[str, str] | None = None
+
+
 @dataclass
 class StandIn:
     """Start with `with StandIn(...).serve():`, then send a client to `endpoint`."""
@@ -190,6 +198,10 @@ class StandIn:
     # Seconds for which a new instance is neither described nor known to CreateTags.
     lag: float = 0.0
     fault: Fault | None = None
+    # A launch for which this returns a state reason (code, message) is accepted, and its instances end at once.
+    dies: Callable[[Request], tuple[str, str] | None] | None = None
+    # What descriptions say of an instance instead of what moto knows: its state, its state reason, or both.
+    shown: dict[str, Shown] = field(default_factory=dict)
     endpoint: str = ""
     calls: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
@@ -250,7 +262,7 @@ class StandIn:
 
     def revive(self) -> None:
         """A new client process: no fault, nothing counted. The account stays as it is."""
-        self.dead, self.fault = False, None
+        self.dead, self.fault, self.dies = False, None, None
         self.calls.clear()
         self.refused.clear()
         self.history.clear()
@@ -337,7 +349,9 @@ class StandIn:
             with self._lock:
                 self._ended |= set(_INSTANCE_ID.findall(answer.body.decode()))
         if request.operation == "DescribeInstances" and self.lag:
-            return Answer(answer.status, self._without_newborn(answer.body))
+            answer = Answer(answer.status, self._without_newborn(answer.body))
+        if request.operation == "DescribeInstances" and self.shown:
+            answer = Answer(answer.status, self._as_shown(answer.body))
         return answer
 
     def _run_instances(self, request: Request, path: str, headers: dict[str, str], body: bytes) -> Answer:
@@ -361,7 +375,15 @@ class StandIn:
                         self._tokens[token] = (print_, answer)
                     for id_ in _INSTANCE_ID.findall(answer.body.decode()):
                         self._born[id_] = self.clock.monotonic()
+                self._perhaps_die(request, _INSTANCE_ID.findall(answer.body.decode()))
             return answer
+
+    def _perhaps_die(self, request: Request, ids: list[str]) -> None:
+        if reason := self.dies(request) if self.dies else None:
+            client(self.moto).terminate_instances(InstanceIds=ids)
+            with self._lock:
+                self._ended |= set(ids)
+                self.shown |= dict.fromkeys(ids, Shown("terminated", reason))
 
     def _unknown(self, id_: str) -> bool:
         return id_ in self._born and self.clock.monotonic() < self._born[id_] + self.lag
@@ -372,6 +394,22 @@ class StandIn:
             for item in list(instances):
                 if self._unknown(item.findtext("{*}instanceId") or ""):
                     instances.remove(item)
+        return ElementTree.tostring(tree)
+
+    def _as_shown(self, body: bytes) -> bytes:
+        tree = ElementTree.fromstring(body)
+        for item in tree.iterfind(".//{*}instancesSet/{*}item"):
+            shown = self.shown.get(item.findtext("{*}instanceId") or "")
+            if shown and shown.state:
+                for name in item.iterfind("{*}instanceState/{*}name"):
+                    name.text = shown.state
+            if shown and shown.reason:
+                for old in item.findall("{*}stateReason"):
+                    item.remove(old)
+                space = item.tag.partition("}")[0] + "}" if item.tag.startswith("{") else ""
+                new = ElementTree.SubElement(item, f"{space}stateReason")
+                for key, text in zip(("code", "message"), shown.reason, strict=True):
+                    ElementTree.SubElement(new, f"{space}{key}").text = text
         return ElementTree.tostring(tree)
 
     def _forward(self, path: str, headers: dict[str, str], body: bytes) -> Answer:

@@ -74,7 +74,7 @@ class Needs:
             "trading-server-shutdown-lambda": [
                 *self._function("trading_server_shutdown"),
                 *self._instances("trading_server", "ec2:StopInstances", "ssm:SendCommand"),
-                ("ec2:CreateTags", _INSTANCE, {**self._tags("trading_server"), "aws:TagKeys": "DrainAsked"}),
+                ("ec2:CreateTags", _INSTANCE, {**self._tags("trading_server"), **_NOTE}),
                 ("ec2:TerminateInstances", _INSTANCE, {**self._tags("trading_server"), **_DRAINED}),
                 ("ssm:SendCommand", self._arn("ssm", f"document/{self._name('trading_server')}-drain"), {}),
                 ("sns:Publish", self._arn("sns", self._name("trading_server_shutdown")), {}),
@@ -116,8 +116,9 @@ class Needs:
             "trading-server-shutdown-lambda": [
                 ("ec2:TerminateInstances", _INSTANCE, trading),
                 ("ec2:TerminateInstances", _INSTANCE, {**feed, **_DRAINED}),
-                ("ec2:CreateTags", _INSTANCE, {**trading, "aws:TagKeys": "Model"}),
-                ("ec2:CreateTags", _INSTANCE, {**feed, "aws:TagKeys": "DrainAsked"}),
+                ("ec2:CreateTags", _INSTANCE, {**trading, "aws:RequestTag/Model": "momentum/AAPL"}),
+                ("ec2:CreateTags", _INSTANCE, {**trading, **_NOTE, "aws:RequestTag/Environment": "elsewhere"}),
+                ("ec2:CreateTags", _INSTANCE, {**feed, **_NOTE}),
                 ("ec2:StopInstances", _INSTANCE, feed),
                 ("ssm:SendCommand", f"arn:aws:ssm:{REGION}::document/AWS-RunShellScript", {}),
             ],
@@ -226,6 +227,7 @@ class Needs:
         yield "iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/{self._name('trading_server')}", _TO_EC2
 
 
-                ("s3:PutObject", f"{self._model}/model.joblib", _OUR_ACCOUNT),
-                ("s3:GetObject", f"{self._model}/manifest.json", {"aws:ResourceAccount": "999999999999"}),
+_OUR_ACCOUNT = {"aws:ResourceAccount": ACCOUNT}
+_DRAINED = {"aws:ResourceTag/DrainAsked": "2026-01-02T21:15:00+00:00"}
+_NOTE = {"aws:RequestTag/DrainAsked": "2026-01-02T21:15:00+00:00", "aws:TagKeys": "DrainAsked"}
 _TO_EC2 = {"iam:PassedToService": "ec2.amazonaws.com"}

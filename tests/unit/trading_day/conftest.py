@@ -60,6 +60,9 @@ class Machine:
     ends: str = "Success"
     reachable: bool = True
     stoppable: bool = True
+    # Not a spot instance, or the type of its request.
+    spot: str = ""
+    token: str = ""
     # How often a drain still fails before it works, counted down.
     fails_first: int = 0
     drains: int = 0
@@ -115,10 +118,28 @@ class World:
         self._called("StopInstances")
         self.batches.append(InstanceIds)
         self._check(InstanceIds)
+        if spot := [id_ for id_ in InstanceIds if self.machines[id_].spot == "one-time"]:
+            raise AwsError(
+                "UnsupportedOperation",
+                f"You can't stop the Spot Instance '{spot[0]}' because it is associated with a one-time Spot Instance "
+                "request. You can only stop Spot Instances associated with persistent Spot Instance requests.",
+            )
         if stuck := [id_ for id_ in InstanceIds if not self.machines[id_].stoppable]:
             raise AwsError("UnsupportedOperation", f"{stuck[0]} can't be stopped")
         for id_ in InstanceIds:
             self.machines[id_].state = "stopping"
+        return {}
+
+    def terminate_instances(self, InstanceIds: list[str]) -> dict[str, Any]:
+        self._called("TerminateInstances")
+        for id_ in InstanceIds:
+            self.machines[id_].state = "shutting-down"
+        return {}
+
+    def create_tags(self, Resources: list[str], Tags: list[dict[str, str]]) -> dict[str, Any]:
+        self._called("CreateTags")
+        for id_ in Resources:
+            self.machines[id_].tags.update({tag["Key"]: tag["Value"] for tag in Tags})
         return {}
 
     def start_instances(self, InstanceIds: list[str]) -> dict[str, Any]:
@@ -186,12 +207,16 @@ class Paginator:
 
 
 def _fits(machine: Machine, filters: dict[str, list[str]]) -> bool:
-    return all(machine.tags.get(name.removeprefix("tag:")) in values for name, values in filters.items())
+    return all(
+        bool(machine.tags.keys() & set(values)) if name == "tag-key" else machine.tags.get(name[4:]) in values
+        for name, values in filters.items()
+    )
 
 
 def _described(machine: Machine) -> dict[str, Any]:
     tags = [{"Key": key, "Value": value} for key, value in machine.tags.items()]
-    return {"InstanceId": machine.id, "State": {"Name": machine.state}, "Tags": tags}
+    described = {"InstanceId": machine.id, "State": {"Name": machine.state}, "Tags": tags, "ClientToken": machine.token}
+    return described | ({"InstanceLifecycle": "spot"} if machine.spot else {})
 
 
 @pytest.fixture

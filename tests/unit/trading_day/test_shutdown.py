@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from ansible_collections.algo.trading.plugins.module_utils.fleet.ownership import Identity
+from ansible_collections.algo.trading.tests.unit.trading_day.conftest import OWN, AwsError
 from trading_day import events, report, settings, shutdown
 
 if TYPE_CHECKING:
@@ -60,7 +62,9 @@ def test_a_thousand_hosts_cost_a_command_per_fifty(world: World) -> None:
     assert shut_down(world)["reason"] == "1000 stopped"
     assert world.calls["SendCommand"] == world.calls["StopInstances"] == 20
     assert world.calls["ListCommandInvocations"] <= 20 * 5
-    assert world.calls["DescribeInstances"] == 2
+    # Before, after, and once for those that are not touched.
+    assert world.calls["DescribeInstances"] == 3
+    assert world.calls["CreateTags"] == 20
     assert world.clock.seconds < 60
 
 
@@ -262,3 +266,72 @@ def test_every_host_is_in_the_log_by_name_with_its_reason(world: World) -> None:
         "left_running",
         "qa",
     )
+
+
+def test_a_one_time_spot_server_is_terminated_after_its_drain_and_a_persistent_one_is_stopped(world: World) -> None:
+    world.add(3)
+    once, kept = world.add(2, spot="one-time"), world.add(1, spot="persistent")
+    (precious,) = world.add(1, spot="one-time", tags={**OWN, "Stateful": "true"})
+    result = shut_down(world)
+    assert {machine.state for machine in once} == {"shutting-down"}
+    assert {outcomes(result)[machine.id] for machine in once} == {"terminated"}
+    assert [machine.state for machine in kept] == ["stopping"]
+    # Never ended, but not as wanted either: it is drained, runs, and says so.
+    assert (precious.state, outcomes(result)[precious.id]) == ("running", "stop_failed")
+    assert precious.tags["DrainAsked"] == "2030-01-02T21:15:00+00:00"
+    assert "one-time" in world.alerts[0]["Message"]
+    assert all(machine.drains == 1 for machine in world.machines.values())
+
+
+def test_whatever_becomes_of_a_host_its_drain_is_noted_on_it(world: World) -> None:
+    world.add(1, takes=None)
+    world.add(1, ends="Failed")
+    world.add(1, stoppable=False)
+    shut_down(world)
+    assert all(machine.tags["DrainAsked"] for machine in world.machines.values())
+
+
+def test_a_drain_that_can_not_be_noted_is_asked_all_the_same(world: World) -> None:
+    world.add(2)
+
+    def denied(operation: str) -> None:
+        if operation == "CreateTags":
+            raise AwsError("UnauthorizedOperation", "not authorized")
+
+    world.before_call = denied
+    assert shut_down(world)["ok"]
+    assert world.states() == {"stopping": 2}
+
+
+@pytest.mark.parametrize(
+    ("changed", "token", "said"),
+    [
+        ({"Environment": "prod"}, "ours", "its tag Environment is 'prod' instead of 'qa'"),
+        ({"Component": ""}, "ours", "its tag Component is missing"),
+        ({"ManagedBy": "terraform"}, "", "ManagedBy=terraform"),
+        ({}, "another's", "its client token is another fleet's"),
+    ],
+)
+def test_a_server_that_may_trade_here_and_is_not_touched_is_reported(
+    world: World, changed: dict[str, str], token: str, said: str
+) -> None:
+    mark = {"ours": Identity(OWN, "p").mark, "another's": "00000000", "": ""}[token]
+    world.add(2)
+    (stranger,) = world.add(1, tags={**OWN, **changed}, token=f"algo-{mark}-{'0' * 44}-0" if mark else "")
+    result = shut_down(world)
+    assert not result["ok"]
+    assert [entry["instance_id"] for entry in result["not_touched"]] == [stranger.id]
+    assert (stranger.state, stranger.drains) == ("running", 0)
+    assert world.states() == {"stopping": 2, "running": 1}
+    told = next(line for line in world.alerts[0]["Message"].splitlines() if stranger.id in line)
+    assert "not drained and not stopped" in told
+    assert said in told
+
+
+def test_another_environments_servers_are_not_reported(world: World) -> None:
+    world.add(1)
+    prod = {**OWN, "Environment": "prod"}
+    world.add(1, tags=prod, token=f"algo-{Identity(prod, 'p').mark}-{'0' * 44}-0")
+    world.add(1, tags=prod)
+    assert shut_down(world)["ok"]
+    assert world.states() == {"stopping": 1, "running": 2}
