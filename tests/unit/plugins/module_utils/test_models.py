@@ -16,6 +16,7 @@ from email.utils import format_datetime
 import pytest
 from ansible_collections.algo.trading.plugins.module_utils import _errors as errors
 from ansible_collections.algo.trading.plugins.module_utils.models import (
+    DEFAULT_PATTERN,
     Listing,
     Model,
     check_layout,
