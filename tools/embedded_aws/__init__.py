@@ -2,7 +2,18 @@
 
 manager        starts, stops and finds the server
 server         puts the parts together and answers
-recording      notes every API call
+recording      every API call passes here, is noted, and goes to whoever answers it
 operations     names the operation behind an HTTP request
+permissions    refuses what a role's policies do not allow
+  needs          what each request needs
+  parameters     what a request says, whatever its protocol
+  policies       evaluates policies
+functions      runs Lambda functions
+  lambda_runtime the process of one invocation
+schedules      fires EventBridge's schedules
+clock          the time that all of these see
+acting         calls that a service makes for a role
+control        what a person or a test may ask of it
+account        looks into moto's tables
 moto_patches   where moto differs from AWS
 """

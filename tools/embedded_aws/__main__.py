@@ -10,8 +10,11 @@ serve    be the server
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +31,16 @@ def main(argv: list[str] | None = None) -> int:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     own = {"start": _start, "stop": _stop, "status": _status, "env": _env}
-    for name in (*own, "serve"):
+    asking = {"clock": _clock, "permissions": _permissions}
+    for name in (*own, *asking, "serve"):
         command = commands.add_parser(name)
         command.add_argument(
             "--state", type=Path, default=manager.ROOT / ".local" / "aws", help="default: .local/aws of this clone"
         )
+        if name == "clock":
+            command.add_argument("--next", action="store_true", help="move to the next event, which then happens")
+            command.add_argument("--at", help="show this time (ISO 8601); what lies between is skipped")
+            command.add_argument("--rate", type=float, help="seconds of this clock for each real one; 0 stands still")
         if name == "serve":
             command.add_argument("--port", type=int, default=0, help="0 takes a free one")
             life = command.add_mutually_exclusive_group()
@@ -43,8 +51,9 @@ def main(argv: list[str] | None = None) -> int:
         from embedded_aws import server
 
         return server.serve(args.state.absolute(), args.port, with_parent=args.with_parent, keep=args.keep)
+    state = State(args.state.absolute())
     try:
-        return int(own[args.command](State(args.state.absolute())))
+        return asking[args.command](state, args) if args.command in asking else own[args.command](state)
     except EmbeddedAwsError as problem:
         say(f"embedded AWS: {problem}")
         return 1
@@ -89,6 +98,43 @@ def _env(state: State) -> int:
     for name, value in manager.environment(server).items():
         print(f"export {name}={value}")
     print("unset AWS_PROFILE AWS_SESSION_TOKEN AWS_CA_BUNDLE")
+    return 0
+
+
+def _ask(state: State, method: str, name: str, given: dict[str, Any] | None = None) -> Any:
+    server = _running(state)
+    if not server:
+        raise EmbeddedAwsError("not running. Start it: python tools/embedded_aws start")
+    body = json.dumps(given).encode() if given else None
+    request = urllib.request.Request(f"{server.endpoint}/_algo/{name}", data=body, method=method)  # noqa: S310 - ours
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        raise EmbeddedAwsError(str(json.load(error).get("error", error))) from error
+
+
+def _clock(state: State, args: argparse.Namespace) -> int:
+    given = {name: value for name, value in (("at", args.at), ("rate", args.rate)) if value is not None}
+    shown = _ask(state, "PUT", "clock", given) if given else None
+    if args.next:
+        shown = _ask(state, "POST", "clock")
+    shown = shown or _ask(state, "GET", "clock")
+    pace = "" if shown["rate"] == 1 else f", {shown['rate']:g} seconds for each real one"
+    print(f"embedded AWS: it is {shown['now']}{pace}")
+    for event in shown["next"]:
+        print(f"  {event['at']}  {event['group']}/{event['name']}")
+    return 0
+
+
+def _permissions(state: State, _args: argparse.Namespace) -> int:
+    report = _ask(state, "GET", "permissions")
+    for item in report["refused"]:
+        print(f"refused   {item['role']}: {item['action']} on {item['resource']}")
+    for item in report["unneeded"]:
+        print(f"unneeded  {item['role']}: statement {item['statement']} of {item['policy']}")
+    for role in report["roles_without_calls"]:
+        print(f"silent    {role}")
     return 0
 
 

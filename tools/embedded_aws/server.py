@@ -3,6 +3,7 @@
     GET    /_algo/calls     what was called, as JSON
     DELETE /_algo/calls     forget it
     GET    /_algo/ping      who answers here: {"server": "algo.trading", "token": …, "pid": …}
+    *      /_algo/clock, /_algo/permissions     see `control`
 
 moto's own control API (`/moto-api/reset` and others) is there as well. State lives in this process's memory:
 when it ends, the account is empty again.
@@ -22,7 +23,13 @@ import time
 from pathlib import Path
 
 from . import manager, moto_patches
+from .acting import Acting
+from .clock import Clock
+from .control import Control
+from .functions import Functions
+from .permissions import Permissions
 from .recording import Recorder
+from .schedules import Schedules
 
 HOST = "127.0.0.1"
 
@@ -117,7 +124,21 @@ def serve(state: Path, port: int, *, with_parent: bool, keep: bool) -> int:
     def log(line: str) -> None:
         print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
 
-    app = Recorder(DomainDispatcherApplication(create_backend_app), log)
+    moto = threading.RLock()
+    clock = Clock()
+    acting = Acting(moto, lambda: f"http://{HOST}:{server.port}")
+    functions = Functions(state / "functions", clock, moto, acting)
+    schedules = Schedules(clock, moto, acting, log)
+    permissions = Permissions(moto, log)
+    control = Control(clock, schedules, functions, permissions)
+    app = Recorder(
+        DomainDispatcherApplication(create_backend_app),
+        log,
+        moto,
+        handlers=[permissions, functions],
+        controls={"clock": control.clock, "permissions": control.permissions},
+        on_reset=control.forget,
+    )
     try:
         server = make_server(HOST, port, app, threaded=True, request_handler=Handler)
     except SystemExit:  # Werkzeug's way to say that the port is taken

@@ -1,0 +1,70 @@
+"""What a person or a test may ask of the embedded AWS itself: its clock, its schedules, its permissions."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from . import clock as clocks
+from .clock import Clock
+from .functions import Functions
+from .permissions import Permissions
+from .schedules import Schedules
+
+
+class Control:
+    """Answers below ``/_algo``; a ValueError is the caller's mistake."""
+
+    def __init__(self, clock: Clock, schedules: Schedules, functions: Functions, permissions: Permissions) -> None:
+        self._clock, self._schedules = clock, schedules
+        self._functions, self._permissions = functions, permissions
+
+    def clock(self, method: str, body: bytes) -> Any:
+        """GET shows it and what comes next; PUT sets ``at`` (ISO 8601) and ``rate``; POST moves to the next event.
+
+        An event is a schedule that fires, or a failed invocation that is tried again.
+        """
+        given = _document(body)
+        if method == "PUT":
+            at, rate = given.get("at"), given.get("rate")
+            self._schedules.set_clock(
+                clocks.parse(str(at)) if at is not None else None, float(rate) if rate is not None else None
+            )
+        elif method == "POST":
+            now = self._clock.timestamp()
+            events = [each.at for each in self._schedules.upcoming()]
+            events += self._schedules.retries() + self._functions.waiting()
+            following = min((event for event in events if event > now), default=None)
+            if following is None:
+                raise ValueError("Nothing is scheduled, so there is no next event to move to.")
+            self._schedules.set_clock(following, None, fire=True)
+        return {
+            "now": self._clock.now().isoformat(),
+            "rate": self._clock.settings()["rate"],
+            "next": [each.as_dict() for each in self._schedules.upcoming()],
+        }
+
+    def permissions(self, method: str, body: bytes) -> Any:
+        """GET reports; PUT names the role that stands for the operator; DELETE forgets what was recorded."""
+        if method == "PUT":
+            self._permissions.operator = str(_document(body).get("operator") or "")
+        elif method == "DELETE":
+            self._permissions.forget()
+        return {"operator": self._permissions.operator, **self._permissions.report()}
+
+    def forget(self) -> None:
+        """The account was emptied."""
+        self._schedules.forget()
+        self._functions.forget()
+        self._permissions.forget()
+        self._permissions.operator = ""
+        self._schedules.set_clock(None, None)
+
+
+def _document(body: bytes) -> dict[str, Any]:
+    if not body:
+        return {}
+    given = json.loads(body)
+    if not isinstance(given, dict):
+        raise ValueError("A JSON object is expected.")
+    return given
