@@ -57,7 +57,7 @@ _CONTROL = frozenset({"success", "error", "subscription"})
 # Longer ones are nobody's; option symbols have 21 characters.
 LONGEST_SYMBOL = 32
 _TIMESTAMP = -1  # msgpack's extension type for points in time
-_TIMES, _NEWS_TIMES = ("t",), ("created_at", "updated_at")
+_NEWS_TIMES = ("created_at", "updated_at")
 
 
 class ProtocolError(ValueError):
@@ -253,15 +253,22 @@ def to_msgpack(raw: bytes) -> bytes:
         item = _object.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ProtocolError(str(error)) from error
-    for name in _NEWS_TIMES if item.get("T") == NEWS else _TIMES:
-        moment = item.get(name)
-        if isinstance(moment, str):
-            with suppress(ValueError):  # what is no time is passed on as it came
-                item[name] = msgspec.msgpack.Ext(_TIMESTAMP, _pack_time(time_ns(moment)))
+    if "t" in item:
+        _stamp(item, "t")
+    elif item.get("T") == NEWS:
+        for name in _NEWS_TIMES:
+            _stamp(item, name)
     try:
         return msgspec.msgpack.encode(item)
     except (OverflowError, ValueError, RecursionError) as error:  # msgpack's integers end at 64 bits
         raise ProtocolError(str(error)) from error
+
+
+def _stamp(item: dict[str, Any], name: str) -> None:
+    moment = item.get(name)
+    if isinstance(moment, str):
+        with suppress(ValueError):  # what is no time is passed on as it came
+            item[name] = msgspec.msgpack.Ext(_TIMESTAMP, _pack_time(time_ns(moment)))
 
 
 def join_json(raws: Iterable[bytes]) -> bytes:
