@@ -270,7 +270,8 @@ unplaced:
     kind:
       description:
         - What stands in the way. One of V(capacity), V(quota), V(throttled), V(denied), V(parameter), V(protected),
-          V(transient), V(idempotency), V(not_found), V(subnet_full) and V(unknown).
+          V(transient), V(idempotency), V(not_found), V(subnet_full), V(state), V(launch), V(not_ready), V(credentials),
+          V(region), V(unreachable) and V(unknown).
       type: str
       sample: capacity
     reason:

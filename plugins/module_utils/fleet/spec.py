@@ -346,9 +346,10 @@ LASTING: Mapping[str, Option] = {
     ),
     "max_terminate_share": Option(
         "float",
-        "Share of the fleet that may be terminated in one run because models are no longer listed. If it would be "
-        "more, nothing at all is done and the message names them. Guards against an empty or shrunken listing, a "
-        "wrong bucket, a changed pattern.",
+        "Share of the fleet that may be terminated in one run because models are no longer listed or have a second "
+        "server. If it would be more, nothing is terminated, launched or replaced, and the message names them; stopped "
+        "servers of listed models are started all the same. Guards against an empty or shrunken listing, a wrong "
+        "bucket, a changed pattern, tags edited by hand.",
         default=0.2,
         least=0,
         most=1,
