@@ -79,8 +79,8 @@ class App:
             for upstream, pipeline in zip(self._settings.upstreams, self._pipelines, strict=True)
         }
         server = Server(self._settings.downstream, self._tokens, served)
-        for path, pipeline in zip(served, self._pipelines, strict=True):
-            await pipeline.start(partial(server.warn, path))
+        starting = zip(served, self._pipelines, strict=True)
+        await asyncio.gather(*(pipeline.start(partial(server.warn, path)) for path, pipeline in starting))
         downstream_port = await server.start()
         # What lives as long as the process need not be looked at by the collector ever again.
         gc.collect()

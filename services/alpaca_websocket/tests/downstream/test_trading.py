@@ -123,7 +123,7 @@ def test_a_token_for_market_data_does_not_show_the_account_s_orders(tmp_path: Pa
             return await client.ask(LISTEN)
 
     assert asyncio.run(run("")) == NOT_LISTENING
-    assert asyncio.run(run('channels = ["trade_updates"]\n')) == LISTENING
+    assert asyncio.run(run('channels = ["trade_updates"]\nsymbols = 1\n')) == LISTENING
 
 
 @pytest.mark.parametrize(

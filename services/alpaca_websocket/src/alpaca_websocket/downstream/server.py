@@ -251,7 +251,7 @@ class Server:
         channels = {name: set(symbols) for name, symbols in session.channels.items()}
         for name, symbols in asked.items():
             channels.setdefault(name, set()).update(symbols)
-        if token.symbols:
+        if token.symbols and not session.feed.endpoint.trading:  # an account's orders are not listed by symbol
             distinct = {symbol for symbols in channels.values() for symbol in symbols}
             if "*" in distinct or len(distinct) > token.symbols:
                 self._refuse(connection, session, 405)
