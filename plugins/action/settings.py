@@ -145,7 +145,8 @@ class ActionModule(ActionBase):
             given = {name: settings[name]} if name in settings else {}
             result = ArgumentSpecValidator({name: clean}).validate(given)
             findings += [f"{name}: {_without_name(message, name)}" for message in result.error_messages]
-            if not result.error_messages and name in settings:
+            # An empty dictionary stays empty: with the defaults of its options in it, it would look given.
+            if not result.error_messages and settings.get(name) not in (None, {}):
                 settings[name] = result.validated_parameters[name]
         return findings
 

@@ -16,8 +16,8 @@ description:
     Instances are created, adopted, started, stopped, restarted, reconfigured, replaced, terminated, or left as they
     are.
   - Every decision is a line of RV(plan) with its reason. Check mode makes the same plan and stops there; in diff mode
-    the plan is the difference. In check mode nothing but C(DescribeInstances) is called, so the image, network,
-    security groups and instance profile need not exist yet.
+    the plan is the difference. In check mode nothing but C(DescribeInstances) is called, and C(ssm:GetParameter) for
+    the halt flag, so the image, network, security groups and instance profile need not exist yet.
   - Instances with equal launch settings are launched together (C(RunInstances) with a client token that only depends
     on what is wanted), without a model. Each then becomes a model's server by its claim, one C(CreateTags). Unclaimed
     instances that an interrupted run has left are adopted. So neither a crash nor a retry nor a second operator makes
