@@ -2,6 +2,7 @@
 """What the server can do, beside what else there is: highest rates, latencies, memory, a soak.
 
     make bench-feed [ARGS='--clients 1 50 200 --only server floor --rounds 5 --soak 3600 --out build/bench-feed']
+    make bench-feed ARGS='--busy --clients 200'     with a neighbour that takes all it gets of the relay's core
 
 The relay runs on one core, its source and its clients on the other. Contenders take turns, in several rounds, and each
 one's best counts: what else the machine does can only make it worse. All rounds are told as well. Writes feed.json,
@@ -20,7 +21,7 @@ from typing import Any
 
 import picture
 from contenders import CONTENDERS
-from rig import PASS_P99_MS, Rig, Step, as_json, highest, memory
+from rig import PASS_P99_MS, Rig, Step, as_json, busy_core, highest, memory
 
 LIGHT = 30_000  # deliveries per second
 START = {"broadcast": 10_000}  # messages per second; 40,000 for the others
@@ -44,7 +45,7 @@ def _memory(each: int) -> dict[str, float]:
         rig = Rig(CONTENDERS["server"], clients, each)
         try:
             rig.run(10_000, 1.0)
-            found[clients] = memory(rig.relay.pid)
+            found[clients] = memory(rig.relay[0].pid)
         finally:
             rig.close()
     return {"base": found[1], "with_200": found[200], "per_client": (found[200] - found[1]) / 199}
@@ -59,7 +60,7 @@ def _soak(seconds: float, clients: int, each: int) -> list[dict[str, float]]:
             step = rig.run(rate, min(10.0, seconds))
             samples.append(
                 {"at": round(at), "p50_ms": step.p50_ms, "p99_ms": step.p99_ms, "complete": step.complete,
-                 "memory_mb": round(memory(rig.relay.pid) / 1e6, 2), "cpu": step.relay_cpu}
+                 "memory_mb": round(memory(rig.relay[0].pid) / 1e6, 2), "cpu": step.relay_cpu}
             )  # fmt: skip
     finally:
         rig.close()
@@ -113,11 +114,20 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=0.8, help="how long a rate is held")
     parser.add_argument("--soak", type=float, default=0.0, help="seconds")
+    parser.add_argument(
+        "--busy", action="store_true", help="beside a process that takes all it gets of the relay's core"
+    )
     parser.add_argument("--out", type=Path, default=Path("build/bench-feed"))
     asked = parser.parse_args()
+    with busy_core(asked.busy):
+        measure(asked)
+
+
+def measure(asked: argparse.Namespace) -> None:
     asked.out.mkdir(parents=True, exist_ok=True)
     results: dict[str, Any] = {
-        "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "kernel": platform.release()},
+        "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "kernel": platform.release(),
+                    "busy": asked.busy},
         "limit_p99_ms": PASS_P99_MS, "highest": {}, "rounds": {}, "ratios": {}, "light": {}, "steps": {},
     }  # fmt: skip
     for clients in asked.clients:

@@ -13,10 +13,10 @@ from pathlib import Path
 from rig import HERE, RELAY_CORE, Contender, as_usual, end, hear, spawn
 
 
-def _relay(kind: str, source: int, _directory: Path) -> tuple[subprocess.Popen[str], int]:
+def _relay(kind: str, source: int, _directory: Path) -> tuple[list[subprocess.Popen[str]], int]:
     process = spawn([str(HERE / "relays.py"), kind, str(source)], RELAY_CORE)
     try:
-        return process, int(hear(process)["port"])
+        return [process], int(hear(process)["port"])
     except BaseException:
         end(process)
         raise
@@ -40,7 +40,7 @@ def settings(source: int, directory: Path) -> Path:
     return path
 
 
-def _server(program: list[str], source: int, directory: Path) -> tuple[subprocess.Popen[str], int]:
+def _server(program: list[str], source: int, directory: Path) -> tuple[list[subprocess.Popen[str]], int]:
     process = spawn([*program, "run", str(settings(source, directory))], RELAY_CORE, listen="stderr")
     try:
         while "downstream_port" not in (said := hear(process)):
@@ -48,10 +48,25 @@ def _server(program: list[str], source: int, directory: Path) -> tuple[subproces
         # Its log goes on, and must not fill the pipe.
         threading.Thread(target=process.communicate, daemon=True).start()
         as_usual(process.pid)
-        return process, int(said["downstream_port"])
+        return [process], int(said["downstream_port"])
     except BaseException:
         end(process)
         raise
+
+
+def _two_levels(source: int, directory: Path) -> tuple[list[subprocess.Popen[str]], int]:
+    """A server that is the upstream of another; the clients are the second's."""
+    started: list[subprocess.Popen[str]] = []
+    for level in ("1", "2"):
+        (directory / level).mkdir()
+        try:
+            processes, source = _server(["-m", "alpaca_websocket"], source, directory / level)
+        except BaseException:
+            for process in started:
+                end(process)
+            raise
+        started = processes + started
+    return started, source
 
 
 CONTENDERS = {
@@ -59,6 +74,7 @@ CONTENDERS = {
     for contender in (
         Contender("server", "this server, everything on", "ws", partial(_server, ["-m", "alpaca_websocket"])),
         Contender("no-store", "this server, nothing stored", "ws", partial(_server, [str(HERE / "without_store.py")])),
+        Contender("chain", "two levels of this server", "ws", _two_levels),
         Contender("broadcast", "websockets, broadcast()", "ws", partial(_relay, "broadcast")),
         Contender("floor", "bare TCP, coalesced", "arrays", partial(_relay, "floor")),
         Contender("echo", "the same, nothing decoded", "objects", partial(_relay, "echo")),

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,19 @@ def ask(process: subprocess.Popen[str], **asked: Any) -> dict[str, Any]:
     return hear(process)
 
 
+@contextlib.contextmanager
+def busy_core(wanted: bool) -> Iterator[None]:
+    """A neighbour that takes all it gets of the relay's core, all the time."""
+    if not wanted:
+        yield
+        return
+    process = spawn([str(HERE / "neighbour.py")], RELAY_CORE)
+    try:
+        yield
+    finally:
+        end(process)
+
+
 def end(process: subprocess.Popen[str]) -> None:
     process.kill()
     process.wait()
@@ -108,12 +121,12 @@ def memory(pid: int) -> int:
 
 @dataclass(frozen=True)
 class Contender:
-    """`start(source port, directory)` returns the running relay and the port where clients connect."""
+    """`start(source port, directory)` returns the running relay's processes and the port where clients connect."""
 
     name: str
     label: str
     wire: str  # "ws"; "arrays" or "objects", one a line over bare TCP
-    start: Callable[[int, Path], tuple[subprocess.Popen[str], int]]
+    start: Callable[[int, Path], tuple[list[subprocess.Popen[str]], int]]
 
 
 @dataclass(frozen=True)
@@ -155,7 +168,8 @@ class Rig:
             self.source = spawn([str(HERE / "source.py"), contender.wire], LOAD_CORE)
             running.callback(end, self.source)
             self.relay, port = contender.start(hear(self.source)["port"], directory)
-            running.callback(end, self.relay)
+            for process in self.relay:
+                running.callback(end, process)
             arguments = [contender.wire, str(port), str(clients), str(each)]
             self.clients = spawn([str(HERE / "clients.py"), *arguments], LOAD_CORE)
             running.callback(end, self.clients)
@@ -173,10 +187,11 @@ class Rig:
     def run(self, rate: float, seconds: float) -> Step:
         time.sleep(_PAUSE)
         ask(self.clients, reset=True)
-        processes = self.relay, self.clients, self.source
-        before_cpu = [cpu_seconds(process.pid) for process in processes]
+        parties = self.relay, [self.clients], [self.source]
+        before_cpu = [sum(cpu_seconds(process.pid) for process in party) for party in parties]
         sent = ask(self.source, rate=rate, seconds=seconds)
-        used = [cpu_seconds(process.pid) - earlier for process, earlier in zip(processes, before_cpu, strict=True)]
+        after_cpu = [sum(cpu_seconds(process.pid) for process in party) for party in parties]
+        used = [after - before for after, before in zip(after_cpu, before_cpu, strict=True)]
         wanted = sent["sent"] / len(SYMBOLS) * self.clients_count * self.each
         give_up, before = time.monotonic() + _PATIENCE, -1
         found = ask(self.clients, report=True)

@@ -12,7 +12,7 @@ from collections.abc import Coroutine
 from functools import partial
 from typing import Any
 
-from . import __version__
+from . import __version__, turns
 from .downstream.auth import Tokens, TokensError
 from .downstream.server import Server
 from .observe import http, systemd
@@ -86,6 +86,7 @@ class App:
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
+        turns.short()  # now: threads and processes that are started later than this inherit it
         ports = {"downstream_port": downstream_port, "observe_port": observe_port}
         _log.info("ready", extra={**ports, "feeds": {feed.name: path for path, feed in served.items()}})
         tasks = [asyncio.create_task(pipeline.run()) for pipeline in self._pipelines]

@@ -16,6 +16,7 @@ from alpaca_websocket.client import Follower, FollowError, follow
 from serving import message as made
 from serving import serving
 from support import PATIENCE, Server, StandIn, ended, wait_for
+from test_two_servers import AsUpstream
 
 QUICK: dict[str, Any] = {"mark_seconds": 0.1, "backoff_seconds": (0.05, 0.5), "patience_seconds": PATIENCE}
 
@@ -75,6 +76,11 @@ async def subscribed(server: Server) -> None:
     )
 
 
+async def filled(server: Server) -> None:
+    """Waits until its last gap is."""
+    await until(lambda: all(gap["filled"] for gap in server.status()["gaps"][:1]), "the gap to be filled")
+
+
 async def complete(seen: Following, standin: StandIn) -> None:
     """Waits until it has every trade that the market made, and fails if it has one twice."""
     try:
@@ -107,8 +113,7 @@ def test_nothing_is_lost_or_doubled_when_the_server_is_killed_in_a_burst(tmp_pat
                 else:
                     await off(server.kill)
                 server = await off(Server, tmp_path / "1", standin, upstream=EVERYTHING, downstream=again(server))
-                with_gap = server
-                await until(lambda one=with_gap: all(gap["filled"] for gap in one.status()["gaps"]), "the gap")  # type: ignore[misc]
+                await filled(server)
             before = len(seen.got)
             await until(lambda: len(seen.got) > before + 100, "messages after the last restart")
             await off(standin.control, "rate", steps=0)
@@ -116,6 +121,45 @@ def test_nothing_is_lost_or_doubled_when_the_server_is_killed_in_a_burst(tmp_pat
             assert seen.in_order()
             assert seen.follower.losses >= 3
         await off(server.stop)
+
+    with ended(standin):
+        asyncio.run(run())
+
+
+def test_it_follows_through_two_levels_of_which_each_is_killed(tmp_path: Path) -> None:
+    standin = StandIn()
+    chained = EVERYTHING | {"backfill": {"source": "replay"}}
+
+    async def run() -> None:
+        first = await off(Server, tmp_path / "1", standin, upstream=EVERYTHING)
+        second = await off(Server, tmp_path / "2", AsUpstream(first), upstream=chained)
+        async with following(second.url, ["*"]) as seen:
+            await until(
+                lambda: any(client["subscriptions"] for client in second.status()["clients"]),
+                "the follower to be subscribed",
+            )
+            await off(second.phase, "streaming")
+            await off(standin.control, "rate", steps=50)
+            for level in (1, 2, 1, 2):
+                before = len(seen.got)
+                await until(lambda before=before: len(seen.got) > before + 200, "messages")  # type: ignore[misc]
+                if level == 1:
+                    await off(first.kill)
+                    first = await off(Server, tmp_path / "1", standin, upstream=EVERYTHING, downstream=again(first))
+                else:
+                    await off(second.kill)
+                    second = await off(
+                        Server, tmp_path / "2", AsUpstream(first), upstream=chained, downstream=again(second)
+                    )
+                for server in (first, second):
+                    # A level that is killed before its gap is filled may lose the rest: not the follower can help that.
+                    await filled(server)
+            before = len(seen.got)
+            await until(lambda: len(seen.got) > before + 100, "messages after the last restart")
+            await off(standin.control, "rate", steps=0)
+            await complete(seen, standin)
+        await off(second.stop)
+        await off(first.stop)
 
     with ended(standin):
         asyncio.run(run())
