@@ -281,7 +281,8 @@ def test_what_trying_again_does_not_mend_is_raised(tmp_path: Path) -> None:
     here: Any = None
 
     async def first(**asked: Any) -> None:
-        async for _item in follow(here.url, "me", asked.pop("secret", ""), since=asked.pop("since", 0), **asked):
+        url = here.url.replace("v2/iex", asked.pop("path", "v2/iex"))
+        async for _item in follow(url, "me", asked.pop("secret", ""), since=asked.pop("since", 0), **asked):
             raise AssertionError("nothing is there")
 
     async def run() -> None:
@@ -293,6 +294,8 @@ def test_what_trying_again_does_not_mend_is_raised(tmp_path: Path) -> None:
                 await first(quotes=["*"])
             with pytest.raises(FollowError, match="400 invalid syntax"):
                 await first(trades=["*"], since="yesterday")
+            with pytest.raises(FollowError, match="nonsense is refused with HTTP status 404"):
+                await first(trades=["*"], path="nonsense")
         async with serving(tmp_path) as here:
             with pytest.raises(FollowError, match="410"):
                 await first(trades=["*"])  # a server that stores nothing has nothing to replay

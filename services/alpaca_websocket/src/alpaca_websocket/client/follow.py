@@ -21,14 +21,17 @@ import aiohttp
 import msgspec
 
 from .. import protocol
-from ..protocol import KINDS, rfc3339
+from ..protocol import FOLLOWS_TRADES, KINDS, rfc3339
 from .seen import Seen
 
 _log = logging.getLogger(__name__)
 _NOTHING = 2**63 - 1  # a sequence number that nothing has: the answer to a replay since then is where the feed is
+# An account's orders have a protocol of their own, which alpaca-py's TradingStream speaks.
+CHANNELS = tuple(name for name in KINDS if name not in (*FOLLOWS_TRADES, "trade_updates"))
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
-# What asking again does not mend.
-_FINAL = {400, 401, 402, 403, 405, 409, 410}
+# What asking again does not mend, of the protocol's codes and of the handshake's: no such path.
+_FINAL = {400, 401, 402, 403, 405, 409, 410, 413}
+_FINAL_STATUS = {400, 401, 403, 404}
 
 
 class FollowError(Exception):
@@ -54,7 +57,8 @@ def follow(
 
     :param url: of the server, or of several that hold the same feed: the next one is tried when one is lost
     :param since: replay from there, RFC 3339 or a sequence number of this server; by default from now on
-    :param channels: trades, quotes, bars, updatedBars, dailyBars, statuses, lulds → symbols, or `["*"]`
+    :param channels: trades (with their corrections and cancels), quotes, bars, updatedBars, dailyBars, statuses, lulds,
+        orderbooks, news → symbols, or `["*"]`
     """
     return Follower(url, key, secret, since=since, channels={name: list(symbols) for name, symbols in channels.items()})
 
@@ -81,8 +85,8 @@ class Follower:
         :param patience_seconds: a connection on which nothing comes for so long is given up
         :param backoff_seconds: the first pause after a loss, which doubles, and the longest
         """
-        if unknown := channels.keys() - KINDS.keys():
-            raise ValueError(f"unknown channels: {', '.join(sorted(unknown))}; there are {', '.join(KINDS)}")
+        if unknown := channels.keys() - set(CHANNELS):
+            raise ValueError(f"unknown channels: {', '.join(sorted(unknown))}; there are {', '.join(CHANNELS)}")
         self._urls = itertools.cycle([url] if isinstance(url, str) else url)
         self._key, self._secret, self._channels = key, secret, {name: list(each) for name, each in channels.items()}
         self._mark_seconds, self._overlap_ns = mark_seconds, round(overlap_seconds * 1e9)
@@ -111,6 +115,8 @@ class Follower:
                             async for item in self._stream(socket):
                                 yield item
                 except (_Lost, aiohttp.ClientError, TimeoutError, OSError) as error:
+                    if isinstance(error, aiohttp.WSServerHandshakeError) and error.status in _FINAL_STATUS:
+                        raise FollowError(f"{url} is refused with HTTP status {error.status}") from error
                     self.losses += 1
                     self._seen.lost()
                     level = logging.WARNING if pause == self._backoff[0] else logging.DEBUG
