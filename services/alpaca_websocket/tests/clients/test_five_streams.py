@@ -135,7 +135,7 @@ def test_all_quotes_of_options_are_refused_to_the_client_and_not_asked_of_the_up
     asyncio.run(run())
 
 
-def _article(number: int, *symbols: str) -> dict[str, Any]:
+def article(number: int, *symbols: str) -> dict[str, Any]:
     return {
         "T": "n", "id": number, "headline": "Corsair Reports", "summary": "In short", "author": "B",
         "created_at": "2026-11-23T22:00:37Z", "updated_at": "2026-11-23T22:00:38Z", "url": "https://example.com/1",
@@ -151,9 +151,7 @@ def test_news_come_once_to_whoever_asked_for_one_of_their_symbols(world: World) 
     with all_of_it, two:
         wait_for(lambda: world.upstream.subscribed("news", PATHS["news"]) == ["*"], "the subscription")
         wait_for(lambda: world.server.health()["feeds"]["news"]["clients"] == 2, "both")
-        sending(
-            world, "news", _article(1, "CRSR", "AAPL"), _article(2, "MSFT"), _article(3), _article(4, "AAPL", "IBM")
-        )
+        sending(world, "news", article(1, "CRSR", "AAPL"), article(2, "MSFT"), article(3), article(4, "AAPL", "IBM"))
         wait_for(lambda: len(all_of_it.got["n"]) == 4, "all of them")
         wait_for(lambda: {item.id for item in two.got["n"]} == {1, 4}, "those of two symbols")
     assert [item.id for item in all_of_it.got["n"]] == [1, 2, 3, 4]

@@ -10,17 +10,21 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from serving import certificate
-from support import ROOT, Server, StandIn, ended, wait_for
+from support import PATHS, ROOT, Server, StandIn, ended, get, wait_for
+
+from .test_five_streams import AT, OPTION, article, fill
 
 PACKAGE = "@alpacahq/alpaca-trade-api"
 # The client's script, and the version that it is for.
 CLIENTS = {"trade_api_3.cjs": "3.1.3", "trade_api_4.cjs": "4.0.2"}
+ALL_FEEDS = "trade_api_3_feeds.cjs"
 CACHE = ROOT.parents[1] / ".cache" / "npm"
 pytestmark = pytest.mark.skipif(not (shutil.which("node") and shutil.which("npm")), reason="no node and npm here")
 
@@ -47,11 +51,13 @@ def _installed(version: str) -> Path:
 class World:
     """The server with TLS, without which the older client does not connect."""
 
-    def __init__(self, directory: Path, upstream: StandIn) -> None:
+    def __init__(self, directory: Path, upstream: StandIn, *feeds: str) -> None:
         self.upstream = upstream
         self.certificate, key = certificate(directory)
         self.server = Server(
-            directory / "server", upstream, downstream={"tls_certificate": self.certificate, "tls_key": key}
+            directory / "server",
+            dict.fromkeys(feeds, upstream) if feeds else upstream,
+            downstream={"tls_certificate": self.certificate, "tls_key": key},
         )
 
     @property
@@ -70,12 +76,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 class Client:
-    def __init__(self, world: World, script: str, symbol: str) -> None:
+    def __init__(self, world: World, script: str, symbol: str, url: str = "") -> None:
         # A script finds packages beside itself.
-        directory = _installed(CLIENTS[script])
+        directory = _installed(CLIENTS.get(script, "3.1.3"))
         shutil.copy(Path(__file__).with_name(script), directory / script)
         self.process = subprocess.Popen(
-            ["node", str(directory / script), world.url, "key-2", "secret-2", symbol],
+            ["node", str(directory / script), url or world.url, "key-2", "secret-2", symbol],
             stdout=subprocess.PIPE,
             text=True,
             env=os.environ | {"NODE_EXTRA_CA_CERTS": world.certificate},
@@ -109,3 +115,34 @@ def test_it_connects_with_its_own_settings_and_gets_its_symbol(world: World, scr
     finally:
         client.process.kill()
         client.process.wait()
+
+
+def test_all_its_streams_find_their_feeds_at_the_paths_that_they_make_themselves(tmp_path: Path) -> None:
+    upstream = StandIn()
+    with ended(upstream):
+        world = World(tmp_path, upstream, "crypto", "opra", "news", "trade_updates")
+        with ended(world.server):
+            wait_for(lambda: world.server.health()["status"] == "ok", "all feeds to stream")
+            client = Client(world, ALL_FEEDS, OPTION, world.url.replace(PATHS["crypto"], ""))
+            try:
+                wait_for(lambda: len(client.of("connected")) == 4 or client.of("error"), "it to authenticate")
+                assert client.of("error") == []
+                for feed, channel in (("crypto", "orderbooks"), ("opra", "trades"), ("news", "news")):
+                    wait_for(partial(upstream.subscribed, channel, PATHS[feed]), f"the subscription to {feed}")
+                page = f"{world.server.page}/status.json?feed=trade_updates"
+                wait_for(lambda: json.loads(get(page)[1])["clients"][0]["subscriptions"], "it to listen")
+                book = {"T": "o", "S": "BTC/USD", "t": AT, "b": [{"p": 1.5, "s": 2}], "a": [], "r": True}
+                coin = {"T": "t", "S": "BTC/USD", "p": 1.5, "s": 1, "t": AT, "i": 1, "tks": "B"}
+                trade = {"T": "t", "S": OPTION, "p": 2.84, "s": 1, "x": "N", "c": "S", "t": AT}
+                upstream.control("send", messages=[coin, book], path=PATHS["crypto"])
+                upstream.control("send", messages=[trade], path=PATHS["opra"])
+                upstream.control("send", messages=[article(1, "CRSR")], path=PATHS["news"])
+                upstream.control("trade_update", data=fill(1))
+                for name in ("crypto", "book", "opra", "news", "update"):
+                    wait_for(partial(client.of, name), f"{name} to arrive")
+                assert client.of("update")[0]["order"]["client_order_id"] == "mine-1"
+                assert client.of("news")[0].get("Symbols", client.of("news")[0].get("symbols")) == ["CRSR"]
+                assert client.of("error") == []
+            finally:
+                client.process.kill()
+                client.process.wait()
