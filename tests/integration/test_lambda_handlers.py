@@ -152,11 +152,24 @@ def test_shutdown_drains_and_stops_its_own_environment_only(fresh_aws: Aws, func
     found = states(fresh_aws)
     assert {found[id_] for id_ in ours} <= {"stopping", "stopped"}
     assert {found[id_] for id_ in others} == {"running"}
-    assert fresh_aws.count(write=True) == {"ssm:SendCommand": 2, "ec2:StopInstances": 2}
+    assert fresh_aws.count(write=True) == {"ec2:CreateTags": 2, "ssm:SendCommand": 2, "ec2:StopInstances": 2}
     assert answer.metrics()["HostsStopped"] == 60
 
     again = functions.invoke("trading_server_shutdown").result
     assert again["reason"] == "no trading server runs"
+
+
+def test_shutdown_names_a_server_that_it_must_not_touch(fresh_aws: Aws, functions: Functions) -> None:
+    model = "momentum/AAPL/sma-outer_0_inner_1"
+    [ours] = launch(fresh_aws, "trading_server", "qa", Model=model)
+    [theirs] = launch(fresh_aws, "trading_server", "qa", Model=model, ManagedBy="terraform")
+    answer = functions.invoke("trading_server_shutdown").result
+    assert not answer["ok"]
+    assert [entry["instance_id"] for entry in answer["not_touched"]] == [theirs]
+    found = states(fresh_aws)
+    assert found[ours] in ("stopping", "stopped")
+    assert found[theirs] == "running"
+    assert fresh_aws.count()["sns:Publish"] == 1
 
 
 def test_a_shutdown_that_can_not_reach_aws_ends_as_an_error(functions: Functions) -> None:
