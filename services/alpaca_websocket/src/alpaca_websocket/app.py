@@ -20,6 +20,7 @@ from .observe.state import Phase
 from .pipeline import Pipeline
 from .settings import Settings
 from .upstream import lease
+from .upstream.position import Position
 
 _log = logging.getLogger(__name__)
 _LOST_LEASE = 75  # EX_TEMPFAIL: systemd starts us again, and we wait
@@ -79,8 +80,12 @@ class App:
             for upstream, pipeline in zip(self._settings.upstreams, self._pipelines, strict=True)
         }
         server = Server(self._settings.downstream, self._tokens, served)
-        starting = zip(served, self._pipelines, strict=True)
-        await asyncio.gather(*(pipeline.start(partial(server.warn, path)) for path, pipeline in starting))
+        inherited = held.inherited if held else {}
+        starting = [
+            pipeline.start(partial(server.warn, path), inherited.get(pipeline.name))
+            for path, pipeline in zip(served, self._pipelines, strict=True)
+        ]
+        await asyncio.gather(*starting)
         downstream_port = await server.start()
         # What lives as long as the process need not be looked at by the collector ever again.
         gc.collect()
@@ -89,7 +94,7 @@ class App:
         turns.short()  # now: threads and processes that are started later than this inherit it
         ports = {"downstream_port": downstream_port, "observe_port": observe_port}
         _log.info("ready", extra={**ports, "feeds": {feed.name: path for path, feed in served.items()}})
-        tasks = [asyncio.create_task(pipeline.run()) for pipeline in self._pipelines]
+        tasks = [asyncio.create_task(work()) for each in self._pipelines for work in (each.run, each.keep_position)]
         if held is not None:
             tasks.append(asyncio.create_task(self._keep(held)))
         try:
@@ -102,6 +107,10 @@ class App:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await server.stop()
+            await asyncio.gather(*(asyncio.to_thread(pipeline.settle) for pipeline in self._pipelines))
+
+    def _positions(self) -> dict[str, Position]:
+        return {pipeline.name: pipeline.safe for pipeline in self._pipelines if pipeline.safe is not None}
 
     # Who may
 
@@ -110,7 +119,8 @@ class App:
         settings = self._settings.lease
         if not settings.bucket:
             return None
-        held = lease.Lease(settings, await asyncio.to_thread(lease.client, settings))
+        client = await asyncio.to_thread(lease.client, settings)
+        held = lease.Lease(settings, client, positions=self._positions)
         await lease.acquire(held, settings.seconds, partial(self._enter, Phase.STANDBY))
         owned.push_async_callback(asyncio.to_thread, held.release)
         _log.info("the lease is ours", extra={"owner": held.owner})

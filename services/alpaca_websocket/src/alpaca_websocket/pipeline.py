@@ -8,7 +8,9 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import groupby
+from operator import attrgetter
 
 from . import __version__
 from .downstream.router import Router
@@ -16,16 +18,20 @@ from .downstream.server import Served
 from .observe.state import Phase, State
 from .protocol import CHANNELS, Messages
 from .settings import Credentials, Settings, Upstream, credentials
-from .store import Store, StoreUnavailable
+from .store import Store, Stored, StoreUnavailable
 from .upstream import calendar
+from .upstream import position as positions
 from .upstream.feed import Feed
 from .upstream.gaps import kept_kinds
+from .upstream.position import Position
 
 _log = logging.getLogger(__name__)
 _RETRY_SECONDS = 1.0
-# Of what is stored, this much is looked at to know what came last before a stop; less where quotes are among it, of
-# which a minute may be millions.
-_LOOK_BACK_NS, _LOOK_BACK_AT_QUOTES_NS = 120 * 10**9, 20 * 10**9
+# Of what is stored, this much before the last position is looked at, to know what came last before a stop …
+_LOOK_BACK_NS = 30 * 10**9
+# … but no more than this, even where a gap had not been filled yet.
+_LONGEST_LOOK_BACK_NS = 300 * 10**9
+_POSITION_SECONDS = 1.0
 # How long messages took to become durable is recorded for those of a millisecond at once, as of the first of them.
 _COUNTED_TOGETHER_NS = 1_000_000
 _AFTER_A_MISTAKE = 10.0  # seconds; of ours, which no back-off knows of
@@ -45,6 +51,7 @@ class Pipeline:
         self._store: Store | None = None
         self._feed: Feed | None = None
         self._head = 0
+        self.safe: Position | None = None  # up to where all is durable
         self._refusing = ""
         self._on_the_way: deque[list[int]] = deque()  # last sequence, first received, messages: not durable yet
 
@@ -65,14 +72,16 @@ class Pipeline:
         """What clients are told of it."""
         return Served(self.name, self._upstream.endpoint, self.state, self.router, lambda: self._head, self._store)
 
-    async def start(self, on_refused: Callable[[Mapping[str, set[str]]], None]) -> None:
-        """Makes the feed ready to run, with what came last before a stop."""
+    async def start(
+        self, on_refused: Callable[[Mapping[str, set[str]]], None], inherited: Position | None = None
+    ) -> None:
+        """Makes the feed ready to run, with what came last before a stop, here or on the host that had it."""
         assert self._store is not None
         sessions = await self._load_calendar()
         self._feed = Feed(
             self._upstream, self.state, sessions, self._credentials, self.router.wanted, self._sink, on_refused
         )
-        await self._look_back(self._store, self._feed)
+        await self._look_back(self._store, self._feed, inherited)
 
     async def run(self) -> None:
         """Until cancelled. A mistake of ours in one feed does not take the others with it."""
@@ -112,17 +121,43 @@ class Pipeline:
     async def _credentials(self) -> Credentials:
         return await asyncio.to_thread(credentials, self._upstream)
 
-    async def _look_back(self, store: Store, feed: Feed) -> None:
-        """Tells the feed what was stored last, so that it fetches what came while nobody listened."""
+    async def _look_back(self, store: Store, feed: Feed, inherited: Position | None) -> None:
+        """Tells the feed what was stored last, here or by whoever had the feed, so that it fetches what followed."""
+        directory = self._store_settings.directory
+        own = await asyncio.to_thread(positions.read, directory)
+        position = positions.later(own, inherited)
         last = store.recovery.next_sequence - 1
         newest = await asyncio.to_thread(lambda: next(iter(store.replay(CHANNELS, since_sequence=last - 1)), None))
-        if newest is None:
+        if newest is not None:
+            earliest = own.earliest_ns if own is not None and position is own else newest.received_ns
+            since = max(min(earliest, newest.received_ns) - _LOOK_BACK_NS, newest.received_ns - _LONGEST_LOOK_BACK_NS)
+            stored = store.replay(kept_kinds(self._upstream), since_time=since)
+            await asyncio.to_thread(feed.remember, _batches(stored), since)
+        if position is not None:
+            self.safe = position
+            reason = f"taken over from {position.host}" if position is inherited else "the server was not running"
+            feed.resume(position, reason)
+        elif newest is not None:
+            feed.resume_from(newest.received_ns)
+
+    async def keep_position(self) -> None:
+        """Until cancelled: once a second, writes down up to where all is durable."""
+        assert self._feed is not None
+        while True:
+            position, head = self._feed.position(), self._head
+            await asyncio.sleep(_POSITION_SECONDS)
+            if not self._refusing and self._store is not None and self._store.durable >= head:
+                self.safe = position
+                await asyncio.to_thread(positions.write, self._store_settings.directory, position)
+
+    def settle(self) -> None:
+        """Makes all durable, and writes down that it is. Blocks."""
+        if self._store is None or self._feed is None:
             return
-        kinds = kept_kinds(self._upstream)
-        span = _LOOK_BACK_AT_QUOTES_NS if "q" in kinds else _LOOK_BACK_NS
-        stored = store.replay(kinds, since_time=newest.received_ns - span)
-        messages = await asyncio.to_thread(lambda: [item.message for item in stored])
-        feed.resume_from(newest.received_ns, messages)
+        position = self._feed.position()
+        if not self._refusing and self._store.flush():
+            self.safe = position
+            positions.write(self._store_settings.directory, position)
 
     # Every message
 
@@ -160,3 +195,9 @@ class Pipeline:
                 loop.call_soon_threadsafe(acknowledge, durable)
 
         return tell
+
+
+def _batches(stored: Iterable[Stored]) -> Iterator[tuple[int, Messages]]:
+    """As they came."""
+    for received_ns, items in groupby(stored, key=attrgetter("received_ns")):
+        yield received_ns, Messages.of(item.message for item in items)

@@ -17,6 +17,7 @@ from moto.server import ThreadedMotoServer
 from alpaca_websocket.settings import Lease as LeaseSettings
 from alpaca_websocket.upstream import lease
 from alpaca_websocket.upstream.lease import Lease, LeaseUnreachable
+from alpaca_websocket.upstream.position import Position
 
 BUCKET = "data"
 
@@ -87,6 +88,37 @@ def test_who_waits_knows_for_whom(s3: Any, settings: LeaseSettings) -> None:
     assert second.holder is not None
     assert second.holder.owner == first.owner
     assert json.loads(s3.get_object(Bucket=BUCKET, Key=settings.key)["Body"].read())["host"] == second.holder.host
+
+
+def test_whoever_takes_over_knows_up_to_where_all_was_safe(s3: Any, settings: LeaseSettings) -> None:
+    """And goes on telling it until it knows better, for each feed."""
+    clock = Clock()
+    iex, crypto = Position(at_ns=1, last={"trades": 1}), Position(at_ns=2, last={"bars": 2})
+    newer = Position(at_ns=9, last={"trades": 9})
+    known: dict[str, Position] = {}
+    first = Lease(settings, s3, clock, lambda: {"iex": iex, "crypto": crypto})
+    second = Lease(settings, s3, clock, lambda: known)
+    third = Lease(settings, s3, clock)
+    assert first.try_acquire()
+    assert first.inherited == {}
+    assert not second.try_acquire()
+    clock.now += 31
+    assert second.try_acquire()
+    assert second.inherited == {"iex": iex, "crypto": crypto}
+    known["iex"] = newer
+    assert second.renew()
+    assert not third.try_acquire()
+    second.release()
+    assert third.try_acquire()
+    assert third.inherited == {"iex": newer, "crypto": crypto}
+
+
+def test_a_lease_of_an_older_version_tells_nothing(s3: Any, settings: LeaseSettings) -> None:
+    body = b'{"owner":"x","host":"y","process":1,"renewed":1.0,"released":true}'
+    s3.put_object(Bucket=BUCKET, Key=settings.key, Body=body)
+    one = Lease(settings, s3)
+    assert one.try_acquire()
+    assert one.inherited == {}
 
 
 def test_of_many_who_try_at_once_one_wins(s3: Any, settings: LeaseSettings) -> None:

@@ -6,20 +6,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from .. import protocol
 from ..observe.state import Phase, State
-from ..protocol import KINDS, Message, Messages, ProtocolError
+from ..protocol import KINDS, Messages, ProtocolError
 from ..settings import Credentials, SettingsError, Upstream
 from . import link as links
 from .calendar import Calendar
 from .gaps import Filler, kept_kinds
 from .link import Link, LinkError
 from .policy import Act, Backoff, Decision, on_error
+from .position import Position
 from .recent import Recent
 from .silence import Silence, Verdict
 from .subscriptions import Channels, Lingering, Subscriptions, uncovered
@@ -80,6 +82,9 @@ class Feed:
         self._since: dict[str, int] = {}  # channel → since when it is what it is
         self._held: dict[str, dict[str, int]] = {}  # channel → symbol → since when it is subscribed
         self._resumes_ns = 0
+        self._named: tuple[Channels | None, dict[str, list[str]]] = (None, {})  # what is wanted, sorted
+        self._seen: list[str] = []
+        self._ranked = 0
         self._asked_ns = 0  # when the request under way was sent
         self._asked_at = 0.0
         self._silent: Verdict | None = None
@@ -95,14 +100,68 @@ class Feed:
         """Try again at once, with keys read anew; ends a halt."""
         self._reload.set()
 
-    def resume_from(self, last_ns: int, stored: Sequence[Message]) -> None:
-        """The process was not running since the last stored message came: a gap. `stored` are the last ones."""
-        self._recent.add(Messages.of(stored), last_ns)
+    def remember(self, stored: Iterable[tuple[int, Messages]], since_ns: int) -> None:
+        """What was stored last, with the time of its arrival: all of it since `since_ns`."""
+        for received_ns, messages in stored:
+            self._recent.add(messages, received_ns)
+        self._recent.forget_before(since_ns)
+
+    def resume(self, position: Position, reason: str) -> None:
+        """Nobody was there since this position: a gap. What was subscribed then is subscribed again, for a while."""
+        known = {
+            name: symbols
+            for name, symbols in position.subscriptions.items()
+            if name in self._settings.endpoint.channels
+        }
+        held = {name: dict.fromkeys(each, position.last.get(name, position.at_ns)) for name, each in known.items()}
+        gap = self._state.open_gap(reason, position.earliest_ns)
+        self._filler.opened(gap, held, position.symbols, position.unfilled)
+        self._subscriptions.want(known)
+        self._seen = position.symbols
+
+    def resume_from(self, last_ns: int) -> None:
+        """The process was not running since the last stored message came, and nobody wrote down what was subscribed."""
         self._resumes_ns = last_ns
         self._state.open_gap("the server was not running", last_ns)
 
+    def position(self) -> Position:
+        """Up to where all is received."""
+        last = {}
+        for name, held in self._held.items():
+            kind = KINDS[name]
+            channel = self._state.channels.get(kind)
+            came = channel.last_ns - self._recent.lag_ns(kind) if channel else 0
+            if held:
+                last[name] = max(came, next(iter(held.values())))  # the first of them was subscribed first
+        unfilled = self._filler.unfilled()
+        return Position(
+            at_ns=time.time_ns(),
+            last={**unfilled, **last},
+            unfilled=unfilled,
+            subscriptions=self._wanted_names(),
+            symbols=self._seen_names(),
+            host=socket.gethostname(),
+        )
+
+    def _wanted_names(self) -> dict[str, list[str]]:
+        wanted = self._subscriptions.wanted
+        if self._named[0] is not wanted:
+            self._named = wanted, {name: sorted(symbols) for name, symbols in wanted.items()}
+        return self._named[1]
+
+    def _seen_names(self) -> list[str]:
+        """What `*` stands for; ranked anew when there are more of them."""
+        seen = self._state.symbols
+        if len(seen) > self._ranked and any("*" in symbols for symbols in self._subscriptions.wanted.values()):
+            most, self._ranked = self._settings.backfill.max_symbols, len(seen)
+            names = dict.fromkeys((*(name for name, _count in seen.most_common(most)), *self._seen))
+            self._seen = list(names)[:most]
+        return self._seen
+
     async def run(self) -> None:
         """Until cancelled."""
+        if self._held:
+            self._lost("a mistake in the server")  # it was running before
         try:
             while True:
                 decision, lasted = await self._attempt()
@@ -222,15 +281,9 @@ class Feed:
             if time.monotonic() - watched >= _TICK_SECONDS:
                 watched = time.monotonic()
                 self._watch()
-            if message is None:
-                continue
-            kind = message.get("T")
-            if kind == "subscription":
-                self._on_subscription(message)
-            elif kind == "error":
-                self._on_error(message)
-            self._ask()
-            if self._subscriptions.settled:
+            if message is not None:
+                self._on_control(message)
+            if (message is not None or self._filler.waits) and self._subscriptions.settled:
                 now = time.time_ns()
                 self._subscribed_ns = self._subscribed_ns or now
                 if self._resumes_ns:
@@ -238,6 +291,14 @@ class Feed:
                     self._filler.opened(self._state.open_gap(""), held)
                     self._resumes_ns = 0
                 self._filler.resumed(now, credentials, self._link)
+
+    def _on_control(self, message: Mapping[str, Any]) -> None:
+        kind = message.get("T")
+        if kind == "subscription":
+            self._on_subscription(message)
+        elif kind == "error":
+            self._on_error(message)
+        self._ask()
 
     def _on_subscription(self, message: Mapping[str, Any]) -> None:
         before = self._subscriptions.confirmed

@@ -114,10 +114,11 @@ class Filler:
         """Whether what comes now is what was missed."""
         return self._replay is not None and self._replay.asked
 
-    def opened(self, gap: Gap, held: Held, symbols: Iterable[str] = ()) -> None:
+    def opened(self, gap: Gap, held: Held, symbols: Iterable[str] = (), began: Mapping[str, int] | None = None) -> None:
         """What is held is lost since its last message, perhaps once more before it was whole again.
 
         :param symbols: what `*` stands for, besides those that were seen
+        :param began: channel → since when something was missing already
         """
         self._open = gap
         for channel, since in held.items():
@@ -128,6 +129,7 @@ class Filler:
                 came = self._recent.last((kind, symbol))
                 last[symbol] = max(came, subscribed_ns)
                 overlap = self._overlap + lag if came > subscribed_ns else self._overlap
+                last[symbol] = min(last[symbol], (began or {}).get(channel, last[symbol]))
                 starts[symbol] = self._recent.start(kind, last[symbol], overlap)
             if last:
                 span.add(last, starts, max(last.values()), max(starts.values()))
@@ -183,6 +185,11 @@ class Filler:
         """On the hot path: what comes while gaps are filled."""
         for fill in self._fills:
             fill.watch(messages)
+
+    @property
+    def waits(self) -> bool:
+        """Whether something is lost and not subscribed again yet."""
+        return self._open is not None
 
     def unfilled(self) -> dict[str, int]:
         """Channel → since when something of it is missing that may still come."""

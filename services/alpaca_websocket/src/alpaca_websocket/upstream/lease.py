@@ -5,6 +5,8 @@ An owner renews it; who waits watches it. Whoever sees it unchanged for the leas
 clock, takes it over with a write that succeeds only if it is still that same object. So clocks need not agree, and of
 two who try, one wins.
 
+With each renewal the owner writes up to where its feeds are safe on its disk: whoever takes over fetches what followed.
+
 Where S3 cannot be reached, an owner keeps going and says so, instead of losing data over it. Should another, who does
 reach it, take over meanwhile, Alpaca itself refuses the second connection.
 """
@@ -23,6 +25,7 @@ from typing import Any
 import msgspec
 
 from ..settings import Lease as LeaseSettings
+from .position import Position
 
 _log = logging.getLogger(__name__)
 _CHANGED = ("412", "PreconditionFailed", "409", "ConditionalRequestConflict")
@@ -41,12 +44,24 @@ class Holder(msgspec.Struct, frozen=True):
     process: int
     renewed: float
     released: bool = False
+    positions: dict[str, Position] = {}
+    """Feed → up to where it is safe."""
 
 
 class Lease:
-    def __init__(self, settings: LeaseSettings, client: Any, monotonic: Callable[[], float] = time.monotonic) -> None:
-        """:param client: boto3's S3"""
-        self._settings, self._s3, self._monotonic = settings, client, monotonic
+    def __init__(
+        self,
+        settings: LeaseSettings,
+        client: Any,
+        monotonic: Callable[[], float] = time.monotonic,
+        positions: Callable[[], dict[str, Position]] = dict,
+    ) -> None:
+        """
+        :param client: boto3's S3
+        :param positions: up to where this server's feeds are safe; those that it does not know stay as they were
+        """
+        self._settings, self._s3, self._monotonic, self._positions = settings, client, monotonic, positions
+        self.inherited: dict[str, Position] = {}
         self.owner = uuid.uuid4().hex
         self._etag = ""  # of the object as we last saw or wrote it
         self._unchanged_since = 0.0
@@ -71,6 +86,7 @@ class Lease:
         free = self.holder is not None and self.holder.released
         if not free and now - self._unchanged_since < self._settings.seconds:
             return False
+        self.inherited = self.holder.positions if self.holder else {}
         return self._write(self._etag)
 
     def renew(self) -> bool:
@@ -86,7 +102,8 @@ class Lease:
 
     def _write(self, replaces: str | None, released: bool = False) -> bool:
         condition = {"IfNoneMatch": "*"} if replaces is None else {"IfMatch": replaces}
-        holder = Holder(self.owner, socket.gethostname(), os.getpid(), time.time(), released)
+        positions = {**self.inherited, **self._positions()}
+        holder = Holder(self.owner, socket.gethostname(), os.getpid(), time.time(), released, positions)
         try:
             written = self._s3.put_object(
                 Bucket=self._settings.bucket, Key=self._settings.key, Body=msgspec.json.encode(holder), **condition
