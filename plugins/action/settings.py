@@ -16,9 +16,9 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.vars import load_extra_vars
 from ansible_collections.algo.trading.plugins.module_utils.settings import (
     contradictions,
-    instance_types,
     stored_for_once,
     unknown_names,
+    used_by,
 )
 
 _ROLES = Path(__file__).parents[2] / "roles"
@@ -37,12 +37,17 @@ _COMPARED = ("algo_model_bucket", "algo_data_bucket", "algo_artifact_bucket", "a
 class ActionModule(ActionBase):
     _supports_check_mode = True
     TRANSFERS_FILES = False
-    _VALID_ARGS = frozenset({"roles"})
+    _VALID_ARGS = frozenset({"roles", "components"})
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         super().run(tmp, task_vars)
         variables = task_vars or {}
-        _checks, task = self.validate_argument_spec({"roles": {"type": "list", "elements": "str", "required": True}})
+        _checks, task = self.validate_argument_spec(
+            {
+                "roles": {"type": "list", "elements": "str", "required": True},
+                "components": {"type": "list", "elements": "str", "default": []},
+            }
+        )
         roles = task["roles"]
         options = {name: spec for role in roles for name, spec in self._options(role).items()}
         defaults = {
@@ -79,8 +84,11 @@ class ActionModule(ActionBase):
                 "findings": findings,
                 "msg": "The settings are not right, and nothing was asked of AWS:\n  - " + "\n  - ".join(findings),
             }
-        types = sorted({item for names in instance_types(settings).values() for item in names})
-        return {"changed": False, "findings": [], "settings": settings, "instance_types": types}
+        used = used_by(settings, task["components"])
+        sources = (settings.get("algo_release") or {}).get("images") or {}
+        images = {label: sources[label] for label in used["images"] if label in sources}
+        answer = {"instance_types": used["instance_types"], "images": images}
+        return {"changed": False, "findings": [], "settings": settings, **answer}
 
     # ---- what is declared ----
 

@@ -4,12 +4,13 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.algo.trading.plugins.module_utils import _subnets
-from ansible_collections.algo.trading.plugins.module_utils.resources import TYPES, teardown_order, unhealthy
+from ansible_collections.algo.trading.plugins.module_utils.resources import TYPES, teardown_order, unhealthy, unsettled
 
 
 def subnet_plan(cidr: str, zones: Sequence[str]) -> list[dict[str, str]]:
@@ -55,16 +56,43 @@ def foreign(state: dict[str, Any], adopted: Sequence[str] = ()) -> list[str]:
         f"{TYPES[module].title} {name}"
         for module, things in state.items()
         for name, thing in things.items()
-        if not thing["ours"] and name not in adopted
+        if not thing["ours"] and not {name, thing.get("owner")} & set(adopted)
     ]
+
+
+def components_of_run(
+    hosts: Sequence[str], chosen: Sequence[str] | None, tags: Sequence[str], skipped: Sequence[str]
+) -> list[str]:
+    """The components that a run is about: the pseudo-hosts of its play, as playbook and tags choose."""
+    found = [host.removeprefix("aws_") for host in hosts if chosen is None or host in chosen]
+    return [name for name in found if ("all" in tags or name in tags) and name not in skipped]
+
+
+def unmatched_adoptions(state: dict[str, Any], adopted: Sequence[str], planned: Sequence[str] = ()) -> list[str]:
+    """Names to be taken over that nothing has, a sentence each, with the names that come near.
+
+    :param planned: names that may not exist yet.
+    """
+    foreign_names = {name for things in state.values() for name, thing in things.items() if not thing["ours"]}
+    known = {name for things in state.values() for name in things} | set(planned)
+    sentences = []
+    for name in adopted:
+        if name not in known:
+            near = difflib.get_close_matches(name, sorted(foreign_names) or sorted(known), n=3)
+            meant = f" Did you mean {' or '.join(near)}?" if near else ""
+            sentences.append(f"{name} does not exist.{meant}")
+    return sentences
 
 
 class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
+            "components_of_run": components_of_run,
             "foreign": foreign,
             "network_ids": network_ids,
             "subnet_plan": subnet_plan,
             "teardown_order": teardown_order,
             "unhealthy": unhealthy,
+            "unmatched_adoptions": unmatched_adoptions,
+            "unsettled": unsettled,
         }

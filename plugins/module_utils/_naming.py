@@ -83,6 +83,8 @@ class Scope:
     environment: str
     region: str = "us-east-1"
     buckets: tuple[str, ...] = ()
+    adopt: tuple[str, ...] = ()
+    """Names of things that are not ours and are to be taken over: they are read as if they were."""
 
     def name(self, component: str, suffix: str = "") -> str:
         """The name of a component's resources, e.g. ``algo-trading-mlflow-server-qa``."""
@@ -104,6 +106,10 @@ class Scope:
 
     def tags(self, component: str) -> dict[str, str]:
         return _tags.identity_tags(self.project, self.environment, component)
+
+    def names(self, tags: Mapping[str, str]) -> bool:
+        """Whether tags name this environment, whoever made the thing."""
+        return tags.get("Project") == self.project and tags.get("Environment") == self.environment
 
     def owns(self, tags: Mapping[str, str]) -> bool:
         """Whether tags say that a thing is this environment's and made by us."""

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from ._aws import pages, unless_missing
 from ._errors import NOT_OFFERED, error_code, kind_of
 from ._naming import LIVE_STATES, Scope
+from ._tags import tag_dict
 
 
 def account_facts(clients: Callable[[str], Any]) -> dict[str, str]:
@@ -151,7 +152,10 @@ def leftovers(clients: Callable[[str], Any], scope: Scope) -> dict[str, list[str
     filters = [{"Key": name, "Values": [value]} for name, value in scope.tags("").items() if value]
     client = clients("resourcegroupstaggingapi")
     arns = {
-        found["ResourceARN"] for found in pages(client, "get_resources", "ResourceTagMappingList", TagFilters=filters)
+        found["ResourceARN"]
+        for found in pages(client, "get_resources", "ResourceTagMappingList", TagFilters=filters)
+        # Looked at once more: not every endpoint applies filters.
+        if scope.owns(tag_dict(found.get("Tags")))
     }
     gone = _gone(clients("ec2"), arns)
     kept = {arn for arn in arns if ":rds:" in arn and ":snapshot:" in arn}
@@ -168,7 +172,11 @@ def _gone(ec2: Any, arns: Iterable[str]) -> set[str]:
     if instances:
         states = [{"Name": "instance-state-name", "Values": list(LIVE_STATES)}]
         for reservation in pages(ec2, "describe_instances", "Reservations", Filters=states):
-            alive |= {instance["InstanceId"] for instance in reservation["Instances"]}
+            alive |= {
+                instance["InstanceId"]
+                for instance in reservation["Instances"]
+                if instance["State"]["Name"] in LIVE_STATES
+            }
     if gateways:
         states = [{"Name": "state", "Values": ["pending", "available", "deleting"]}]
         alive |= {

@@ -144,6 +144,9 @@ def _network(settings: Settings, others: Mapping[str, Settings]) -> Iterable[str
             )
 
 
+_TYPE_SETTINGS = frozenset({"instance_type", "instance_types", "types"})
+
+
 def instance_types(settings: Settings) -> dict[str, list[str]]:
     """Setting → the instance types that it names; by the names that all roles use for such settings."""
     found: dict[str, list[str]] = {}
@@ -153,6 +156,23 @@ def instance_types(settings: Settings) -> dict[str, list[str]]:
         elif name.endswith("_instance_types") and value:
             found[name] = [str(item) for item in value]
     return found
+
+
+def used_by(settings: Settings, components: Iterable[str]) -> dict[str, list[str]]:
+    """What the hosts of some components are made from: ``instance_types``, and ``images`` by their labels.
+
+    A component that is switched off needs none.
+    """
+    types, images = set[str](), set[str]()
+    for component in components:
+        prefix = f"aws_{component}_"
+        named = {name: found for name, found in instance_types(settings).items() if name.startswith(prefix)}
+        # Of trading_server and trading_server_shutdown, one name begins with the other.
+        named = {name: found for name, found in named.items() if name.removeprefix(prefix) in _TYPE_SETTINGS}
+        if named and settings.get(f"{prefix}enabled", True):
+            types |= {item for found in named.values() for item in found}
+            images.add(str(settings.get(f"{prefix}image") or "host"))
+    return {"instance_types": sorted(types), "images": sorted(images)}
 
 
 def _instance_types(settings: Settings) -> Iterable[str]:

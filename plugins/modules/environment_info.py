@@ -31,6 +31,11 @@ options:
     type: list
     elements: str
     default: []
+  adopt:
+    description: Names of things that are not ours and are to be taken over. They are read in full.
+    type: list
+    elements: str
+    default: []
   images:
     description:
       - Machine images to resolve, by any label. A value that starts with V(ami-) is looked up as it is, one that
@@ -194,6 +199,7 @@ def main() -> None:
             "project": {"type": "str", "required": True},
             "environment": {"type": "str", "required": True},
             "buckets": {"type": "list", "elements": "str", "default": []},
+            "adopt": {"type": "list", "elements": "str", "default": []},
             "images": {"type": "dict", "default": {}},
             "instance_types": {"type": "list", "elements": "str", "default": []},
             "modules": {"type": "list", "elements": "str"},
@@ -207,7 +213,11 @@ def main() -> None:
     if unknown:
         module.fail_json(msg=f"Nothing is known about {', '.join(unknown)}. Known are: {', '.join(sorted(TYPES))}.")
     scope = Scope(
-        module.params["project"], module.params["environment"], module.region, tuple(module.params["buckets"])
+        module.params["project"],
+        module.params["environment"],
+        module.region,
+        tuple(module.params["buckets"]),
+        tuple(module.params["adopt"]),
     )
     clients = Clients(module.client)
     try:

@@ -15,6 +15,8 @@ description:
     Ansible module only when something is to be done. A run that changes nothing starts no module.
   - Check mode gives the same decision with the same reasons, also for what depends on resources that do not exist
     yet; their ids are then V((known after apply)).
+  - Checks the arguments against the documentation of that module before it decides, and refuses those that it could not
+    compare. So what a plan shows is what a run does.
   - Adds the environment's tags and the name, keeps its hands off whatever does not carry those tags, and refuses
     changes that AWS cannot make to a resource which holds data.
 options:
@@ -28,7 +30,9 @@ options:
     type: str
     required: true
   settings:
-    description: The module's arguments, as its documentation says, without name, tags and connection.
+    description:
+      - The module's arguments, as its documentation says, without name, tags and connection.
+      - An argument that no reading of the account reports is refused here. It can be given in O(once).
     type: dict
     default: {}
   state:

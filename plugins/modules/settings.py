@@ -21,6 +21,11 @@ options:
     type: list
     elements: str
     required: true
+  components:
+    description: Names of the components that the run is about. What their hosts are made from is returned.
+    type: list
+    elements: str
+    default: []
 attributes:
   check_mode:
     description: Reads only files of the project.
@@ -32,7 +37,8 @@ author:
 EXAMPLES = r"""
 - name: Check the settings
   algo.trading.settings:
-    roles: [aws_environment, aws_network]
+    roles: [aws_environment, aws_network, aws_mlflow_server]
+    components: [network, mlflow_server]
   register: checked
 """
 
@@ -43,11 +49,16 @@ settings:
   type: dict
   sample: {algo_environment: qa, aws_network_cidr: 10.30.0.0/16}
 instance_types:
-  description: Every instance type that a setting names, to be looked up in the region.
+  description: The instance types of O(components), to be looked up in the region.
   returned: success
   type: list
   elements: str
   sample: [t4g.small]
+images:
+  description: Label to source of the machine images of O(components), from C(algo_release.images).
+  returned: success
+  type: dict
+  sample: {host: /aws/service/debian/release/12/latest/arm64}
 findings:
   description: What is wrong, one line each.
   returned: always

@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 from ansible.module_utils import basic
 from ansible.module_utils.common.json import Direction, get_module_encoder
 from ansible_collections.algo.trading.plugins.plugin_utils import lifeline
+from ansible_collections.algo.trading.plugins.plugin_utils.call_guard import CallGuard, CallRefusedError
 
 try:
     # In the parent, so that every child has it.
@@ -42,11 +43,14 @@ else:
 _PROFILE = "legacy"
 
 
-def run(module: str, arguments: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
+def run(
+    module: str, arguments: Mapping[str, Any], environment: Mapping[str, str], guard: CallGuard | None = None
+) -> dict[str, Any]:
     """Run a module by its fully qualified name.
 
     :param arguments: as for ``ActionBase._execute_module``, Ansible's own (``_ansible_…``) included.
     :param environment: variables that the module's process gets in addition.
+    :param guard: keeps the module's calls to the thing that it is started for.
     :return: what the module answered; ``failed`` with ``msg`` where it ended without an answer.
     """
     encoder = get_module_encoder(_PROFILE, Direction.CONTROLLER_TO_MODULE)
@@ -58,14 +62,21 @@ def run(module: str, arguments: Mapping[str, Any], environment: Mapping[str, str
         child = os.fork()
         if child == 0:
             lifeline.hold(parent)
-            _be_module(module, payload, environment, output.fileno(), errors.fileno())
+            _be_module(module, payload, environment, output.fileno(), errors.fileno(), guard)
         _pid, status = os.waitpid(child, 0)
         output.seek(0)
         errors.seek(0)
         return _answer(output.read().decode(), errors.read().decode(), os.waitstatus_to_exitcode(status))
 
 
-def _be_module(module: str, payload: bytes, environment: Mapping[str, str], output: int, errors: int) -> NoReturn:
+def _be_module(
+    module: str,
+    payload: bytes,
+    environment: Mapping[str, str],
+    output: int,
+    errors: int,
+    guard: CallGuard | None,
+) -> NoReturn:
     """The child: never returns into the code that forked it, whatever happens."""
     code = 1
     try:
@@ -78,6 +89,8 @@ def _be_module(module: str, payload: bytes, environment: Mapping[str, str], outp
         qualified = f"ansible_collections.{namespace}.plugins.modules.{name}"
         basic._ANSIBLE_ARGS = payload
         basic._ANSIBLE_PROFILE = _PROFILE
+        if guard is not None:
+            guard.install()
         runpy.run_module(
             qualified,
             init_globals={"_module_fqn": qualified, "_modlib_path": None},
@@ -86,6 +99,8 @@ def _be_module(module: str, payload: bytes, environment: Mapping[str, str], outp
         )
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 0
+    except CallRefusedError as refusal:
+        print(json.dumps({"failed": True, "msg": str(refusal)}))
     except BaseException:
         traceback.print_exc()
     finally:

@@ -186,7 +186,7 @@ def test_a_gpu_instance_is_taken_from_where_there_is_one_and_goes_when_switched_
     shortage.refuse(*types)
     failed = roles("aws_gpu_instance", **wanted, endpoint=shortage.endpoint, fails=True)
     assert failed.rc != 0
-    assert "is to be had in none of the ways" in failed.output
+    assert "no capacity in any allowed alternative" in failed.output
     assert failed.output.count("VcpuLimitExceeded") >= 4
     assert instances(aws, GPU) == []
 

@@ -18,6 +18,7 @@ from typing import Any
 from .._errors import NOT_OFFERED, kind_of
 from .._naming import Scope
 from . import (
+    _health,
     compute,
     database,
     functions,
@@ -30,21 +31,24 @@ from . import (
     secrets,
     storage,
 )
-from ._decide import decide, describe, desired_settings
-from ._model import UNKNOWN, Decision, Found, ResourceType
+from ._decide import STEERING, decide, describe, desired_settings
+from ._model import UNKNOWN, Decision, Found, ResourceType, Settings
 
 __all__ = [
+    "STEERING",
     "TYPES",
     "UNKNOWN",
     "Decision",
     "Found",
     "ResourceType",
+    "Settings",
     "decide",
     "describe",
     "desired_settings",
     "read_environment",
     "teardown_order",
     "unhealthy",
+    "unsettled",
 ]
 
 _AREAS = (
@@ -115,18 +119,14 @@ def _within(name: str, kept: str) -> bool:
     return name == kept or name.startswith(f"{kept}/")
 
 
-# What a thing that works says of itself. Trading hosts are stopped at night, and that is well too.
-_HEALTHY = frozenset({"running", "stopped", "pending", "stopping", "available", "active", "backing-up", "modifying"})
-
-
 def unhealthy(state: State) -> list[str]:
-    """What of ours AWS says is not well, one sentence each; empty is what a run should end with."""
-    return [
-        f"{TYPES[module].title} {name} is {thing['attributes']['state']}"
-        for module, things in state.items()
-        for name, thing in things.items()
-        if thing["ours"] and str(thing["attributes"].get("state", "available")).lower() not in _HEALTHY
-    ]
+    """Things of ours that AWS reports as unusable, one sentence each; empty is what a run should end with."""
+    return _health.unhealthy(TYPES, state)
+
+
+def unsettled(state: State) -> list[str]:
+    """Things of ours that AWS still works on or that somebody has stopped, one sentence each."""
+    return _health.unsettled(TYPES, state)
 
 
 def teardown_order(state: State, keep: Sequence[str] = ()) -> list[dict[str, Any]]:

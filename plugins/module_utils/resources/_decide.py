@@ -13,7 +13,7 @@ from typing import Any
 from ._model import Decision, ResourceType, Settings
 
 # Arguments that every module understands and that say nothing about the thing.
-_STEERING = frozenset({"state", "wait", "wait_timeout", "purge_tags", "force", "apply_immediately"})
+STEERING = frozenset({"state", "wait", "wait_timeout", "purge_tags", "force", "apply_immediately"})
 _LONG = 120
 
 
@@ -22,11 +22,13 @@ def desired_settings(
     wanted: Settings,
     found: Mapping[str, Any] | None,
     alternatives: Sequence[Settings] = (),
+    adopt: bool = False,
 ) -> Settings:
     """What is wanted, completed by what is there already: by the alternative that a thing was made from, and by values
     that AWS moves on by itself. For a thing to be made, by the first alternative."""
-    if found is None or not found["ours"]:
+    if found is None or not (found["ours"] or adopt):
         return {**wanted, **(alternatives[0] if alternatives else {})}
+    found = {**found, "adopted": adopt}
     for alternative in alternatives:
         described = describe(kind, {**wanted, **alternative})
         names = [name for name in alternative if name in described]
@@ -44,7 +46,8 @@ def decide(
 ) -> Decision:
     """Compare what is wanted (the module's arguments, tags included; None for absent) with what was found.
 
-    ``adopt`` lets a thing that is not ours be taken over; it is never a reason to remove one. ``disable_protection``
+    ``adopt`` lets a thing that is not ours be taken over. It is never a reason to remove or replace one: as long as it
+    is set, what AWS could only change on a new thing is listed and left. ``disable_protection``
     lets a protected thing be removed: its protection is switched off first.
     """
     if wanted is None:
@@ -59,18 +62,29 @@ def decide(
         return Decision("refuse", (f"it is {deletion}; wait until it is gone",))
     actual = found["settings"]
     different = _differences(kind, after, actual)
+    left = different & kind.force_new if adopt else set()
+    kept = tuple(
+        f"{_reason(kind, name, actual.get(name), after[name])} would need a new {kind.title}; left while algo_adopt "
+        "names it"
+        for name in sorted(left)
+    )
+    different -= left
     if not different and not deletion:
-        return Decision("no-op", ("is as wanted",))
+        return Decision("no-op", kept or ("is as wanted",))
     before = {name: actual.get(name) for name in different}
     after = {name: after[name] for name in different}
-    reasons = tuple(_reason(kind, name, before[name], after[name]) for name in sorted(different))
+    reasons = (*(_reason(kind, name, before[name], after[name]) for name in sorted(different)), *kept)
     if deletion:
         reasons = (f"is {deletion}, and is restored", *reasons)
     if not found["ours"]:
         reasons = ("is taken over, as algo_adopt says", *reasons)
+    state = str(found["attributes"].get("state") or "").lower()
+    if kind.states and state in kind.states.stopped:
+        how = kind.states.start.format(name=found["attributes"].get("id"))
+        return Decision("refuse", (*reasons, f"it is {state}, and AWS changes no {state} {kind.title}: {how}"))
     immutable = sorted(different & kind.force_new)
     if not immutable:
-        return Decision("update", reasons, before, after)
+        return Decision("update", reasons, before, after, left=frozenset(left))
     if kind.replaceable and kind.protection and actual.get(kind.protection):
         if after.get(kind.protection) is False:
             off = _reason(kind, kind.protection, True, False)
@@ -87,7 +101,7 @@ def decide(
 
 def describe(kind: ResourceType, wanted: Settings) -> Settings:
     """The arguments that describe the thing, in the shape that a reading of the account gives."""
-    ignored = _STEERING | kind.steering
+    ignored = STEERING | kind.steering | kind.create_only
     described = {name: value for name, value in wanted.items() if name not in ignored and value is not None}
     return kind.normalize(described)
 

@@ -49,6 +49,7 @@ class Found:
             "settings": self.settings,
             "attributes": self.attributes,
             "tags": self.tags,
+            **({"owner": self.owner} if self.owner else {}),
             **({"pending_deletion": self.pending_deletion} if self.pending_deletion else {}),
             **({"note": self.note} if self.note else {}),
         }
@@ -74,6 +75,22 @@ Reader = Callable[[Any, Scope], Iterable[Found]]
 
 
 @dataclass(frozen=True)
+class States:
+    """AWS's words for the state of one kind of thing, in lower case. A word that is not listed is unhealthy.
+
+    :param healthy: usable, also while AWS works on it.
+    :param transitional: on its way; asked again later, it is usable or gone.
+    :param stopped: stopped by a person. AWS changes nothing about such a thing.
+    :param start: how to start it, a template for its ``name``.
+    """
+
+    healthy: frozenset[str]
+    transitional: frozenset[str] = frozenset()
+    stopped: frozenset[str] = frozenset()
+    start: str = ""
+
+
+@dataclass(frozen=True)
 class ResourceType:
     """How one kind of resource is read, compared, made and removed.
 
@@ -85,6 +102,9 @@ class ResourceType:
         ARN among ``attributes``.
     :param force_new: arguments that AWS cannot change on an existing thing.
     :param replaceable: whether a changed ``force_new`` argument may remove the thing and make it anew.
+    :param compared: arguments that ``read`` reports, so that a plan can compare them. What is neither among these nor
+        create-only or steering is refused: it would differ in every run.
+    :param create_only: arguments that count when the thing is made and are never compared.
     :param steering: arguments that tell the module how to work and do not describe the thing.
     :param normalize: arguments to the shape that ``read`` gives.
     :param extra_arguments: more arguments for the call, from ours and the thing found (its id, say).
@@ -97,11 +117,15 @@ class ResourceType:
     :param unordered: list arguments whose order has no meaning.
     :param takes_region: whether the module's ``region`` is the connection's.
     :param diff_suppress: ``(wanted, found)`` to the wanted settings without the differences that AWS itself makes (a
-        minor version, grown storage).
+        minor version, grown storage). ``found["adopted"]`` says that somebody else made the thing.
     :param protection: the setting that keeps the thing from being removed; replacing does not get past it, and
         removing only when told to switch it off.
     :param restorable: whether a thing that is pending deletion is restored by running the module.
     :param capacity_errors: parts of AWS's messages that say "not this one": the next of a task's alternatives is tried.
+    :param states: what AWS's words for the thing's state mean.
+    :param write_ids: request parameters, singular, that name the thing in calls that write. The calls of the module may
+        touch what was found under them or what the module has just made, and nothing else.
+    :param tagged_later: whether the module makes the thing first and tags it in a second call.
     :param retry_attempts: how often what ``retryable_errors`` names is tried, five seconds apart.
     """
 
@@ -112,6 +136,8 @@ class ResourceType:
     separate_tags: bool = False
     force_new: frozenset[str] = frozenset()
     replaceable: bool = False
+    compared: frozenset[str] = frozenset()
+    create_only: frozenset[str] = frozenset()
     steering: frozenset[str] = frozenset()
     normalize: Callable[[Settings], Settings] = _same
     extra_arguments: Callable[[Settings, Mapping[str, Any] | None], Settings] = _no_extra
@@ -127,6 +153,9 @@ class ResourceType:
     protection: str | None = None
     restorable: bool = False
     capacity_errors: tuple[str, ...] = ()
+    states: States | None = None
+    write_ids: frozenset[str] = frozenset()
+    tagged_later: bool = False
     retry_attempts: int = 12
 
 
@@ -138,6 +167,8 @@ class Decision:
     reasons: tuple[str, ...] = ()
     before: Settings = field(default_factory=dict)
     after: Settings = field(default_factory=dict)
+    left: frozenset[str] = frozenset()
+    """Arguments that differ and stay as they are on an adopted thing: AWS could change them on a new one only."""
 
     @property
     def changes(self) -> bool:

@@ -14,7 +14,7 @@ from .._aws import pages, snake
 from .._errors import PROFILE_NOT_READY
 from .._naming import LIVE_STATES, Scope
 from .._tags import tag_dict
-from ._model import Found, ResourceType, Settings
+from ._model import Found, ResourceType, Settings, States
 
 HOSTS = ("alpaca_websocket", "mlflow_server", "gpu_instance")
 # Terminated and shutting-down instances are gone for all that matters.
@@ -25,6 +25,12 @@ _METADATA = {
     "http_protocol_ipv6": "disabled",
     "instance_metadata_tags": "disabled",
 }
+
+_STATES = States(
+    # The trading day stops hosts at night.
+    healthy=frozenset({"running", "stopped"}),
+    transitional=frozenset({"pending", "stopping", "shutting-down", "terminated"}),
+)
 
 
 def _read_instances(clients: Any, scope: Scope) -> Iterable[Found]:
@@ -43,7 +49,8 @@ def _read_instances(clients: Any, scope: Scope) -> Iterable[Found]:
     for instance in instances:
         tags = tag_dict(instance.get("Tags"))
         name = tags.get("Name")
-        if name:
+        # Looked at once more: not every endpoint applies filters.
+        if name and scope.names(tags) and tags.get("Component") in HOSTS and instance["State"]["Name"] in LIVE_STATES:
             key = surplus_key(name, instance["InstanceId"]) if name in seen else name
             seen.add(name)
             yield _instance(ec2, key, instance, tags, volumes)
@@ -143,6 +150,22 @@ INSTANCE = ResourceType(
     module="amazon.aws.ec2_instance",
     title="instance",
     read=_read_instances,
+    compared=frozenset(
+        {
+            "image_id",
+            "instance_type",
+            "vpc_subnet_id",
+            "security_groups",
+            "iam_instance_profile",
+            "metadata_options",
+            "volumes",
+            "user_data",
+            "termination_protection",
+            "tags",
+        }
+    ),
+    write_ids=frozenset({"InstanceId", "Resource"}),
+    states=_STATES,
     name_argument=None,
     # The module could change the type in place, but then starts an instance that the trading day had stopped.
     force_new=frozenset({"image_id", "instance_type", "vpc_subnet_id", "user_data", "volumes"}),

@@ -12,7 +12,7 @@ from typing import Any
 from .._aws import unless_missing
 from .._naming import Scope
 from .._tags import tag_dict
-from ._model import Found, ResourceType, Settings
+from ._model import Found, ResourceType, Settings, States
 
 OWNERS = ("mlflow_server",)
 
@@ -35,13 +35,16 @@ def _read_subnet_groups(clients: Any, scope: Scope) -> Iterable[Found]:
                 "subnets": [subnet["SubnetIdentifier"] for subnet in group["Subnets"]],
                 "tags": tags,
             }
-            yield Found(name, settings, {"name": name, "arn": arn}, tags)
+            yield Found(name, settings, {"name": name, "arn": arn, "state": group.get("SubnetGroupStatus")}, tags)
 
 
 SUBNET_GROUP = ResourceType(
     module="amazon.aws.rds_subnet_group",
     title="database subnet group",
     read=_read_subnet_groups,
+    compared=frozenset({"name", "description", "subnets", "tags"}),
+    write_ids=frozenset({"DBSubnetGroupName"}),
+    states=States(healthy=frozenset({"complete"})),
     unordered=frozenset({"subnets"}),
     computed=(),
     attributes=lambda result, arguments: {"name": arguments["name"]},
@@ -53,6 +56,41 @@ SUBNET_GROUP = ResourceType(
 
 
 # ---- instance ----
+
+# As the RDS user guide lists them. A database in most of these answers queries; some last for hours.
+_STATES = States(
+    healthy=frozenset(
+        {
+            "available",
+            "backing-up",
+            "configuring-enhanced-monitoring",
+            "configuring-iam-database-auth",
+            "configuring-log-exports",
+            "modifying",
+            "resetting-master-credentials",
+            "storage-config-upgrade",
+            "storage-initialization",
+            "storage-optimization",
+        }
+    ),
+    transitional=frozenset(
+        {
+            "converting-to-vpc",
+            "creating",
+            "delete-precheck",
+            "deleting",
+            "maintenance",
+            "moving-to-vpc",
+            "rebooting",
+            "renaming",
+            "starting",
+            "stopping",
+            "upgrading",
+        }
+    ),
+    stopped=frozenset({"stopped"}),
+    start="no run starts it, AWS does after seven days; aws rds start-db-instance --db-instance-identifier {name}",
+)
 
 
 def _read_instances(clients: Any, scope: Scope) -> Iterable[Found]:
@@ -119,9 +157,9 @@ def _diff_suppress(wanted: Settings, found: Mapping[str, Any]) -> Settings:
     version, installed = str(wanted.get("engine_version") or ""), str(actual.get("engine_version") or "")
     if version and _numbers(installed)[: len(_numbers(version))] >= _numbers(version):
         same_major = _numbers(version)[:1] == _numbers(installed)[:1]
-        settled["engine_version"] = installed if same_major else version
+        settled["engine_version"] = installed if same_major or found.get("adopted") else version
     size, grown = wanted.get("allocated_storage"), actual.get("allocated_storage")
-    if wanted.get("max_allocated_storage") and size and grown:
+    if (wanted.get("max_allocated_storage") or found.get("adopted")) and size and grown:
         settled["allocated_storage"] = max(int(size), int(grown))
     return settled
 
@@ -152,10 +190,42 @@ INSTANCE = ResourceType(
     module="amazon.aws.rds_instance",
     title="database",
     read=_read_instances,
+    compared=frozenset(
+        {
+            "db_instance_identifier",
+            "engine",
+            "engine_version",
+            "db_instance_class",
+            "db_name",
+            "master_username",
+            "allocated_storage",
+            "max_allocated_storage",
+            "storage_type",
+            "storage_encrypted",
+            "kms_key_id",
+            "db_subnet_group_name",
+            "vpc_security_group_ids",
+            "publicly_accessible",
+            "multi_az",
+            "backup_retention_period",
+            "preferred_backup_window",
+            "preferred_maintenance_window",
+            "copy_tags_to_snapshot",
+            "auto_minor_version_upgrade",
+            "deletion_protection",
+            "enable_iam_database_authentication",
+            "enable_performance_insights",
+            "enable_cloudwatch_logs_exports",
+            "tags",
+        }
+    ),
+    write_ids=frozenset({"DBInstanceIdentifier"}),
+    states=_STATES,
     name_argument="db_instance_identifier",
     force_new=frozenset(
         {"engine", "db_name", "master_username", "storage_encrypted", "kms_key_id", "db_subnet_group_name"}
     ),
+    create_only=frozenset({"master_user_password"}),
     steering=frozenset({"allow_major_version_upgrade", "purge_security_groups"}),
     unordered=frozenset({"vpc_security_group_ids", "enable_cloudwatch_logs_exports"}),
     diff_suppress=_diff_suppress,

@@ -16,7 +16,10 @@ from .._aws import unless_missing
 from .._components import FUNCTIONS
 from .._invocations import invocation_view
 from .._naming import Scope
-from ._model import Found, ResourceType, Settings
+from ._model import Found, ResourceType, Settings, States
+
+# Lambda takes a function's resources back when nobody has called it for weeks, and gives them back at the next call.
+_STATES = States(healthy=frozenset({"active", "inactive"}), transitional=frozenset({"pending", "updating", "deleting"}))
 
 
 def code_sha256(zip_file: str) -> str:
@@ -62,13 +65,42 @@ def _read_functions(clients: Any, scope: Scope) -> Iterable[Found]:
             "code_sha256": configuration["CodeSha256"],
             "tags": tags,
         }
-        yield Found(name, settings, {"arn": configuration["FunctionArn"]}, tags)
+        yield Found(name, settings, {"arn": configuration["FunctionArn"], "state": _state(configuration)}, tags)
+
+
+def _state(configuration: Settings) -> str | None:
+    """A function has two states, its own and its last update's; the worse one counts."""
+    state, update = configuration.get("State"), configuration.get("LastUpdateStatus")
+    if update in {"Failed", "InProgress"} and state in {"Active", "Inactive", None}:
+        return "update failed" if update == "Failed" else "updating"
+    return state
 
 
 FUNCTION = ResourceType(
     module="amazon.aws.lambda",
     title="Lambda function",
     read=_read_functions,
+    compared=frozenset(
+        {
+            "name",
+            "description",
+            "runtime",
+            "handler",
+            "role",
+            "timeout",
+            "memory_size",
+            "architecture",
+            "environment_variables",
+            "dead_letter_arn",
+            "tracing_mode",
+            "vpc_subnet_ids",
+            "vpc_security_group_ids",
+            "kms_key_arn",
+            "zip_file",
+            "tags",
+        }
+    ),
+    states=_STATES,
     normalize=_normalize,
     unordered=frozenset({"vpc_subnet_ids", "vpc_security_group_ids"}),
     computed=("arn",),
@@ -102,6 +134,7 @@ INVOCATION = ResourceType(
     module="algo.trading.lambda_event_invoke_config",
     title="asynchronous invocation",
     read=_read_invocations,
+    compared=frozenset({"name", "maximum_retry_attempts", "maximum_event_age_in_seconds", "on_failure", "on_success"}),
     tagged=False,
     computed=(),
     retryable_errors=(

@@ -69,6 +69,7 @@ QUEUE = ResourceType(
     module="community.aws.sqs_queue",
     title="SQS queue",
     read=_read_queues,
+    compared=frozenset({"name", "queue_type", "policy", "redrive_policy", "kms_master_key_id", "tags", *_NUMBERS}),
     # The module cannot give an existing queue a key.
     force_new=frozenset({"queue_type", "kms_master_key_id"}),
     normalize=_normalize,
@@ -115,6 +116,7 @@ TOPIC = ResourceType(
     module="community.aws.sns_topic",
     title="SNS topic",
     read=_read_topics,
+    compared=frozenset({"name", "topic_type", "display_name", "policy", "subscriptions", "tags"}),
     force_new=frozenset({"topic_type"}),
     steering=frozenset({"purge_subscriptions"}),
     normalize=_normalize,

@@ -49,6 +49,7 @@ LOG_GROUP = ResourceType(
     module="amazon.aws.cloudwatchlogs_log_group",
     title="log group",
     read=_read_log_groups,
+    compared=frozenset({"log_group_name", "retention", "kms_key_id", "tags"}),
     name_argument="log_group_name",
     # The module sets a key when it makes the group, never later.
     force_new=frozenset({"kms_key_id"}),
@@ -121,6 +122,7 @@ ALARM = ResourceType(
     module="amazon.aws.cloudwatch_metric_alarm",
     title="alarm",
     read=_read_alarms,
+    compared=frozenset({"name", "dimensions", "treat_missing_data", "tags", *_ALARM_FIELDS, *_ACTIONS}),
     normalize=_normalize_alarm,
     separate_tags=True,
     unordered=frozenset(_ACTIONS),

@@ -12,7 +12,10 @@ from typing import Any
 from .._aws import pages, unless_missing
 from .._naming import Scope
 from .._tags import tag_dict
-from ._model import Found, ResourceType, Settings
+from ._model import Found, ResourceType, Settings, States
+
+# Of a VPC and its subnets.
+_AVAILABLE = States(healthy=frozenset({"available"}), transitional=frozenset({"pending"}))
 
 
 def _ours(scope: Scope) -> list[Settings]:
@@ -23,10 +26,13 @@ def _ours(scope: Scope) -> list[Settings]:
 
 
 def _tagged(clients: Any, scope: Scope, operation: str, result: str) -> Iterable[tuple[Settings, dict[str, str]]]:
-    """Our things of one EC2 kind, with their tags; what has no Name was not made by us."""
+    """Our things of one EC2 kind, with their tags; what has no Name was not made by us.
+
+    The answer is looked at once more: not every endpoint applies filters.
+    """
     for item in pages(clients("ec2"), operation, result, Filters=_ours(scope)):
         tags = tag_dict(item.get("Tags"))
-        if "Name" in tags:
+        if "Name" in tags and scope.names(tags):
             yield item, tags
 
 
@@ -56,13 +62,18 @@ def _read_vpcs(clients: Any, scope: Scope) -> Iterable[Found]:
             if block["CidrBlockState"]["State"] == "associated"
         ]
         settings = {"name": tags["Name"], "cidr_block": cidrs or [vpc["CidrBlock"]], **dns, "tags": tags}
-        yield Found(tags["Name"], settings, {"id": vpc["VpcId"], "cidr": vpc["CidrBlock"]}, tags)
+        yield Found(
+            tags["Name"], settings, {"id": vpc["VpcId"], "cidr": vpc["CidrBlock"], "state": vpc.get("State")}, tags
+        )
 
 
 VPC = ResourceType(
     module="amazon.aws.ec2_vpc_net",
     title="VPC",
     read=_read_vpcs,
+    compared=frozenset({"name", "cidr_block", "dns_support", "dns_hostnames", "tags"}),
+    write_ids=frozenset({"VpcId", "Resource"}),
+    states=_AVAILABLE,
     force_new=frozenset({"cidr_block"}),
     attributes=_by_id("vpc", "id"),
     extra_arguments=lambda arguments, found: {"vpc_id": found["attributes"]["id"]} if found else {},
@@ -88,6 +99,7 @@ def _read_subnets(clients: Any, scope: Scope) -> Iterable[Found]:
             "vpc_id": subnet["VpcId"],
             "az": subnet["AvailabilityZone"],
             "cidr": subnet["CidrBlock"],
+            "state": subnet.get("State"),
             "free_addresses": subnet.get("AvailableIpAddressCount"),
         }
         yield Found(tags["Name"], settings, attributes, tags)
@@ -98,6 +110,9 @@ SUBNET = ResourceType(
     module="amazon.aws.ec2_vpc_subnet",
     title="subnet",
     read=_read_subnets,
+    compared=frozenset({"vpc_id", "cidr", "az", "map_public", "tags"}),
+    write_ids=frozenset({"SubnetId", "Resource"}),
+    states=_AVAILABLE,
     force_new=frozenset({"cidr", "az", "vpc_id"}),
     attributes=_by_id("subnet", "id"),
     delete_arguments=lambda found: {"vpc_id": found["attributes"]["vpc_id"], "cidr": found["attributes"]["cidr"]},
@@ -121,6 +136,9 @@ INTERNET_GATEWAY = ResourceType(
     module="amazon.aws.ec2_vpc_igw",
     title="internet gateway",
     read=_read_internet_gateways,
+    compared=frozenset({"vpc_id", "tags"}),
+    write_ids=frozenset({"InternetGatewayId", "Resource"}),
+    tagged_later=True,
     attributes=lambda result, arguments: {"id": result.get("gateway_id")},
     extra_arguments=lambda arguments, found: {"internet_gateway_id": found["attributes"]["id"]} if found else {},
     delete_arguments=lambda found: {"internet_gateway_id": found["attributes"]["id"], "detach_vpc": True},
@@ -134,7 +152,7 @@ INTERNET_GATEWAY = ResourceType(
 def _read_addresses(clients: Any, scope: Scope) -> Iterable[Found]:
     for address in clients("ec2").describe_addresses(Filters=_ours(scope))["Addresses"]:
         tags = tag_dict(address.get("Tags"))
-        if "Name" in tags:
+        if "Name" in tags and scope.names(tags):
             attributes = {"allocation_id": address["AllocationId"], "public_ip": address["PublicIp"]}
             yield Found(tags["Name"], {"tags": tags}, attributes, tags)
 
@@ -145,7 +163,9 @@ ADDRESS = ResourceType(
     module="amazon.aws.ec2_eip",
     title="elastic address",
     read=_read_addresses,
-    steering=frozenset({"in_vpc"}),
+    compared=frozenset({"tags"}),
+    write_ids=frozenset({"AllocationId", "PublicIp", "Resource"}),
+    create_only=frozenset({"in_vpc"}),
     attributes=lambda result, arguments: {
         "allocation_id": result.get("allocation_id"),
         "public_ip": result.get("public_ip"),
@@ -161,7 +181,8 @@ def _read_nat_gateways(clients: Any, scope: Scope) -> Iterable[Found]:
     alive = [*_ours(scope), {"Name": "state", "Values": ["pending", "available"]}]
     for gateway in pages(client, "describe_nat_gateways", "NatGateways", Filters=alive):
         tags = tag_dict(gateway.get("Tags"))
-        if "Name" in tags and scope.owns(tags):  # looked at once more: not every emulator filters these by tag
+        # Looked at once more: not every endpoint filters these.
+        if "Name" in tags and scope.names(tags) and gateway["State"] in {"pending", "available"}:
             settings = {"subnet_id": gateway["SubnetId"], "tags": tags}
             attributes = {"id": gateway["NatGatewayId"], "state": gateway["State"]}
             yield Found(tags["Name"], settings, attributes, tags)
@@ -172,13 +193,14 @@ NAT_GATEWAY = ResourceType(
     module="amazon.aws.ec2_vpc_nat_gateway",
     title="NAT gateway",
     read=_read_nat_gateways,
+    compared=frozenset({"subnet_id", "tags"}),
+    write_ids=frozenset({"NatGatewayId", "Resource"}),
+    states=States(healthy=frozenset({"available"}), transitional=frozenset({"pending", "deleting"})),
     force_new=frozenset({"subnet_id"}),
-    # Given once, and named so by us: it cannot come to differ through settings.
-    steering=frozenset({"allocation_id"}),
+    create_only=frozenset({"allocation_id"}),
     attributes=lambda result, arguments: {"id": result.get("nat_gateway_id")},
-    extra_arguments=lambda arguments, found: (
-        {"nat_gateway_id": found["attributes"]["id"]} if found else {"if_exist_do_not_create": True}
-    ),
+    # Without an id the module would take over any gateway of the subnet, if it were allowed to.
+    extra_arguments=lambda arguments, found: {"nat_gateway_id": found["attributes"]["id"]} if found else {},
     delete_arguments=lambda found: {"nat_gateway_id": found["attributes"]["id"], "wait": True, "wait_timeout": 600},
     destroy_order=70,
 )
@@ -209,6 +231,9 @@ ROUTE_TABLE = ResourceType(
     module="amazon.aws.ec2_vpc_route_table",
     title="route table",
     read=_read_route_tables,
+    compared=frozenset({"vpc_id", "subnets", "routes", "tags"}),
+    write_ids=frozenset({"RouteTableId", "Resource"}),
+    tagged_later=True,
     force_new=frozenset({"vpc_id"}),
     unordered=frozenset({"subnets", "routes"}),
     attributes=_by_id("route_table", "id"),
@@ -253,6 +278,12 @@ VPC_ENDPOINT = ResourceType(
     module="amazon.aws.ec2_vpc_endpoint",
     title="VPC endpoint",
     read=_read_endpoints,
+    compared=frozenset({"vpc_id", "service", "vpc_endpoint_type", "tags"}) | _ENDPOINT_PLACES,
+    write_ids=frozenset({"VpcEndpointId", "Resource"}),
+    states=States(
+        healthy=frozenset({"available"}),
+        transitional=frozenset({"pending", "pendingacceptance", "deleting"}),
+    ),
     force_new=frozenset({"vpc_id", "service", "vpc_endpoint_type", *_ENDPOINT_PLACES}),
     # It holds no state, and amazon.aws cannot change its subnets, routes or groups.
     replaceable=True,
@@ -321,6 +352,8 @@ SECURITY_GROUP = ResourceType(
     module="amazon.aws.ec2_security_group",
     title="security group",
     read=_read_security_groups,
+    compared=frozenset({"name", "description", "vpc_id", "rules", "rules_egress", "tags"}),
+    write_ids=frozenset({"GroupId", "Resource"}),
     force_new=frozenset({"description", "vpc_id", "name"}),
     normalize=lambda arguments: {
         name: _rules(value) if name in {"rules", "rules_egress"} else value for name, value in arguments.items()
@@ -370,6 +403,7 @@ ZONE = ResourceType(
     module="amazon.aws.route53_zone",
     title="private DNS zone",
     read=_read_zones,
+    compared=frozenset({"zone", "comment", "vpcs", "tags"}),
     force_new=frozenset({"zone"}),
     unordered=frozenset({"vpcs"}),
     attributes=lambda result, arguments: {"id": result.get("zone_id")},
@@ -412,6 +446,7 @@ RECORD = ResourceType(
     module="amazon.aws.route53",
     title="DNS record",
     read=_read_records,
+    compared=frozenset({"record", "type", "ttl", "value"}),
     tagged=False,
     # The module's own `region` is the one of latency routing.
     takes_region=False,

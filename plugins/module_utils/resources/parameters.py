@@ -13,7 +13,7 @@ from typing import Any
 from .._aws import pages, unless_missing
 from .._naming import Scope
 from .._tags import tag_dict
-from ._model import Found, ResourceType, Settings
+from ._model import Found, ResourceType, Settings, States
 
 
 def _parsed(value: Any) -> Any:
@@ -75,7 +75,9 @@ PARAMETER = ResourceType(
     module="community.aws.ssm_parameter",
     title="SSM parameter",
     read=_read_parameters,
-    steering=frozenset({"overwrite_value", "decryption", "key_id"}),
+    compared=frozenset({"name", "string_type", "description", "tier", "value", "tags"}),
+    create_only=frozenset({"key_id"}),
+    steering=frozenset({"overwrite_value", "decryption"}),
     normalize=_normalize_parameter,
     computed=(),
     destroy_order=36,
@@ -104,13 +106,20 @@ def _read_documents(clients: Any, scope: Scope) -> Iterable[Found]:
             "content": _parsed(answer["Content"]),
             "tags": tags,
         }
-        yield Found(name, settings, {"name": name, "version": answer.get("DocumentVersion")}, tags)
+        yield Found(
+            name,
+            settings,
+            {"name": name, "version": answer.get("DocumentVersion"), "state": answer.get("Status")},
+            tags,
+        )
 
 
 DOCUMENT = ResourceType(
     module="algo.trading.ssm_document",
     title="SSM document",
     read=_read_documents,
+    compared=frozenset({"name", "document_type", "content", "tags"}),
+    states=States(healthy=frozenset({"active"}), transitional=frozenset({"creating", "updating", "deleting"})),
     force_new=frozenset({"document_type"}),
     replaceable=True,
     normalize=lambda arguments: {

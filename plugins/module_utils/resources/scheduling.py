@@ -16,7 +16,7 @@ from .._aws import pages, unless_missing
 from .._naming import Scope
 from .._schedules import request_form, schedule_view
 from .._tags import tag_dict
-from ._model import Found, ResourceType, Settings
+from ._model import Found, ResourceType, Settings, States
 
 _MISSING = "ResourceNotFoundException"
 # What AWS gives a schedule that says nothing about retries.
@@ -38,13 +38,20 @@ def _groups(clients: Any, scope: Scope) -> Iterable[tuple[Settings, dict[str, st
 
 def _read_groups(clients: Any, scope: Scope) -> Iterable[Found]:
     for group, tags in _groups(clients, scope):
-        yield Found(group["Name"], {"name": group["Name"], "tags": tags}, {"arn": group["Arn"]}, tags)
+        yield Found(
+            group["Name"],
+            {"name": group["Name"], "tags": tags},
+            {"arn": group["Arn"], "state": group.get("State")},
+            tags,
+        )
 
 
 GROUP = ResourceType(
     module="algo.trading.scheduler_schedule_group",
     title="schedule group",
     read=_read_groups,
+    compared=frozenset({"name", "tags"}),
+    states=States(healthy=frozenset({"active"}), transitional=frozenset({"deleting"})),
     computed=("arn",),
     attributes=lambda result, arguments: {"arn": (result.get("schedule_group") or {}).get("arn")},
     delete_arguments=lambda found: {"wait": True},
@@ -99,6 +106,20 @@ SCHEDULE = ResourceType(
     module="algo.trading.scheduler_schedule",
     title="schedule",
     read=_read_schedules,
+    compared=frozenset(
+        {
+            "name",
+            "group_name",
+            "description",
+            "enabled",
+            "schedule_expression",
+            "schedule_expression_timezone",
+            "flexible_time_window",
+            "action_after_completion",
+            "kms_key_arn",
+            "target",
+        }
+    ),
     tagged=False,
     # Known by group and name together; the arguments carry both.
     name_argument=None,

@@ -40,9 +40,11 @@ SECRET = ResourceType(
     module="community.aws.secretsmanager_secret",
     title="secret",
     read=_read_secrets,
+    compared=frozenset({"name", "kms_key_id", "tags"}),
     # The module can change these only together with the value, which is not ours to know after the first day.
     force_new=frozenset({"kms_key_id"}),
-    steering=frozenset({"description", "recovery_window", "overwrite"}),
+    create_only=frozenset({"description", "json_secret", "secret", "secret_type"}),
+    steering=frozenset({"recovery_window", "overwrite"}),
     extra_arguments=lambda arguments, found: {"overwrite": False} if found else {},
     computed=("arn",),
     attributes=lambda result, arguments: {

@@ -53,7 +53,8 @@ def _read_bucket(clients: Any, scope: Scope, bucket: str) -> list[Found]:
     unfinished = not tags and _is_unfinished(clients, bucket)
     if not unfinished and not scope.owns(tags):
         note = "" if _in_our_account(clients, bucket) else ANOTHER_ACCOUNT
-        return [Found(bucket, {"tags": tags}, attributes, tags, note=note)]
+        if note or bucket not in scope.adopt:
+            return [Found(bucket, {"tags": tags}, attributes, tags, note=note)]
     settings = {"name": bucket, "tags": tags, **_bucket_settings(s3, bucket)}
     return [Found(bucket, settings, attributes, tags, unfinished=unfinished)]
 
@@ -134,6 +135,19 @@ BUCKET = ResourceType(
     module="amazon.aws.s3_bucket",
     title="S3 bucket",
     read=lambda clients, scope: _each(lambda bucket: _read_bucket(clients, scope, bucket), scope.buckets),
+    compared=frozenset(
+        {
+            "name",
+            "versioning",
+            "encryption",
+            "encryption_key_id",
+            "bucket_key_enabled",
+            "public_access",
+            "policy",
+            "object_ownership",
+            "tags",
+        }
+    ),
     normalize=_normalize_bucket,
     computed=(),
     attributes=_bucket_attributes,
@@ -212,6 +226,7 @@ LIFECYCLE_RULE = ResourceType(
     module="community.aws.s3_lifecycle",
     title="life-cycle rule",
     read=lambda clients, scope: _each(lambda bucket: _read_rules(clients, bucket), scope.buckets),
+    compared=frozenset({"name", "rule_id", "status", "prefix", *_RULE}),
     tagged=False,
     name_argument=None,
     normalize=_normalize_rule,

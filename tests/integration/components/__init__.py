@@ -124,6 +124,7 @@ _READ: list[dict[str, Any]] = [
             "project": "{{ algo_project }}",
             "environment": "{{ algo_environment }}",
             "buckets": "{{ [algo_model_bucket, algo_data_bucket, algo_artifact_bucket] }}",
+            "adopt": "{{ algo_adopt | default([]) }}",
             "images": "{{ images }}",
         },
         "register": "read",

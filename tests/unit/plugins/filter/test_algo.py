@@ -6,7 +6,14 @@ from typing import Any
 
 import pytest
 from ansible.errors import AnsibleFilterError
-from ansible_collections.algo.trading.plugins.filter.algo import FilterModule, foreign, network_ids, subnet_plan
+from ansible_collections.algo.trading.plugins.filter.algo import (
+    FilterModule,
+    components_of_run,
+    foreign,
+    network_ids,
+    subnet_plan,
+    unmatched_adoptions,
+)
 
 VPC, SUBNET = "amazon.aws.ec2_vpc_net", "amazon.aws.ec2_vpc_subnet"
 GROUP, ZONE = "amazon.aws.ec2_security_group", "amazon.aws.route53_zone"
@@ -84,3 +91,33 @@ def test_every_filter_has_its_name() -> None:
     filters = FilterModule().filters()
     assert {"foreign", "network_ids", "subnet_plan", "teardown_order"} <= filters.keys()
     assert all(map(callable, filters.values()))
+
+
+def test_a_part_of_an_adopted_thing_is_adopted_with_it() -> None:
+    state = {VPC: {"bucket": thing("b", ours=False), "bucket/rule": {**thing("r", ours=False), "owner": "bucket"}}}
+    assert foreign(state) == ["VPC bucket", "VPC bucket/rule"]
+    assert foreign(state, adopted=["bucket"]) == []
+
+
+def test_a_name_to_adopt_that_nothing_has_is_reported_with_the_names_that_come_near() -> None:
+    state = {VPC: {"algo-trading-network-qa": thing("vpc-1", ours=False)}, GROUP: {"hosts": thing("sg-1")}}
+    assert unmatched_adoptions(state, ["algo-trading-network-qa", "hosts", "a-bucket"], ["a-bucket"]) == []
+    assert unmatched_adoptions(state, ["algo-trading-netwrok-qa", "zzz"]) == [
+        "algo-trading-netwrok-qa does not exist. Did you mean algo-trading-network-qa?",
+        "zzz does not exist.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "tags", "skipped", "expected"),
+    [
+        (None, ["all"], [], ["network", "mlflow_server"]),
+        (["aws_mlflow_server"], ["all"], [], ["mlflow_server"]),
+        (None, ["mlflow_server"], [], ["mlflow_server"]),
+        (None, ["all"], ["network"], ["mlflow_server"]),
+    ],
+)
+def test_a_run_is_about_what_playbook_and_tags_choose(
+    chosen: list[str] | None, tags: list[str], skipped: list[str], expected: list[str]
+) -> None:
+    assert components_of_run(["aws_network", "aws_mlflow_server"], chosen, tags, skipped) == expected

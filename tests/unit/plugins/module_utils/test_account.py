@@ -181,10 +181,16 @@ def test_what_is_on_its_way_out_is_not_left(aws: Aws) -> None:
         {"Key": "Environment", "Values": ["qa"]},
         {"Key": "ManagedBy", "Values": ["algo.trading"]},
     ]
+    ours = [{"Key": entry["Key"], "Value": entry["Values"][0]} for entry in filters]
+    found = [{"ResourceARN": name, "Tags": ours} for name in tagged]
+    # An endpoint that ignores filters gives others' things, too.
+    found.append({"ResourceARN": arn(f"{ec2}:vpc/vpc-2"), "Tags": [{"Key": "Project", "Value": "another"}]})
     aws["resourcegroupstaggingapi"].add_response(
-        "get_resources", {"ResourceTagMappingList": [{"ResourceARN": name} for name in tagged]}, {"TagFilters": filters}
+        "get_resources", {"ResourceTagMappingList": found}, {"TagFilters": filters}
     )
-    aws["ec2"].add_response("describe_instances", {"Reservations": [{"Instances": [{"InstanceId": "i-1"}]}]})
+    states = [("i-1", "running"), ("i-2", "terminated")]
+    instances = [{"InstanceId": name, "State": {"Name": state}} for name, state in states]
+    aws["ec2"].add_response("describe_instances", {"Reservations": [{"Instances": instances}]})
     aws["ec2"].add_response("describe_nat_gateways", {"NatGateways": []})
     secrets = {going: {"DeletedDate": 1}, staying: {}}
     for name in [name for name in {*tagged} if name in secrets]:

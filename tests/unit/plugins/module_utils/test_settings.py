@@ -10,6 +10,7 @@ from ansible_collections.algo.trading.plugins.module_utils.settings import (
     instance_types,
     stored_for_once,
     unknown_names,
+    used_by,
 )
 
 QA: dict[str, Any] = {
@@ -174,3 +175,20 @@ def test_what_is_stored_is_not_set_for_once() -> None:
     ]
     # Whatever can be set for one run and lasts as well.
     assert len(stored_for_once(f"aws_trading_server_{name}" for name in ("power", "selection", "replace"))) == 2
+
+
+def test_a_component_needs_the_types_and_the_image_of_its_own_hosts() -> None:
+    settings = {
+        "aws_mlflow_server_instance_type": "t4g.small",
+        "aws_mlflow_server_image": "host",
+        "aws_gpu_instance_types": ["g6.xlarge"],
+        "aws_gpu_instance_image": "gpu",
+        "aws_gpu_instance_enabled": True,
+        "aws_trading_server_instance_types": ["c7g.large"],
+        "aws_trading_server_shutdown_timeout": 60,
+    }
+    assert used_by(settings, ["network", "mlflow_server"]) == {"instance_types": ["t4g.small"], "images": ["host"]}
+    assert used_by(settings, ["gpu_instance"]) == {"instance_types": ["g6.xlarge"], "images": ["gpu"]}
+    assert used_by({**settings, "aws_gpu_instance_enabled": False}, ["gpu_instance"])["images"] == []
+    assert used_by(settings, ["trading_server"]) == {"instance_types": ["c7g.large"], "images": ["host"]}
+    assert used_by(settings, []) == {"instance_types": [], "images": []}

@@ -71,3 +71,10 @@ def test_the_last_snapshot_is_named_after_the_database_however_often_it_is_tried
 def test_a_protected_database_is_not_removed() -> None:
     assert decide(database.INSTANCE, None, instance(deletion_protection=True)).action == "refuse"
     assert decide(database.INSTANCE, None, instance(deletion_protection=False)).action == "delete"
+
+
+def test_an_adopted_database_keeps_what_aws_has_moved_on() -> None:
+    theirs = {**instance(engine_version="17.4", allocated_storage=50), "ours": False}
+    wanted = {"engine_version": "16", "allocated_storage": 20}
+    settled = desired_settings(database.INSTANCE, wanted, theirs, adopt=True)
+    assert settled == {"engine_version": "17.4", "allocated_storage": 50}

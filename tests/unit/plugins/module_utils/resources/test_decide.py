@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from ansible_collections.algo.trading.plugins.module_utils.resources._decide import decide, describe, desired_settings
-from ansible_collections.algo.trading.plugins.module_utils.resources._model import ResourceType
+from ansible_collections.algo.trading.plugins.module_utils.resources._model import ResourceType, States
 
 THING = ResourceType(
     module="a.b.thing",
@@ -37,6 +38,11 @@ def test_what_is_not_there_is_created() -> None:
     decision = decide(THING, {"size": 1, "wait": True, "purge": True}, None)
     assert (decision.action, decision.reasons, decision.changes) == ("create", ("does not exist",), True)
     assert decision.after == {"size": 1}
+
+
+def test_what_counts_only_when_a_thing_is_made_is_not_compared() -> None:
+    kind = replace(THING, create_only=frozenset({"address"}))
+    assert decide(kind, {"size": 1, "address": "a"}, found(size=1)).action == "no-op"
 
 
 def test_what_is_as_wanted_is_left() -> None:
@@ -171,3 +177,30 @@ def test_without_alternatives_and_values_that_aws_moves_wanted_stays_wanted() ->
 def test_a_description_leaves_out_what_only_steers_the_module() -> None:
     given = {"size": 1, "wait": True, "purge_tags": True, "purge": False, "nothing": None, "tags": {"A": "b"}}
     assert describe(THING, given) == {"size": 1, "tags": {"A": "b"}}
+
+
+def test_adopting_lists_what_would_need_a_new_thing_and_leaves_it() -> None:
+    wanted = {"image": "new", "type": "small", "groups": ["a"], "tags": {"Project": "p"}}
+    theirs = found(ours=False, image="old", type="small", groups=["b"], protected=True)
+    decision = decide(SERVER, wanted, theirs, adopt=True)
+    assert (decision.action, decision.left) == ("update", frozenset({"image"}))
+    assert set(decision.after) == {"groups", "tags"}
+    assert "image: old → new would need a new server; left while algo_adopt names it" in decision.reasons
+    # Once it carries our tags, the same holds for as long as it is named, and then no longer.
+    ours = found(image="old", type="small", groups=["a"])
+    assert decide(SERVER, {**wanted, "tags": None}, ours, adopt=True).action == "no-op"
+    assert decide(SERVER, {**wanted, "tags": None}, ours).action == "replace"
+
+
+def test_what_a_module_cannot_change_is_left_on_an_adopted_thing_instead_of_refused() -> None:
+    assert decide(THING, {"engine": "a"}, found(ours=False, engine="b"), adopt=True).action == "no-op"
+
+
+def test_a_stopped_thing_is_not_changed_and_the_refusal_says_how_to_start_it() -> None:
+    states = States(frozenset({"available"}), stopped=frozenset({"stopped"}), start="start {name}")
+    kind = replace(THING, states=states)
+    stopped = {**found(size=1), "attributes": {"id": "db", "state": "Stopped"}}
+    assert decide(kind, {"size": 1}, stopped).action == "no-op"
+    decision = decide(kind, {"size": 2}, stopped)
+    assert decision.action == "refuse"
+    assert decision.reasons[-1] == "it is stopped, and AWS changes no stopped thing: start db"

@@ -1,0 +1,42 @@
+# Copyright: the algo.trading authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the states that AWS reports mean for a run that ends. Each type says what its own words mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ._model import ResourceType, States
+
+
+def unhealthy(types: Mapping[str, ResourceType], state: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Things of ours that AWS reports as unusable, one sentence each."""
+    return [
+        f"{kind.title} {name} is {word}"
+        for kind, states, name, word in _reported(types, state)
+        if word not in states.healthy | states.transitional | states.stopped
+    ]
+
+
+def unsettled(types: Mapping[str, ResourceType], state: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Things of ours that are not usable now and need no repair, one sentence each, with what to do about it."""
+    return [
+        f"{kind.title} {name} is {word}: "
+        + (states.start.format(name=name) if word in states.stopped else "AWS is working on it")
+        for kind, states, name, word in _reported(types, state)
+        if word in states.transitional | states.stopped
+    ]
+
+
+def _reported(
+    types: Mapping[str, ResourceType], state: Mapping[str, Mapping[str, Any]]
+) -> Iterable[tuple[ResourceType, States, str, str]]:
+    for module, things in state.items():
+        states = types[module].states
+        for name, thing in things.items() if states else ():
+            word = thing["attributes"].get("state")
+            if states and word and thing["ours"]:
+                yield types[module], states, name, str(word).lower()

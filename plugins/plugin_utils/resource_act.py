@@ -1,0 +1,144 @@
+# Copyright: the algo.trading authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Carry out a decision by the Ansible modules that manage the resource, kept to that one resource."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.utils.display import Display
+from ansible_collections.algo.trading.plugins.module_utils.resources import UNKNOWN, Settings
+from ansible_collections.algo.trading.plugins.plugin_utils import warm_module
+from ansible_collections.algo.trading.plugins.plugin_utils.call_guard import CallGuard
+from ansible_collections.algo.trading.plugins.plugin_utils.resource_plan import Planned
+
+display = Display()
+
+_RETRY_SECONDS = 5
+
+
+@dataclass(frozen=True)
+class Runner:
+    """How modules are run.
+
+    :param connection: the arguments that every module gets.
+    :param environment: variables that every module's process gets.
+    :param complete: adds to a module's arguments what Ansible itself passes.
+    """
+
+    connection: Mapping[str, Any]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    complete: Callable[[str, dict[str, Any]], None] = lambda module, arguments: None
+
+
+def act(planned: Planned, runner: Runner) -> Settings:
+    """Do what was decided, and give what others refer to."""
+    kind, found, wanted = planned.kind, planned.found, planned.wanted
+    if planned.decision.action in {"delete", "replace"} and found is not None:
+        named = {kind.name_argument: planned.name} if kind.name_argument else {}
+        if kind.protection and found["settings"].get(kind.protection):
+            off = {**named, **kind.extra_arguments({}, found), kind.protection: False, "state": "present"}
+            _call(planned, runner, kind.module, off, found)
+        _call(planned, runner, kind.module, {**named, **kind.delete_arguments(found), "state": "absent"}, found)
+        found = None
+    if wanted is None:
+        return {}
+    if found is None and planned.alternatives:
+        arguments, result = _make_first(planned, runner, wanted)
+    else:
+        given = {**wanted, **planned.once} if found is None else _with_left(wanted, found, planned.decision.left)
+        arguments, result = _make(planned, runner, {**given, **kind.extra_arguments(given, found)}, found)
+    made = {name: value for name, value in kind.attributes(result, arguments).items() if value is not None}
+    if kind.separate_tags:
+        tagging = {"arns": [made["arn"]], "tags": wanted["tags"], "purge_tags": True, "state": "present"}
+        _call(planned, runner, "algo.trading.resource_tags", tagging, found)
+    return {**(found["attributes"] if found else {}), **made}
+
+
+def _with_left(wanted: Settings, found: Mapping[str, Any], left: frozenset[str]) -> Settings:
+    """Arguments with the present values of those that stay as they are; lists of dicts are in a shape of our own."""
+    given = dict(wanted)
+    for name in left:
+        actual = found["settings"].get(name)
+        parts = actual if isinstance(actual, list) else [actual]
+        if actual is not None and all(isinstance(part, str | int) for part in parts):
+            given[name] = actual
+        else:
+            given.pop(name, None)
+    return given
+
+
+def _make_first(planned: Planned, runner: Runner, wanted: Settings) -> tuple[Settings, Settings]:
+    """Make the thing by the first of its alternatives that AWS has capacity for."""
+    kind, tried = planned.kind, []
+    for alternative in planned.alternatives:
+        arguments = {**wanted, **alternative, **planned.once}
+        try:
+            return _make(planned, runner, {**arguments, **kind.extra_arguments(arguments, None)}, None)
+        except AnsibleActionFail as error:
+            code = next((part for part in kind.capacity_errors if part in str(error)), None)
+            if code is None:
+                raise
+            tried.append(f"{', '.join(f'{name} {value}' for name, value in alternative.items())}: {code}")
+            display.display(f"… {kind.title} {planned.name}: {tried[-1]}")
+    raise AnsibleActionFail(
+        f"{kind.title} {planned.name}: no capacity in any allowed alternative: {'; '.join(tried)}. Nothing was made. "
+        "Allow more of them, or try again later."
+    )
+
+
+def _make(
+    planned: Planned, runner: Runner, arguments: Settings, found: Mapping[str, Any] | None
+) -> tuple[Settings, Settings]:
+    kind = planned.kind
+    if UNKNOWN in json.dumps(arguments, default=str):
+        raise AnsibleActionFail(
+            f"{kind.title} {planned.name} depends on something that was planned but not made. Run the whole site.yml."
+        )
+    given = {name: value for name, value in arguments.items() if name != "tags" or not kind.separate_tags}
+    return arguments, _call(planned, runner, kind.module, {**given, "state": "present"}, found)
+
+
+def _call(
+    planned: Planned, runner: Runner, module: str, arguments: Settings, found: Mapping[str, Any] | None
+) -> Settings:
+    """Run a module that makes the change, waiting out what AWS has not yet spread to all of its parts."""
+    kind, connection, environment = planned.kind, dict(runner.connection), dict(runner.environment)
+    if not kind.takes_region:
+        # Such a module finds the connection's region where every AWS tool does.
+        region = connection.pop("region", "")
+        environment |= {"AWS_REGION": region, "AWS_DEFAULT_REGION": region}
+    complete = {**connection, **arguments}
+    runner.complete(module, complete)
+    for attempt in range(1, kind.retry_attempts + 1):
+        result = warm_module.run(module, complete, environment, _guard(planned, found))
+        if not result.get("failed"):
+            return result
+        message = _message(result)
+        if attempt == kind.retry_attempts or not any(part in message for part in kind.retryable_errors):
+            raise AnsibleActionFail(f"{kind.title} {planned.name}: {message}", result={"module": module})
+        display.display(f"… {kind.title}: not accepted yet, trying again ({attempt} of {kind.retry_attempts})")
+        time.sleep(_RETRY_SECONDS)
+    raise AssertionError("unreachable")
+
+
+def _guard(planned: Planned, found: Mapping[str, Any] | None) -> CallGuard | None:
+    """What the module's calls may touch: what was found, or what they make themselves."""
+    kind = planned.kind
+    if not kind.write_ids:
+        return None
+    known = [value for value in (found or {}).get("attributes", {}).values() if isinstance(value, str)]
+    return CallGuard(kind.write_ids, [planned.name, *known], allow_untagged=kind.tagged_later and found is None)
+
+
+def _message(result: Settings) -> str:
+    """What a module said when it failed; one that crashed has its words in what ansible-core caught."""
+    event = getattr(result.get("exception"), "event", None)
+    return str(result.get("msg") or getattr(event, "msg", None) or result.get("module_stderr") or result)

@@ -1,0 +1,131 @@
+"""What belongs to others: never changed by a filter alone, taken over only by name, and never replaced."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from ansible_collections.algo.trading.tests.integration.components import Roles, lines, reasons
+from ansible_collections.algo.trading.tests.integration.components.proxy import Proxy, without_filters
+
+if TYPE_CHECKING:
+    from conftest import Aws, Playbook
+
+HOST = "algo-trading-alpaca-websocket-qa"
+WANTED: dict[str, Any] = {
+    "aws_host_component": "alpaca_websocket",
+    "aws_host_state": "present",
+    "aws_host_instance_types": ["t4g.small"],
+}
+
+
+@pytest.fixture
+def roles(fresh_aws: Aws, playbook: Playbook, tmp_path: Path) -> Roles:
+    return Roles(fresh_aws, playbook, tmp_path)
+
+
+def launch(roles: Roles, name: str, count: int = 1, **tags: str) -> list[str]:
+    named = {"Name": name, "Project": "algo-trading", "Environment": "qa", **tags}
+    answer = roles.aws.client("ec2").run_instances(
+        ImageId=roles.variables["images"]["host"],
+        InstanceType="t3.large",
+        MinCount=count,
+        MaxCount=count,
+        SubnetId=roles.network["private_subnet_ids"][0],
+        TagSpecifications=[
+            {"ResourceType": "instance", "Tags": [{"Key": key, "Value": value} for key, value in named.items()]}
+        ],
+    )
+    return [instance["InstanceId"] for instance in answer["Instances"]]
+
+
+def alive(aws: Aws) -> dict[str, str]:
+    """Instances that are not terminated, by id, with their names."""
+    return {
+        instance["InstanceId"]: next((tag["Value"] for tag in instance.get("Tags", []) if tag["Key"] == "Name"), "")
+        for reservation in aws.client("ec2").describe_instances()["Reservations"]
+        for instance in reservation["Instances"]
+        if instance["State"]["Name"] not in {"terminated", "shutting-down"}
+    }
+
+
+def test_an_endpoint_that_ignores_filters_ends_nobody_elses_instances(roles: Roles) -> None:
+    aws = roles.aws
+    servers = launch(roles, "a-server", 12, Component="trading_server", ManagedBy="algo.trading")
+    roles("aws_host", **WANTED)
+    before = alive(aws)
+    assert len(before) == 13
+
+    with Proxy(aws.endpoint, change=without_filters) as deaf:
+        # The reading sees one host, not thirteen; its replacement is refused before anything is ended.
+        assert lines(roles("aws_host", **WANTED, endpoint=deaf.endpoint, check=True)) == []
+        refused = roles("aws_host", **WANTED, aws_host_volume_size=64, endpoint=deaf.endpoint, fails=True)
+        removal = {"module": "amazon.aws.ec2_instance", "name": HOST, "component": "x", "state": "absent"}
+        removed = roles(tasks=[{"algo.trading.resource": removal}], endpoint=deaf.endpoint, fails=True)
+    for run in (refused, removed):
+        assert run.rc != 0
+        assert "was asked for instance-id" in " ".join(run.output.split())
+    assert alive(aws) == before
+
+    # With an endpoint that applies filters, only the host is replaced.
+    roles("aws_host", **WANTED, aws_host_volume_size=64)
+    after = alive(aws)
+    assert set(servers) < after.keys()
+    assert len(after) == 13
+    assert after.keys() != before.keys()
+
+
+def test_an_adopted_host_is_neither_replaced_nor_doubled(roles: Roles) -> None:
+    (theirs,) = launch(roles, HOST, Component="alpaca_websocket", ManagedBy="terraform")
+    assert roles("aws_host", **WANTED, fails=True).rc != 0
+
+    adopted = {**WANTED, "algo_adopt": [HOST]}
+    planned = roles("aws_host", **adopted, check=True)
+    assert lines(planned)[0] == ("update", "instance", HOST)
+    assert "ManagedBy: terraform → algo.trading" in reasons(planned)
+    for name in ("instance_type: t3.large → t4g.small", "user_data"):
+        assert name in reasons(planned)
+    assert "would need a new instance; left while algo_adopt names it" in reasons(planned)
+
+    assert lines(roles("aws_host", **adopted)) == lines(planned)
+    assert list(alive(roles.aws)) == [theirs]
+    assert lines(roles("aws_host", **adopted)) == []
+    # Taken out of algo_adopt, it is a host like any other.
+    assert lines(roles("aws_host", **WANTED, check=True))[0] == ("replace", "instance", HOST)
+
+
+def test_an_unnamed_nat_gateway_of_somebody_elses_stays_theirs(roles: Roles) -> None:
+    ec2 = roles.aws.client("ec2")
+    subnet = roles.network["private_subnet_ids"][0]
+    allocations = [ec2.allocate_address(Domain="vpc")["AllocationId"] for _number in range(2)]
+    theirs = ec2.create_nat_gateway(SubnetId=subnet, AllocationId=allocations[0])["NatGateway"]["NatGatewayId"]
+    gateway = {
+        "module": "amazon.aws.ec2_vpc_nat_gateway",
+        "name": "algo-trading-network-qa-0",
+        "component": "network",
+        "settings": {"subnet_id": subnet, "allocation_id": allocations[1], "wait": True},
+    }
+    made = roles(tasks=[{"algo.trading.resource": gateway}])
+    assert [line[0] for line in lines(made)] == ["create"]
+    found = {nat["NatGatewayId"]: nat.get("Tags", []) for nat in ec2.describe_nat_gateways()["NatGateways"]}
+    assert len(found) == 2
+    assert found[theirs] == []
+    again = roles(tasks=[{"algo.trading.resource": gateway}])
+    assert (lines(again), reasons(again)) == ([], "")
+
+
+def test_an_adopted_buckets_rules_are_adopted_with_it_and_its_settings_are_compared(roles: Roles) -> None:
+    s3 = roles.aws.client("s3")
+    bucket = "algo-model-deploy"
+    s3.create_bucket(Bucket=bucket)
+    s3.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": [{"Key": "ManagedBy", "Value": "terraform"}]})
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    rule = {"ID": "housekeeping", "Status": "Enabled", "Filter": {"Prefix": ""}, "Expiration": {"Days": 9}}
+    s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": [rule]})
+    wanted = {"aws_bucket_name": bucket, "aws_bucket_component": "trading_server", "algo_adopt": [bucket]}
+    planned = roles("aws_bucket", **wanted, check=True)
+    assert [line[:2] for line in lines(planned)] == [("update", "S3 bucket"), ("update", "life-cycle rule")]
+    assert "versioning" not in reasons(planned)
+    assert lines(roles("aws_bucket", **wanted)) == lines(planned)
+    assert lines(roles("aws_bucket", **wanted)) == []
