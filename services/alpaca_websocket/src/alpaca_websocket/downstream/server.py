@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 from picows import WSListener, WSUpgradeRequest, WSUpgradeResponse, WSUpgradeResponseWithListener, ws_create_server
 
@@ -130,9 +129,10 @@ class Server:
     # Connections
 
     def _accept(self, request: WSUpgradeRequest) -> WSListener | WSUpgradeResponseWithListener | None:
-        path = urlsplit(request.path.decode("latin-1")).path.rstrip("/")
+        path = request.path.partition(b"?")[0].decode("latin-1").rstrip("/")
         feed = self._feeds.get(path)
         if feed is None:
+            _log.info("a client asked for a path that is not served", extra={"path": path[:100]})
             return _not_served(path, self._feeds)
         headers = request.headers
         msgpack = headers.get("Content-Type", "").lower().startswith("application/msgpack")
