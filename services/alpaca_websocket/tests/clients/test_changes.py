@@ -150,3 +150,32 @@ def test_what_had_come_before_a_flood_of_quotes_does_not_come_twice(tmp_path: Pa
             assert sorted(client.ids()) == sorted(upstream.state()["trades"])
             assert server.status()["gaps"][0]["trades"] == 5
             client.close()
+
+
+def test_a_halt_may_lie_in_a_gap_so_whoever_listens_is_told_that_it_is_unknown(tmp_path: Path) -> None:
+    upstream = StandIn("--symbols", "AAPL,IBM")
+    with ended(upstream):
+        server = Server(tmp_path, upstream)
+        with ended(server):
+            client = Client(server, statuses=["AAPL"], trades=["AAPL"])
+            wait_for(lambda: upstream.subscribed("statuses") == ["AAPL"], "the subscription")
+            resumed = {"T": "s", "S": "AAPL", "sc": "T", "sm": "Trading", "rc": "", "rm": "", "z": "C",
+                       "t": "2026-11-23T14:30:00Z"}  # fmt: skip
+            upstream.control("send", messages=[resumed])
+            wait_for(lambda: client.of("s"), "the status")
+            upstream.control("abort")
+            gap = wait_for(
+                lambda: (gaps := server.status()["gaps"]) and gaps[0]["settled"] and gaps[0], "the gap to be settled"
+            )
+            assert not gap["filled"]
+            assert gap["channels"]["statuses"]["result"].startswith("not fetched")
+            wait_for(lambda: len(client.of("s")) == 2, "the client to be told")
+            assert client.of("s")[1] | {"t": ""} == {
+                **resumed, "sc": "", "sm": "unknown after a gap", "z": "", "t": "", "unknown": True,
+            }  # fmt: skip
+            assert server.health()["unknown"] == {"statuses": {"count": 1, "symbols": ["AAPL"]}}
+            wait_for(lambda: upstream.subscribed("statuses") == ["AAPL"], "the subscription to be back")
+            upstream.control("send", messages=[{**resumed, "sc": "H"}])
+            wait_for(lambda: len(client.of("s")) == 3, "the next status")
+            assert server.health()["unknown"] == {}
+            client.close()

@@ -8,12 +8,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ..protocol import CHANNELS
+from . import trading
 from .state import Gap, Phase, State
 
 # Half-dead connections hold their place at Alpaca for about 90 s; being turned away for that long is normal.
 PATIENCE_NS = 150 * 1_000_000_000
 # A gap that is not filled degrades health for this long.
 GAP_SHOWN_NS = 3600 * 1_000_000_000
+_SHOWN_SYMBOLS = 20
 _WORKING = {Phase.STREAMING, Phase.STANDBY}
 _BROKEN = {Phase.HALTED, Phase.SILENT}
 _SEVERITY = ("ok", "standby", "degraded", "failing")
@@ -125,6 +127,11 @@ def health(state: State) -> dict[str, Any]:
                 "received": channel.received,
             }
             for kind, channel in state.channels.items()
+        },
+        "unknown": {
+            CHANNELS[kind]: {"count": len(symbols), "symbols": symbols[:_SHOWN_SYMBOLS]}
+            for kind in trading.KINDS
+            if (symbols := state.trading.unknown(kind))
         },
         "gaps": {"count": state.gap_count, "last": shown_gap(state.gaps[-1]) if state.gaps else None},
         "clients": len(state.clients),

@@ -17,6 +17,7 @@ from typing import Any
 
 from ..protocol import Messages
 from .histogram import Histogram
+from .trading import TradingStates
 
 KEPT_GAPS = 50
 KEPT_EVENTS = 200
@@ -126,6 +127,7 @@ class State:
         self.upstream_dropped: Mapping[str, Collection[str]] = {}  # asked for, but refused by 405
         self.gaps: deque[Gap] = deque(maxlen=KEPT_GAPS)
         self.gap_count = 0
+        self.trading = TradingStates()
         self.backfilled: Counter[str] = Counter()  # messages by kind
         # downstream
         self.clients: dict[int, Client] = {}

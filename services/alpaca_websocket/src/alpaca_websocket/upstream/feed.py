@@ -395,6 +395,7 @@ class Feed:
     def _take(self, messages: Messages, now: int, backfilled: bool) -> None:
         self._recent.add(messages, now)
         self._filler.watch(messages)
+        self._state.trading.take(messages)
         self._sink(messages, now, backfilled)
 
     def _judge(self, message: Mapping[str, Any]) -> None:

@@ -15,8 +15,9 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
+from ..observe import trading
 from ..observe.state import FILLED, Gap, GapChannel, State
-from ..protocol import KINDS, NEWS, Message, Messages, mark_backfilled, rfc3339
+from ..protocol import CHANNELS, KINDS, NEWS, Message, Messages, mark_backfilled, rfc3339
 from ..settings import Credentials, Upstream
 from .backfill import BackfillError, History, fetch
 from .link import Link
@@ -133,6 +134,8 @@ class Filler:
                 starts[symbol] = self._recent.start(kind, last[symbol], overlap)
             if last:
                 span.add(last, starts, max(last.values()), max(starts.values()))
+            if kind in trading.KINDS:
+                self._state.trading.lose(kind, since, span.began_ns)
         if self._replay is not None:
             self._carry_over(self._replay)
         self._texts += self._recent.texts()
@@ -179,7 +182,7 @@ class Filler:
         else:
             for channel in fill.spans:
                 gap.channels[channel].result = f"not fetched: backfill.source is {source}"
-            self._settle(gap)
+            self._settle(fill)
 
     def watch(self, messages: Messages) -> None:
         """On the hot path: what comes while gaps are filled."""
@@ -231,7 +234,7 @@ class Filler:
                 fill.gap.channels[channel].result = f"not fetched: {why}"
             del fill.left[channel]
         self._fills.remove(fill)
-        self._settle(fill.gap)
+        self._settle(fill)
 
     async def _fetch_channel(self, fill: _Fill, channel: str, span: _Span, credentials: Credentials) -> str:
         """What came of it."""
@@ -277,7 +280,7 @@ class Filler:
             return  # the connection was lost meanwhile
         if not replay.ask():
             self._replay = None
-            self._settle(replay.fill.gap)
+            self._settle(replay.fill)
 
     def sift(self, messages: Messages) -> Messages:
         """While the upstream replays: without what had come before the gap, the rest marked."""
@@ -314,7 +317,7 @@ class Filler:
             replay.fill.gap.channels[channel].result = "not fetched: the connection was lost again; see the next gap"
             wider = self._spans.setdefault(channel, _Span())
             wider.add(span.last, span.starts, span.began_ns, span.start)
-        self._settle(replay.fill.gap)
+        self._settle(replay.fill)
 
     # What came of it
 
@@ -326,8 +329,10 @@ class Filler:
         for name, channel in gap.channels.items():
             channel.fetched += kinds[KINDS[name]]
 
-    def _settle(self, gap: Gap) -> None:
+    def _settle(self, fill: _Fill) -> None:
         """All that can be fetched is, or is known to be missing."""
+        gap = fill.gap
+        self._tell_unknown(fill)
         gap.settled, gap.filled = True, not gap.missing
         fetched = {name: channel.fetched for name, channel in gap.channels.items() if channel.fetched}
         said = ", ".join(f"{count} {name}" for name, count in fetched.items()) or "nothing"
@@ -338,6 +343,19 @@ class Filler:
             return
         self._state.clear("backfill")
         _log.info("a gap is settled", extra={"filled": gap.filled, "fetched": fetched, "missing": gap.missing})
+
+    def _tell_unknown(self, fill: _Fill) -> None:
+        """A halt may lie in the gap: whoever listens to statuses or LULDs is told that they are unknown."""
+        told: list[Message] = []
+        for kind in trading.KINDS:
+            span, channel = fill.spans.get(CHANNELS[kind]), fill.gap.channels.get(CHANNELS[kind])
+            if span is not None and channel is not None:
+                if channel.result == FILLED:
+                    self._state.trading.find(kind, span.began_ns)
+                else:
+                    told += self._state.trading.untold(kind, time.time_ns())
+        if told:
+            self._take(Messages.of(told), time.time_ns(), False)
 
 
 class _Replay:
