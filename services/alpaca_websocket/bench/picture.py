@@ -11,6 +11,7 @@ _STYLE = """<style>
 text { font: 13px system-ui, "DejaVu Sans", sans-serif; fill: #24292f } .quiet { fill: #656d76 }
 .grid { stroke: #d0d7de }
 .c0 { fill: #2563eb } .c1 { fill: #0e9aa7 } .c2 { fill: #d98208 } .c3 { fill: #8c959f } .c4 { fill: #b6bec8 }
+.c5 { fill: #7c5cc4 }
 .line { fill: none; stroke: #2563eb; stroke-width: 1.6 }
 @media (prefers-color-scheme: dark) { text { fill: #e6edf3 } .quiet { fill: #9198a1 } .grid { stroke: #3d444d } }
 </style>"""
@@ -38,7 +39,7 @@ def bars(path: Path, title: str, groups: Sequence[tuple[str, Sequence[tuple[str,
             size = 380 * value / largest
             parts.append(f'<text x="215" y="{y + 14}" text-anchor="end">{escape(label)}</text>')
             parts.append(
-                f'<rect class="c{number % 5}" x="225" y="{y + 2}" width="{max(size, 1):.1f}" height="15" rx="3"/>'
+                f'<rect class="c{number % 6}" x="225" y="{y + 2}" width="{max(size, 1):.1f}" height="15" rx="3"/>'
             )
             parts.append(f'<text x="{232 + size:.1f}" y="{y + 14}">{value:,.0f}</text>')
             y += 21
