@@ -3,8 +3,8 @@
     settings_doc.py            writes it
     settings_doc.py --check    says whether it is up to date, and writes nothing
 
-The roles, their settings, meanings and defaults come from `roles/*/meta/argument_specs.yml`, values that all
-environments share from `inventories/shared/all.yml`, and what an environment sets itself from its `settings.yml`.
+The roles, their settings, meanings and defaults come from `roles/*/meta/argument_specs.yml`, and values that all
+environments share from `inventories/shared/all.yml`. What an environment sets itself stands in its own files only.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import runpy
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,6 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "settings.md"
-ENVIRONMENTS = ("local", "dev", "qa", "prod")
 
 HEAD = """\
 # Settings
@@ -33,7 +33,9 @@ another environment. It reports everything that is wrong at once, with file and 
 
 Where a setting is looked for, the later winning: the role's default below; `inventories/shared/all.yml`, linked into
 each environment; `settings.yml` and `release.yml` in `inventories/<environment>/group_vars/all/`; and `-e name=value`
-on the command line. A default in braces follows from other settings.
+on the command line. This page repeats no value of these files: "shared" means that the shared file has one. A default
+in braces follows from other settings. `release.yml` holds `algo_release`, which is [promoted](promotion.md) from one
+environment to the next.
 """
 
 
@@ -54,7 +56,8 @@ def description(role: str) -> str:
 
 def roles() -> list[str]:
     """The roles whose settings an operator sets; the others are shapes that these include."""
-    return list(options("aws_environment")["aws_environment_roles"]["default"])
+    registry = runpy.run_path(str(ROOT / "plugins" / "module_utils" / "_components.py"))
+    return ["aws_environment", *(component.role for component in registry["REGISTRY"])]
 
 
 def text(given: Any) -> str:
@@ -77,7 +80,7 @@ def value(given: Any) -> str:
 
 def default_of(name: str, option: dict[str, Any], shared: dict[str, Any]) -> str:
     if name in shared:
-        return f"{value(shared[name])} (shared)"
+        return "shared"
     if "default" in option:
         return value(option["default"])
     return "**to be set**" if option.get("required") else ""
@@ -101,13 +104,7 @@ def rows(settings: dict[str, Any], shared: dict[str, Any], prefix: str = "") -> 
 
 def page() -> str:
     shared = load(ROOT / "inventories" / "shared" / "all.yml")
-    own = {name: load(ROOT / f"inventories/{name}/group_vars/all/settings.yml") for name in ENVIRONMENTS}
-    parts = [HEAD, "## What the environments set themselves\n"]
-    parts.append("| setting | " + " | ".join(ENVIRONMENTS) + " |\n| --- |" + " --- |" * len(ENVIRONMENTS))
-    for name in dict.fromkeys(name for settings in own.values() for name in settings):
-        cells = (value(own[environment][name]) if name in own[environment] else "" for environment in ENVIRONMENTS)
-        parts.append(f"| `{name}` | {' | '.join(cells)} |")
-    parts.append("\n`release.yml` holds `algo_release`, which is [promoted](promotion.md) from one to the next.\n")
+    parts = [HEAD]
     for role in roles():
         title = "Everything" if role == "aws_environment" else role.removeprefix("aws_")
         parts.append(f"## {title}\n\n{description(role)}\n")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ansible_collections.algo.trading.plugins.module_utils._errors import AlgoTradingError
+from ansible_collections.algo.trading.plugins.module_utils._naming import LIVE_STATES
 from ansible_collections.algo.trading.plugins.module_utils.fleet.pacing import Clock
 
 from . import hosts, report
@@ -18,7 +19,6 @@ from .hosts import Host
 from .settings import Settings
 
 COMPONENT = "alpaca_websocket"
-_LIVE = ("pending", "running", "stopping", "stopped")
 
 
 class IngestionFailed(AlgoTradingError):
@@ -47,7 +47,7 @@ def run(
     if late:
         report.alert(sns, settings, log, "Ingestion left as it is", [late])
         return {"ok": False, "dry_run": request.dry_run, "reason": late, "hosts": [], "foreign": []}
-    found = hosts.find(ec2, settings.tags(COMPONENT), _LIVE)
+    found = hosts.find(ec2, settings.tags(COMPONENT), LIVE_STATES)
     plan = {host.id: (host, *decide(request.action, host)) for host in found.hosts}
     failed: dict[str, str] = {}
     if not request.dry_run:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from ansible_collections.algo.trading.plugins.module_utils._errors import InvalidInput
-from ansible_collections.algo.trading.plugins.module_utils._naming import parameter, resource_name
+from ansible_collections.algo.trading.plugins.module_utils._naming import parameter_path, resource_name
 from ansible_collections.algo.trading.plugins.module_utils._tags import identity_tags
 
 _NAME = re.compile(r"^[a-z][a-z0-9-]{0,31}$")
@@ -56,7 +56,7 @@ class Settings:
         return identity_tags(self.project, self.environment, component)
 
     def parameter(self, name: str) -> str:
-        return parameter(self.project, self.environment, name)
+        return parameter_path(self.project, self.environment, name)
 
     @classmethod
     def from_env(cls, function: str, env: Mapping[str, str]) -> Settings:

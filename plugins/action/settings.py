@@ -13,7 +13,9 @@ from typing import Any
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
 from ansible.utils.vars import load_extra_vars
+from ansible_collections.algo.trading.plugins.module_utils._environments import FOLDER, environments, settings_files
 from ansible_collections.algo.trading.plugins.module_utils.settings import (
     contradictions,
     stored_for_once,
@@ -21,8 +23,9 @@ from ansible_collections.algo.trading.plugins.module_utils.settings import (
     used_by,
 )
 
+display = Display()
+
 _ROLES = Path(__file__).parents[2] / "roles"
-_ENVIRONMENTS = ("local", "dev", "qa", "prod")
 # Settings of ours start so; other names in an inventory are checked only where they stand in our own files.
 _PREFIXES = ("algo_", "aws_")
 # Facts that the run itself hands on.
@@ -53,7 +56,8 @@ class ActionModule(ActionBase):
         defaults = {
             name: value for role in roles for name, value in self._load(_ROLES / role / "defaults/main.yml").items()
         }
-        files = self._files(variables.get("inventory_dir"))
+        inventory = Path(str(variables.get("inventory_dir") or ""))
+        files = settings_files(inventory)
         written = {name: where for path in files for name, where in _names(path).items()}
 
         given = {name for name in variables if name.startswith(_PREFIXES)} | written.keys()
@@ -68,6 +72,7 @@ class ActionModule(ActionBase):
         findings += stored_for_once(load_extra_vars(self._loader))
         settings, failures = self._effective(options, defaults, variables)
         findings += failures
+        findings += _misplaced(inventory, settings)
         findings += self._invalid(options, settings, {name.split(":")[0] for name in failures})
         if not failures:
             # What is wrong by itself can't be compared with anything, and is not told twice.
@@ -100,11 +105,6 @@ class ActionModule(ActionBase):
     def _options(self, role: str) -> dict[str, Any]:
         specs = self._load(_ROLES / role / "meta/argument_specs.yml").get("argument_specs", {})
         return {name: option for spec in specs.values() for name, option in (spec.get("options") or {}).items()}
-
-    @staticmethod
-    def _files(inventory_dir: str | None) -> list[Path]:
-        folder = Path(str(inventory_dir)) / "group_vars" / "all" if inventory_dir else None
-        return sorted(folder.glob("*.yml")) if folder and folder.is_dir() else []
 
     def _places(self, files: list[Path], settings: dict[str, Any]) -> dict[str, str]:
         """Where the values in force stand. The last file wins; the command line wins over all, and is no place."""
@@ -162,15 +162,28 @@ class ActionModule(ActionBase):
         """The other environments of this project, read from the inventories beside this one."""
         here = Path(str(variables.get("inventory_dir") or ""))
         others = {}
-        for folder in sorted(here.parent.iterdir()) if here.is_dir() else ():
-            if folder.name == here.name or folder.name not in _ENVIRONMENTS:
+        for name in environments(here.parent) if here.is_dir() else ():
+            if name == here.name:
                 continue
             raw: dict[str, Any] = {}
-            for path in self._files(str(folder)):
-                raw |= self._load(path)
+            try:
+                for path in settings_files(here.parent / name):
+                    raw |= self._load(path)
+            except AnsibleError as error:
+                # Its own run reports that, with the line.
+                display.warning(f"The settings of {name} can't be read, and are not compared: {error.message}")
+                continue
             templar = self._templar.copy_with_new_env(available_variables={**defaults, **raw})
-            others[folder.name] = {name: templar.template(raw.get(name, defaults.get(name))) for name in _COMPARED}
+            others[name] = {option: templar.template(raw.get(option, defaults.get(option))) for option in _COMPARED}
         return others
+
+
+def _misplaced(inventory: Path, settings: dict[str, Any]) -> list[str]:
+    """An environment is the folder of its name: whoever copies one must not run the other by mistake."""
+    name = settings.get("algo_environment")
+    if inventory.parent.name != FOLDER or name in (None, inventory.name):
+        return []
+    return [f"algo_environment: is {name}, and the folder is {FOLDER}/{inventory.name}. Give both the same name."]
 
 
 def _names(path: Path) -> dict[str, str]:

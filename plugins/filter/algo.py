@@ -2,14 +2,18 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
+"""Filters for roles and playbooks. The documentation of each stands beside this file, in one of its name."""
+
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.algo.trading.plugins.module_utils import _subnets
+from ansible_collections.algo.trading.plugins.module_utils import _components, _environments, _naming, _subnets, _tags
 from ansible_collections.algo.trading.plugins.module_utils.resources import TYPES, teardown_order, unhealthy, unsettled
 
 
@@ -84,12 +88,80 @@ def unmatched_adoptions(state: dict[str, Any], adopted: Sequence[str], planned: 
     return sentences
 
 
+def _known(component: str) -> None:
+    """Refuse the name of a component that the registry does not have: what carries it would never be found again."""
+    if component not in _components.COMPONENTS:
+        there = ", ".join(_components.COMPONENTS)
+        raise AnsibleFilterError(f"There is no component {component!r}. The registry has: {there}.")
+
+
+def resource_name(component: str, project: str, environment: str, suffix: str = "") -> str:
+    _known(component)
+    # An account's number may come without quotes; the check of the settings reports that.
+    return _naming.resource_name(project, component, environment, str(suffix))
+
+
+def parameter_path(name: str, project: str, environment: str) -> str:
+    return _naming.parameter_path(project, environment, *filter(None, [name]))
+
+
+def log_group(component: str, project: str, environment: str) -> str:
+    _known(component)
+    return _naming.log_group(project, environment, component)
+
+
+def dns_name(component: str, project: str, environment: str) -> str:
+    if component:
+        _known(component)
+    return _naming.dns_name(project, environment, component)
+
+
+def arn(resource: str, service: str, account_id: str, region: str, partition: str = "") -> str:
+    return _naming.arn(service, resource, region=region, account=account_id, partition_=partition)
+
+
+def identity_tags(component: str, project: str, environment: str) -> dict[str, str]:
+    _known(component)
+    return _tags.identity_tags(project, environment, component)
+
+
+def identities(project: str, environment: str) -> list[dict[str, str]]:
+    return _naming.identities(project, environment)
+
+
+def components(attribute: str) -> list[dict[str, Any]]:
+    known = [field.name for field in dataclasses.fields(_components.Component)]
+    if attribute not in known:
+        raise AnsibleFilterError(f"Components have no {attribute!r}. They have: {', '.join(known)}.")
+    names = _components.having(attribute)
+    return [dataclasses.asdict(component) for component in _components.REGISTRY if component.name in names]
+
+
+def component(name: str) -> dict[str, Any]:
+    _known(name)
+    return next(dataclasses.asdict(found) for found in _components.REGISTRY if found.name == name)
+
+
+def environments(folder: str) -> list[str]:
+    return _environments.environments(Path(folder))
+
+
 class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
+            "arn": arn,
+            "component": component,
+            "components": components,
             "components_of_run": components_of_run,
+            "dns_name": dns_name,
+            "environments": environments,
             "foreign": foreign,
+            "identities": identities,
+            "identity_tags": identity_tags,
+            "log_group": log_group,
             "network_ids": network_ids,
+            "parameter_path": parameter_path,
+            "resource_name": resource_name,
             "subnet_plan": subnet_plan,
             "teardown_order": teardown_order,
             "unhealthy": unhealthy,

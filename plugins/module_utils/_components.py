@@ -2,59 +2,101 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The registry of components: which exist, what each consists of, and in which order they come and go."""
+"""The registry of components: which exist, and what each consists of. The order is that of a plan.
+
+The engine, the inventory, the plays, the network, the identities and the checks of the settings read it, so a new
+component is a role, the policies of its identities, and one entry here (docs/components.md).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Port:
+    """A TCP port of a component's hosts that is open to the environment's network."""
+
+    number: int
+    used_by: str
+    """Whom it is open for, as the rule in the security group says it."""
+
+
+@dataclass(frozen=True)
+class Database:
+    """A component's database."""
+
+    title: str
+    port: int = 5432
 
 
 @dataclass(frozen=True)
 class Component:
-    """One component.
+    """One component. Its role is ``aws_<name>``.
 
-    :param name: its name in tags, variables and playbooks.
-    :param title: what a plan calls it.
+    :param name: its name in tags, variables, tags of tasks and names of resources.
+    :param title: what it is called in texts.
     :param foundation: whether the others stand on it: it is made before them and removed after them.
-    :param hosts: whether it has EC2 instances, and so a role and an instance profile for them.
-    :param function: whether it has a Lambda function, and so a role for it.
-    :param schedules: whether schedules invoke its function, and so a role for them.
-    :param secret: whether it has a secret of its own in Secrets Manager.
-    :param database: whether it has a database.
-    :param ports: the TCP ports on which its hosts are reached from inside the network, by what they are for.
+    :param hosts: whether it has EC2 instances: an identity and a security group for them.
+    :param fleet: whether these are many, made by ``model_fleet``, rather than one.
+    :param function: whether it has a Lambda function, and so an identity for it.
+    :param schedules: whether schedules invoke its function, and so an identity for them.
+    :param secret: whether it has a secret.
+    :param database: its database, if it has one.
+    :param ports: where its hosts are reached.
     """
 
     name: str
     title: str
     foundation: bool = False
     hosts: bool = False
+    fleet: bool = False
     function: bool = False
     schedules: bool = False
     secret: bool = False
-    database: bool = False
-    ports: Mapping[str, int] = field(default_factory=dict)
+    database: Database | None = None
+    ports: tuple[Port, ...] = ()
+
+    @property
+    def role(self) -> str:
+        """The Ansible role that makes it; also the name of its host in the inventory."""
+        return f"aws_{self.name}"
 
 
 REGISTRY = (
-    Component("network", "the network", foundation=True),
-    Component("identity", "the identities", foundation=True),
+    Component("network", "network", foundation=True),
+    Component("identity", "identities", foundation=True),
     Component(
         "alpaca_websocket",
-        "the market-data server",
+        "market-data server",
         hosts=True,
         function=True,
         schedules=True,
         secret=True,
-        ports={"feed": 8765},
+        ports=(Port(8765, "Trading servers"),),
     ),
-    Component("trading_server", "the trading servers", hosts=True, function=True, schedules=True),
-    Component("trading_server_shutdown", "the shutdown of the trading servers", function=True, schedules=True),
-    Component("mlflow_server", "the MLflow server", hosts=True, secret=True, database=True, ports={"http": 5000}),
-    Component("gpu_instance", "the GPU instance", hosts=True),
+    Component("trading_server", "trading servers", hosts=True, fleet=True, function=True, schedules=True),
+    Component("trading_server_shutdown", "shutdown of the trading servers", function=True, schedules=True),
+    Component(
+        "mlflow_server",
+        "MLflow server",
+        hosts=True,
+        secret=True,
+        database=Database("MLflow database"),
+        ports=(Port(443, "Experiments"),),
+    ),
+    Component("gpu_instance", "GPU instances", hosts=True),
 )
 
+
+def having(attribute: str) -> tuple[str, ...]:
+    """The names of the components that have something, such as ``hosts``."""
+    return tuple(component.name for component in REGISTRY if getattr(component, attribute))
+
+
 COMPONENTS = tuple(component.name for component in REGISTRY)
-HOSTS = tuple(component.name for component in REGISTRY if component.hosts)
-FUNCTIONS = tuple(component.name for component in REGISTRY if component.function)
-SCHEDULES = tuple(component.name for component in REGISTRY if component.schedules)
+HOSTS = having("hosts")
+SINGLE_HOSTS = tuple(name for name in HOSTS if name not in having("fleet"))
+FUNCTIONS = having("function")
+SECRETS = having("secret")
+DATABASES = having("database")

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from . import _tags
-from ._components import COMPONENTS
+from ._components import COMPONENTS, having
 
 # Instances that exist; the others are on their way out.
 LIVE_STATES = ("pending", "running", "stopping", "stopped")
@@ -25,37 +25,52 @@ def resource_name(project: str, component: str, environment: str, suffix: str = 
     return "-".join((project, component.replace("_", "-"), environment, *([suffix] if suffix else [])))
 
 
-def parameter(project: str, environment: str, *parts: str) -> str:
+def parameter_path(project: str, environment: str, *parts: str) -> str:
     """The path of a parameter of Systems Manager; without parts, the one under which an environment's all are.
 
-    >>> parameter("algo-trading", "qa", "trading_server", "fleet")
+    >>> parameter_path("algo-trading", "qa", "trading_server", "fleet")
     '/algo-trading/qa/trading_server/fleet'
     """
     return "/".join(("", project, environment, *parts))
 
 
-def lock(project: str, environment: str) -> str:
+def lock_path(project: str, environment: str) -> str:
     """The parameter that is an environment's lock."""
-    return parameter(project, environment, "lock")
+    return parameter_path(project, environment, "lock")
 
 
 def log_group(project: str, environment: str, component: str) -> str:
     """The log group of a component's hosts."""
-    return parameter(project, environment, component)
+    return parameter_path(project, environment, component)
 
 
-def zone(project: str, environment: str) -> str:
-    """An environment's private DNS zone."""
-    return f"{environment}.{project}.internal"
+def dns_name(project: str, environment: str, component: str = "") -> str:
+    """The DNS name of a component's host; without a component, an environment's private zone.
 
-
-def host_name(project: str, environment: str, component: str) -> str:
-    """The DNS name of a component's host.
-
-    >>> host_name("algo-trading", "qa", "alpaca_websocket")
+    >>> dns_name("algo-trading", "qa", "alpaca_websocket")
     'alpaca-websocket.qa.algo-trading.internal'
     """
-    return f"{component.replace('_', '-')}.{zone(project, environment)}"
+    host = [component.replace("_", "-")] if component else []
+    return ".".join((*host, environment, project, "internal"))
+
+
+# Kind of an identity → the end of its role's name.
+_IDENTITIES = {"hosts": "", "function": "lambda", "schedules": "scheduler"}
+
+
+def identities(project: str, environment: str) -> list[dict[str, str]]:
+    """Every identity that an environment can have: of hosts, of functions, of the schedules that invoke these."""
+    return [
+        {
+            "name": resource_name(project, component, environment, suffix),
+            "resource": resource_name(project, component, environment),
+            "component": component,
+            "kind": kind,
+            "owner": f"{component}'s {kind}",
+        }
+        for kind, suffix in _IDENTITIES.items()
+        for component in having(kind)
+    ]
 
 
 def partition(region: str) -> str:
@@ -98,11 +113,11 @@ class Scope:
         return any(name == own or name.startswith(f"{own}-") for own in map(self.name, COMPONENTS))
 
     def parameter(self, *parts: str) -> str:
-        return parameter(self.project, self.environment, *parts)
+        return parameter_path(self.project, self.environment, *parts)
 
     @property
     def lock(self) -> str:
-        return lock(self.project, self.environment)
+        return lock_path(self.project, self.environment)
 
     def tags(self, component: str) -> dict[str, str]:
         return _tags.identity_tags(self.project, self.environment, component)

@@ -22,6 +22,8 @@ _BUCKET = re.compile(r"(?!xn--|sthree-)(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9
 _ACCOUNT = re.compile(r"\d{12}")
 _INSTANCE_TYPE = re.compile(r"[a-z][a-z0-9-]*\.(nano|micro|small|medium|large|xlarge|\d+xlarge|metal(-\d+xl)?)")
 _PROJECT = re.compile(r"[a-z][a-z0-9-]{1,30}[a-z0-9]")
+# No hyphen: names end in the environment, so qa would take the things of an environment qa-eu for its own.
+_ENVIRONMENT = re.compile(r"[a-z][a-z0-9]{1,15}")
 _IMAGE = re.compile(r"ami-[0-9a-f]{8,17}|/[A-Za-z0-9_./-]+")
 # https://docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html
 _SCHEDULE = re.compile(
@@ -78,6 +80,13 @@ def _names(settings: Settings) -> Iterable[str]:
         yield (
             f"algo_project: {project!r} does not work in the names of buckets and databases. Use 3 to 32 lower-case "
             "letters, digits and hyphens, a letter first."
+        )
+
+    environment = str(settings.get("algo_environment", ""))
+    if not _ENVIRONMENT.fullmatch(environment):
+        yield (
+            f"algo_environment: {environment!r} does not work in names. Use 2 to 16 lower-case letters and digits, a "
+            "letter first."
         )
 
 

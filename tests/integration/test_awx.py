@@ -12,21 +12,45 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.algo.trading.plugins.module_utils._components import REGISTRY
+from ansible_collections.algo.trading.plugins.module_utils._environments import environments
 from ansible_collections.algo.trading.tests.integration.conftest import Aws
 from dateutil.rrule import rrulestr
 
 ROOT = Path(__file__).parents[2]
-FILES = sorted((ROOT / "awx").glob("*.yml"))
+AWX = ROOT / "awx"
+FILES = sorted(path for path in AWX.rglob("*.*") if path.suffix in {".yml", ".j2"})
+DECLARED = (
+    "controller_execution_environments",
+    "controller_inventories",
+    "controller_inventory_sources",
+    "controller_projects",
+    "controller_schedules",
+    "controller_templates",
+    "controller_workflows",
+)
 _SECRET = re.compile(r"AKIA|ASIA|BEGIN [A-Z ]*KEY|password|passwd|secret|token", re.IGNORECASE)
 
 
-@pytest.fixture(scope="module")
-def awx() -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for path in FILES:
-        if path.name != "load.yml":
-            found |= yaml.safe_load(path.read_text())
+def declared(awx: Path, to: Path) -> dict[str, Any]:
+    """What load.yml would hand to AWX, templated by Ansible itself."""
+    values = ", ".join(f"'{name}': {name}" for name in DECLARED)
+    content = "{{ {" + values + "} | to_json }}"
+    files = yaml.safe_load((awx / "load.yml").read_text())[0]["vars_files"]
+    program = str(Path(sys.executable).parent / "ansible")
+    subprocess.run(
+        [program, "localhost", "-i", "localhost,", "-c", "local", "--playbook-dir", str(awx),
+         "-m", "ansible.builtin.copy", "-a", json.dumps({"dest": str(to), "content": content}),
+         *(f"-e@{awx / name}" for name in files)],
+        cwd=awx.parent, capture_output=True, text=True, check=True, timeout=120,
+    )  # fmt: skip
+    found: dict[str, Any] = json.loads(to.read_text())
     return found
+
+
+@pytest.fixture(scope="module")
+def awx(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return declared(AWX, tmp_path_factory.mktemp("awx") / "declared.json")
 
 
 def names(entries: list[dict[str, Any]]) -> set[str]:
@@ -46,9 +70,83 @@ def questions(awx: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def test_load_playbook_reads_every_file() -> None:
-    (play,) = yaml.safe_load((ROOT / "awx" / "load.yml").read_text())
-    assert sorted([*play["vars_files"], "load.yml"]) == [path.name for path in FILES]
+def survey_problems(spec: dict[str, Any]) -> list[str]:
+    """What AWX refuses in a survey. Its API checks, in this order and in words of ours:
+
+    - a survey has a name and a description, which are texts, and at least one question;
+    - a question has a type, a name and a variable, which are texts, says with a boolean whether it must be answered,
+      and no two questions set one variable;
+    - a default is of the question's type: a number for integer and float, a text for all others, even for several
+      choices, which stand one to a line;
+    - limits are whole numbers, for float questions as well;
+    - a choice has choices, its defaults are among them, and where one is chosen there is one default at most.
+    """
+    types: dict[str, tuple[type, ...]] = {
+        **dict.fromkeys(("text", "textarea", "password", "multiplechoice", "multiselect"), (str,)),
+        "integer": (int,),
+        "float": (float, int),
+    }
+    problems = [f"{key} is no text" for key in ("name", "description") if not isinstance(spec.get(key), str)]
+    seen: set[str] = set()
+    for question in spec.get("spec") or [{}]:
+        variable, kind = str(question.get("variable")), question.get("type")
+        problems += [f"{variable}: no {key}" for key in ("question_name", "variable") if not question.get(key)]
+        problems += [f"{variable}: required is no boolean"] if not isinstance(question.get("required"), bool) else []
+        problems += [f"{variable}: asked twice"] if variable in seen else []
+        seen.add(variable)
+        if kind not in types:
+            problems.append(f"{variable}: no type {kind}")
+            continue
+        default = question.get("default", "")
+        if default != "" and (not isinstance(default, types[kind]) or isinstance(default, bool)):
+            problems.append(f"{variable}: the default of a {kind} is a {type(default).__name__}")
+        limits = (question.get(limit) for limit in ("min", "max"))
+        problems += [f"{variable}: {limit} is no whole number" for limit in limits if not isinstance(limit, int | None)]
+        if kind in ("multiplechoice", "multiselect"):
+            choices = question.get("choices") or []
+            chosen = default.split("\n") if isinstance(default, str) and default else []
+            problems += [f"{variable}: no choice {choice}" for choice in chosen if choice not in choices]
+            problems += [f"{variable}: no choices"] if not choices else []
+            problems += [f"{variable}: two defaults"] if kind == "multiplechoice" and len(chosen) > 1 else []
+    return problems
+
+
+def test_surveys_keep_the_rules_of_awx(awx: dict[str, Any]) -> None:
+    surveys = [template["survey_spec"] for template in awx["controller_templates"] if "survey_spec" in template]
+    assert surveys
+    assert [problem for survey in surveys for problem in survey_problems(survey)] == []
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"type": "float", "default": "0.2"}, "the default of a float is a str"),
+        ({"type": "float", "default": 0.2, "max": 0.5}, "0.5 is no whole number"),
+        ({"type": "multiselect", "choices": ["a", "b"], "default": ["a"]}, "the default of a multiselect is a list"),
+        ({"type": "multiplechoice", "choices": ["a"], "default": "b"}, "no choice b"),
+        ({"type": "text", "required": "yes"}, "required is no boolean"),
+        ({"type": "number"}, "no type number"),
+    ],
+)
+def test_what_awx_refuses_is_found(given: dict[str, Any], problem: str) -> None:
+    question = {"question_name": "Q", "variable": "v", "required": True, **given}
+    assert survey_problems({"name": "n", "description": "", "spec": [question]}) == [f"v: {problem}"]
+
+
+def test_the_project_is_updated_before_anything_names_its_files() -> None:
+    (play,) = yaml.safe_load((AWX / "load.yml").read_text())
+    first, update, then = play["tasks"]
+    assert [name.rsplit("_", 1)[-1] for name in first["loop"]] == ["environments", "projects"]
+    assert update["awx.awx.project_update"]["wait"]
+    assert {"controller_inventory_sources", "controller_job_templates"} <= set(then["loop"])
+
+
+def test_every_environment_but_the_local_one_is_loaded(awx: dict[str, Any]) -> None:
+    wanted = {f"algo-trading {name}" for name in environments(ROOT / "inventories") if name != "local"}
+    for kind in ("controller_inventories", "controller_inventory_sources"):
+        assert names(awx[kind]) == wanted
+    for kind, end in (("templates", "apply"), ("workflows", "release"), ("schedules", "drift")):
+        assert {f"{name} {end}" for name in wanted} <= names(awx[f"controller_{kind}"])
 
 
 def test_templates_run_playbooks_that_exist(awx: dict[str, Any]) -> None:
@@ -88,10 +186,13 @@ def test_a_template_keeps_to_one_environment(awx: dict[str, Any]) -> None:
 
 def test_surveys_ask_for_settings_that_exist_with_their_choices(awx: dict[str, Any]) -> None:
     declared = specs()
-    components = yaml.safe_load((ROOT / "inventories/shared/hosts.yml").read_text())["components"]["hosts"]
     for question in questions(awx):
         option = declared[question["variable"]]
-        allowed = list(components) if question["variable"] == "algo_components" else option.get("choices")
+        allowed = (
+            [component.role for component in REGISTRY]
+            if question["variable"] == "algo_components"
+            else option.get("choices")
+        )
         if allowed:
             assert question["choices"] == allowed
         assert {"float": "float", "text": "str", "multiplechoice": "str", "multiselect": "list"}[

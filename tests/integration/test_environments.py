@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.algo.trading.tests.integration.environments import MODELS, Environment
+from ansible_collections.algo.trading.plugins.module_utils._environments import environments as environment_names
+from ansible_collections.algo.trading.tests.integration.environments import MODELS, ROOT, Environment
 
 if TYPE_CHECKING:
     from conftest import Aws, Playbook
 
-NAMES = ("local", "dev", "qa", "prod")
+NAMES = environment_names(ROOT / "inventories")
 Environments = dict[str, Environment]
 
 
@@ -64,7 +65,7 @@ def test_dev_has_its_functions_and_no_schedule(environments: Environments) -> No
     assert functions == dict.fromkeys(NAMES, 3)
     scheduler = environments["dev"].aws.client("scheduler")
     schedules = [schedule["GroupName"] for schedule in scheduler.list_schedules()["Schedules"]]
-    assert len(schedules) == 12
+    assert len(schedules) == 4 * (len(NAMES) - 1)
     assert not [group for group in schedules if group.endswith("-dev")]
 
 

@@ -411,12 +411,8 @@ def test_the_role_plans_makes_repeats_repairs_and_removes(
     assert iam.get_role_policy(RoleName=victim, PolicyName=victim)["PolicyDocument"] == policies[victim]
     assert iam.get_instance_profile(InstanceProfileName=victim)["InstanceProfile"]["Roles"][0]["RoleName"] == victim
 
-    fewer = {
-        "aws_identity_schedules": False,
-        "aws_identity_hosts": ["alpaca_websocket", "trading_server", "mlflow_server"],
-    }
-    assert identity_role(**fewer).rc == 0
-    left = [name for name in expected if not name.endswith("-scheduler") and "gpu" not in name]
+    assert identity_role(algo_schedules=False).rc == 0
+    left = [name for name in expected if not name.endswith("-scheduler")]
     assert in_account(aws)["roles"] == sorted([*left, *neighbours])
 
     # An interrupted removal: half is gone already.
@@ -436,10 +432,9 @@ def test_the_role_plans_makes_repeats_repairs_and_removes(
 def test_a_permissions_boundary_comes_and_goes(fresh_aws: Aws, identity_role: Any) -> None:
     iam = fresh_aws.client("iam")
     boundary = iam.create_policy(PolicyName="boundary", PolicyDocument=json.dumps(EVERYTHING))["Policy"]["Arn"]
-    one = {"aws_identity_hosts": ["mlflow_server"], "aws_identity_functions": []}
     name = "algo-trading-mlflow-server-qa"
     for wanted in (boundary, ""):
-        assert identity_role(**one, aws_identity_permissions_boundary=wanted).rc == 0
+        assert identity_role(aws_identity_permissions_boundary=wanted).rc == 0
         role = iam.get_role(RoleName=name)["Role"]
         assert role.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn", "") == wanted
 
@@ -450,7 +445,7 @@ def test_a_role_of_the_same_name_that_is_not_ours_is_neither_changed_nor_removed
     iam = fresh_aws.client("iam")
     name = "algo-trading-trading-server-qa"
     iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(rendered["qa"][0].trust), Description="theirs")
-    refused = identity_role(aws_identity_hosts=["trading_server"], aws_identity_functions=[])
+    refused = identity_role()
     assert refused.rc != 0
     assert name in refused.output
     assert identity_role(entry="absent").rc == 0
@@ -466,8 +461,6 @@ def test_bad_settings_are_refused_before_anything_else(aws: Aws, tmp_path: Path)
         ({"aws_identity_model_owner": "theirs"}, "an account's twelve digits"),
         ({"aws_identity_kms_key_arns": ["alias/mine"]}, "whole ARNs of keys"),
         ({"aws_identity_subnet_ids": ["subnet-*"]}, "ids of subnets"),
-        ({"aws_identity_hosts": ["trading-server"]}, "must be one or more of"),
-        ({"algo_environment": "staging"}, "must be one of"),
     ]
     hosts = {f"case{number}": {**world.settings("qa"), **setting} for number, (setting, _) in enumerate(bad)}
     outcomes = world.run_role(aws.env, tmp_path, hosts)

@@ -75,7 +75,7 @@ class Functions:
             "DRAIN_POLL": "host",
         }
         process = subprocess.run(
-            [sys.executable, "-P", "-c", BOOT, MANIFEST["lambda_handlers"][name], json.dumps(event or {})],
+            [sys.executable, "-P", "-c", BOOT, f"trading_day.handlers.{name}", json.dumps(event or {})],
             env={**self._aws.env, "PYTHONPATH": str(self._task), **given, **env},
             cwd=self._task,
             capture_output=True,

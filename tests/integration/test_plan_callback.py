@@ -126,7 +126,6 @@ def test_a_run_prints_each_change_as_it_comes_and_then_the_summary(run):
     assert outcome.tail.index("Hosts are not") < outcome.tail.index(
         "Done: 10 created, 0 changed, 0 replaced, 1 removed"
     )
-    assert outcome.tail.rstrip().endswith("playbooks/sessions.yml   the next ten sessions")
 
 
 def test_a_second_run_says_that_there_is_nothing_to_change(run):
@@ -151,7 +150,7 @@ def test_a_thousand_models_fit_on_a_screen_and_are_all_in_the_file(run):
     assert sum(line["type"] == "trading server" for line in outcome.plan["plan"]) == 1000
 
 
-def test_a_failed_run_shows_the_message_at_once_and_at_the_end(run):
+def test_a_failed_run_shows_the_message_once_and_names_the_task_at_the_end(run):
     outcome = run(variables={"break_database": True})
     assert outcome.rc == 2
     told = (
@@ -161,10 +160,10 @@ def test_a_failed_run_shows_the_message_at_once_and_at_the_end(run):
         "    at tests/integration/plan_callback/site.yml:"
     )
     assert told in outcome.head
-    assert told in outcome.tail
+    assert outcome.stdout.count("Ask for more under Service Quotas") == 1
+    assert "What failed, see above\n✗ FAILED  mlflow_server: Create the database\n\n" in outcome.tail
     assert "Failed. Done until then: 8 created, 0 changed, 0 replaced, 1 removed, 0 unchanged." in outcome.tail
     assert "the same command goes on from here" in outcome.tail
-    assert "Worth trying next" not in outcome.tail
     plan = outcome.plan
     assert plan["status"] == "failed"
     assert [(failure["host"], failure["task"]) for failure in plan["failed"]] == [

@@ -11,12 +11,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .._aws import pages, snake
+from .._components import SINGLE_HOSTS
 from .._errors import PROFILE_NOT_READY
 from .._naming import LIVE_STATES, Scope
 from .._tags import tag_dict
 from ._model import Found, ResourceType, Settings, States
 
-HOSTS = ("alpaca_websocket", "mlflow_server", "gpu_instance")
 # Terminated and shutting-down instances are gone for all that matters.
 _METADATA = {
     "http_endpoint": "enabled",
@@ -38,7 +38,7 @@ def _read_instances(clients: Any, scope: Scope) -> Iterable[Found]:
     filters = [
         {"Name": "tag:Project", "Values": [scope.project]},
         {"Name": "tag:Environment", "Values": [scope.environment]},
-        {"Name": "tag:Component", "Values": list(HOSTS)},
+        {"Name": "tag:Component", "Values": list(SINGLE_HOSTS)},
         {"Name": "instance-state-name", "Values": list(LIVE_STATES)},
     ]
     reservations = pages(ec2, "describe_instances", "Reservations", Filters=filters)

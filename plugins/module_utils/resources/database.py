@@ -10,19 +10,17 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .._aws import unless_missing
+from .._components import DATABASES
 from .._naming import Scope
 from .._tags import tag_dict
 from ._model import Found, ResourceType, Settings, States
-
-OWNERS = ("mlflow_server",)
-
 
 # ---- subnet group ----
 
 
 def _read_subnet_groups(clients: Any, scope: Scope) -> Iterable[Found]:
     rds = clients("rds")
-    for name in map(scope.name, OWNERS):
+    for name in map(scope.name, DATABASES):
         answer = unless_missing(
             rds.describe_db_subnet_groups, "DBSubnetGroupNotFoundFault", "DBSubnetGroupNotFound", DBSubnetGroupName=name
         )
@@ -95,7 +93,7 @@ _STATES = States(
 
 def _read_instances(clients: Any, scope: Scope) -> Iterable[Found]:
     rds = clients("rds")
-    for name in map(scope.name, OWNERS):
+    for name in map(scope.name, DATABASES):
         answer = unless_missing(
             rds.describe_db_instances, "DBInstanceNotFound", "DBInstanceNotFoundFault", DBInstanceIdentifier=name
         )

@@ -14,8 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from .._aws import pages, unless_missing
-from .._components import FUNCTIONS, HOSTS, SCHEDULES
-from .._naming import Scope
+from .._components import HOSTS
+from .._naming import Scope, identities
 from .._policies import by_sid
 from .._tags import tag_dict
 from ._model import Found, ResourceType, Settings
@@ -26,11 +26,7 @@ _THREADS = 4
 
 def role_names(scope: Scope) -> list[str]:
     """Every role that an environment can have: of hosts, of functions, and of the schedules that invoke these."""
-    return [
-        *map(scope.name, HOSTS),
-        *(scope.name(component, "lambda") for component in FUNCTIONS),
-        *(scope.name(component, "scheduler") for component in SCHEDULES),
-    ]
+    return [identity["name"] for identity in identities(scope.project, scope.environment)]
 
 
 def _normalize(argument: str) -> Callable[[Settings], Settings]:

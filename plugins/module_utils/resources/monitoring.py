@@ -22,12 +22,12 @@ _LAMBDA_LOGS = "/aws/lambda/"
 def _owns_log_group(scope: Scope, name: str) -> bool:
     if name.startswith(_LAMBDA_LOGS):
         return scope.owns_name(name.removeprefix(_LAMBDA_LOGS))
-    return name.startswith(f"/{scope.project}/{scope.environment}/")
+    return name.startswith(f"{scope.parameter()}/")
 
 
 def _read_log_groups(clients: Any, scope: Scope) -> Iterable[Found]:
     logs = clients("logs")
-    for prefix in (f"{_LAMBDA_LOGS}{scope.project}-", f"/{scope.project}/{scope.environment}/"):
+    for prefix in (f"{_LAMBDA_LOGS}{scope.project}-", f"{scope.parameter()}/"):
         for group in pages(logs, "describe_log_groups", "logGroups", logGroupNamePrefix=prefix):
             name, arn = group["logGroupName"], group["arn"].removesuffix(":*")
             if not _owns_log_group(scope, name):

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .._aws import pages, unless_missing
-from .._naming import Scope
+from .._naming import Scope, dns_name
 from .._tags import tag_dict
 from ._model import Found, ResourceType, Settings, States
 
@@ -369,12 +369,8 @@ SECURITY_GROUP = ResourceType(
 # ---- private DNS ----
 
 
-def _zone_name(scope: Scope) -> str:
-    return f"{scope.environment}.{scope.project}.internal"
-
-
 def _zone(clients: Any, scope: Scope) -> Settings | None:
-    name = f"{_zone_name(scope)}."
+    name = f"{dns_name(scope.project, scope.environment)}."
     answer = clients("route53").list_hosted_zones_by_name(DNSName=name, MaxItems="1")
     return next((zone for zone in answer["HostedZones"] if zone["Name"] == name), None)
 
@@ -390,12 +386,12 @@ def _read_zones(clients: Any, scope: Scope) -> Iterable[Found]:
     )
     vpcs = client.get_hosted_zone(Id=zone_id).get("VPCs") or ()
     settings = {
-        "zone": _zone_name(scope),
+        "zone": dns_name(scope.project, scope.environment),
         "comment": zone.get("Config", {}).get("Comment", ""),
         "vpcs": [{"id": vpc["VPCId"], "region": vpc["VPCRegion"]} for vpc in vpcs],
         "tags": tags,
     }
-    yield Found(_zone_name(scope), settings, {"id": zone_id}, tags)
+    yield Found(dns_name(scope.project, scope.environment), settings, {"id": zone_id}, tags)
 
 
 ZONE = ResourceType(
@@ -437,7 +433,7 @@ def _read_records(clients: Any, scope: Scope) -> Iterable[Found]:
             "ttl": record.get("TTL"),
             "value": [value["Value"] for value in record.get("ResourceRecords") or ()],
         }
-        yield Found(name, settings, {"zone_id": zone_id}, owner=_zone_name(scope))
+        yield Found(name, settings, {"zone_id": zone_id}, owner=dns_name(scope.project, scope.environment))
 
 
 RECORD = ResourceType(

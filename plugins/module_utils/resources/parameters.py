@@ -88,7 +88,7 @@ PARAMETER = ResourceType(
 
 
 def document_names(scope: Scope) -> list[str]:
-    return [f"{scope.name('trading_server')}-drain"]
+    return [scope.name("trading_server", "drain")]
 
 
 def _read_documents(clients: Any, scope: Scope) -> Iterable[Found]:

@@ -10,18 +10,18 @@ from collections.abc import Iterable
 from typing import Any
 
 from .._aws import unless_missing
+from .._components import SECRETS
 from .._naming import Scope
 from .._tags import tag_dict
 from ._model import Found, ResourceType, Settings
 
-HOLDERS = ("alpaca_websocket", "mlflow_server")
 _RECOVERY_DAYS = 7
 
 
 def _read_secrets(clients: Any, scope: Scope) -> Iterable[Found]:
     # By name: listing lags minutes behind, and a foreign secret of our name has to be seen.
     client = clients("secretsmanager")
-    for name in map(scope.name, HOLDERS):
+    for name in map(scope.name, SECRETS):
         secret = unless_missing(client.describe_secret, "ResourceNotFoundException", SecretId=name)
         if secret is None:
             continue

@@ -14,7 +14,7 @@ from ._end import end_text, verdict
 from ._lines import ACTIONS, Failure, Line, count, failure_of, lines_of
 from ._progress import Progress, duration
 from ._report import Report
-from ._summary import commands_text, summary_text
+from ._summary import summary_text
 from ._text import Text, cells, clean, count_text, diff_text, failure_text, line_text, lines_text, masked, plan_text
 
 __all__ = [
@@ -26,7 +26,6 @@ __all__ = [
     "Text",
     "cells",
     "clean",
-    "commands_text",
     "count",
     "count_text",
     "diff_of",

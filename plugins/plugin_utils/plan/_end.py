@@ -10,10 +10,8 @@ from collections.abc import Sequence
 
 from ._progress import duration
 from ._report import Report
-from ._summary import commands_text, summary_text
-from ._text import Text, count_text, failure_text, plan_text
-
-_AGAIN = 12
+from ._summary import summary_text
+from ._text import Text, count_text, failure_name, plan_text
 
 
 def end_text(
@@ -26,17 +24,14 @@ def end_text(
         texts += [*planned, []] if planned else []
     failures = [failure for failure in report.failures if failure.counts]
     if failures:
-        texts.append([("title", "What failed")])
-        for failure in failures:
-            texts += failure_text(failure, width, limit=_AGAIN)
+        # Each was shown in full when it happened; a long run needs the list.
+        texts.append([("title", "What failed, see above")])
+        texts += [[("error", f"✗ {failure_name(failure)}")] for failure in failures]
         texts.append([])
     if slowest and report.slowest:
         texts.append([("title", "Slowest steps")])
         texts += [[("plain", f"  {duration(s):>12}  {host}: {task}")] for s, host, task in report.slowest] + [[]]
     texts += [[(style, text)] for style, text in verdict(report)]
-    commands = commands_text(report.summary)
-    if commands and not report.failed:
-        texts += [[], *commands]
     return [*texts, []]
 
 

@@ -18,7 +18,7 @@ _MODEL_COLUMNS = ("instance", "instance_type", "address", "state", "version")
 
 
 def summary_text(summary: Mapping[str, Any], order: Sequence[str], width: int, group_above: int) -> list[Text]:
-    """Everything but the commands to try next, which come last of all. Unknown keys are left to the JSON file."""
+    """What runs where. Unknown keys are left to the JSON file."""
     texts: list[Text] = []
     head = [clean(summary[key]) for key in ("project", "environment", "region") if summary.get(key)]
     if summary.get("account"):
@@ -29,25 +29,11 @@ def summary_text(summary: Mapping[str, Any], order: Sequence[str], width: int, g
         texts += [[("title", " · ".join(head))], []]
     texts += _components(_mapping(summary.get("components")), order, width)
     texts += _models(_mapping(summary.get("models")), width, group_above)
-    sessions = [_session(session) for session in _items(summary.get("next_sessions"))]
-    if sessions:
-        texts += [[("title", "Next sessions")], *([("plain", f"  {session}")] for session in sessions), []]
     for key, style, mark in (("notes", "plain", "·"), ("warnings", "warning", "!")):
         found = [clean(text) for text in _items(summary.get(key))]
         texts += [[(style, f"{mark} {text}")] for text in found]
         texts += [[]] if found else []
     return texts
-
-
-def commands_text(summary: Mapping[str, Any]) -> list[Text]:
-    """The commands worth trying next, aligned, with what each is good for."""
-    items = [item if isinstance(item, Mapping) else {"command": item} for item in _items(summary.get("next_commands"))]
-    rows = [(clean(item.get("command", "")), clean(item.get("what", ""))) for item in items]
-    if not rows:
-        return []
-    width = max(cells(command) for command, _what in rows)
-    lines: list[Text] = [[("plain", f"  {pad(command, width)}"), ("dim", f"{_GAP}{what}")] for command, what in rows]
-    return [[("title", "Worth trying next")], *lines]
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -94,12 +80,6 @@ def _models(models: Mapping[str, Any], width: int, group_above: int) -> list[Tex
     table = [[name, *(row.get(column) or "" for column in known)] for name, row in sorted(rows.items())]
     heads = ["model", *(column.replace("_", " ") for column in known)]
     return [*texts, *_table(heads, table, width)] if table else [*texts, []]
-
-
-def _session(session: Any) -> str:
-    if not isinstance(session, Mapping):
-        return clean(session)
-    return _GAP.join(clean(value) for value in session.values() if value not in (None, ""))
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[Any]], width: int) -> list[Text]:

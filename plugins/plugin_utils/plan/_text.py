@@ -174,18 +174,19 @@ def count_text(counts: Mapping[str, int], *, todo: bool) -> str:
     return ", ".join(words)
 
 
-def failure_text(failure: Failure, width: int, *, limit: int = 0) -> list[Text]:
-    """Which task on which host, then the message in full, then what helps to find the cause."""
+def failure_name(failure: Failure) -> str:
+    """What kind of failure, which task on which host."""
     item = f" (item {clean(failure.item)})" if failure.item else ""
     word = "UNREACHABLE" if failure.kind == "unreachable" else "FAILED"
+    return f"{word}  {clean(failure.host)}: {clean(failure.task)}{item}"
+
+
+def failure_text(failure: Failure, width: int) -> list[Text]:
+    """Which task on which host, then the message in full, then what helps to find the cause."""
     style = "error" if failure.counts else "warning"
-    texts: list[Text] = [[(style, f"✗ {word}  {clean(failure.host)}: {clean(failure.task)}{item}")]]
-    message = wrap(failure.message, 4, width)
-    texts += [[(style, part)] for part in (message[:limit] if limit else message)]
-    if limit and len(message) > limit:
-        texts.append([("dim", f"    … ({len(message) - limit} more lines above)")])
-    if not limit:
-        texts += [[("plain", f"    {clean(detail)}")] for detail in failure.details]
+    texts: list[Text] = [[(style, f"✗ {failure_name(failure)}")]]
+    texts += [[(style, part)] for part in wrap(failure.message, 4, width)]
+    texts += [[("plain", f"    {clean(detail)}")] for detail in failure.details]
     if failure.path:
         texts.append([("dim", f"    at {clean(failure.path)}")])
     if failure.ignored:

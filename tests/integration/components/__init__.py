@@ -6,11 +6,14 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.algo.trading.plugins.module_utils._components import DATABASES, SINGLE_HOSTS
+from ansible_collections.algo.trading.plugins.module_utils._naming import Scope, dns_name
+
 if TYPE_CHECKING:
     from conftest import Aws, Playbook, Run
 
 ACCOUNT = "123456789012"
-HOSTS = ("alpaca-websocket", "mlflow-server", "gpu-instance")
+SCOPE = Scope("algo-trading", "qa")
 
 
 class Roles:
@@ -32,8 +35,8 @@ class Roles:
             "algo_schedules": True,
             "algo_alert_emails": [],
             "algo_model_bucket": "algo-model-deploy",
-            "algo_data_bucket": f"algo-trading-alpaca-websocket-qa-{ACCOUNT}",
-            "algo_artifact_bucket": f"algo-trading-mlflow-server-qa-{ACCOUNT}",
+            "algo_data_bucket": SCOPE.name("alpaca_websocket", ACCOUNT),
+            "algo_artifact_bucket": SCOPE.name("mlflow_server", ACCOUNT),
             "algo_aws_connection": {"region": aws.region, "endpoint_url": aws.endpoint},
             "algo_network": self.network,
             "images": {"host": arm, "gpu": intel},
@@ -46,23 +49,22 @@ class Roles:
             ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.1.{number}.0/24", AvailabilityZone=f"{self.aws.region}{zone}")
             for number, zone in enumerate("ab")
         ]
-        names = [f"algo-trading-{host}-qa" for host in HOSTS]
+        names = [SCOPE.name(component) for component in SINGLE_HOSTS]
         for name in names:
             iam.create_instance_profile(InstanceProfileName=name)
         groups = {
             name: ec2.create_security_group(GroupName=name, Description=name, VpcId=vpc)["GroupId"]
-            for name in (*names, "algo-trading-mlflow-server-qa-database")
+            for name in (*names, *(SCOPE.name(component, "database") for component in DATABASES))
         }
         zone = route53.create_hosted_zone(
-            Name="qa.algo-trading.internal",
+            Name=dns_name(SCOPE.project, SCOPE.environment),
             CallerReference="test",
             VPC={"VPCRegion": self.aws.region, "VPCId": vpc},
         )["HostedZone"]["Id"].rpartition("/")[2]
-        ours = {"Project": "algo-trading", "Environment": "qa", "Component": "network", "ManagedBy": "algo.trading"}
         route53.change_tags_for_resource(
             ResourceType="hostedzone",
             ResourceId=zone,
-            AddTags=[{"Key": name, "Value": value} for name, value in ours.items()],
+            AddTags=[{"Key": name, "Value": value} for name, value in SCOPE.tags("network").items()],
         )
         return {
             "vpc_id": vpc,

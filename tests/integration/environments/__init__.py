@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
 from ansible_collections.algo.trading.plugins.module_utils._aws import Clients
-from ansible_collections.algo.trading.plugins.module_utils._naming import Scope
+from ansible_collections.algo.trading.plugins.module_utils._naming import LIVE_STATES, Scope, resource_name
 from ansible_collections.algo.trading.plugins.module_utils.resources import read_environment
 
 if TYPE_CHECKING:
@@ -25,12 +26,6 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[3]
 ACCOUNT = "123456789012"
-MODEL_BUCKETS = {
-    "local": "algo-model-deploy-local",
-    "dev": "algo-model-deploy-dev",
-    "qa": "algo-model-deploy",
-    "prod": "algo-model-deploy-prod",
-}
 # Few, because an environment's size makes no difference to what is shown here; the fleet's own tests have hundreds.
 MODELS = (
     "momentum/AAPL/sma-outer_0_inner_0",
@@ -88,7 +83,8 @@ class Environment:
     def __init__(self, aws: Aws, playbook: Playbook, name: str, inventories: Path = ROOT / "inventories") -> None:
         self.aws, self.name, self._playbook = aws, name, playbook
         self.inventory = inventories / name
-        self.bucket = MODEL_BUCKETS[name]
+        settings = yaml.safe_load((self.inventory / "group_vars" / "all" / "settings.yml").read_text())
+        self.bucket = str(settings["algo_model_bucket"])
 
     def __call__(
         self, *args: str, fails: bool = False, playbook: str = "site.yml", stdin: str | None = None, **settings: Any
@@ -145,23 +141,16 @@ class Environment:
 
     def reading(self) -> dict[str, Any]:
         """Everything of the environment, as the playbooks read it, and its instances."""
-        scope = Scope(
-            "algo-trading",
-            self.name,
-            self.aws.region,
-            (
-                self.bucket,
-                f"algo-trading-alpaca-websocket-{self.name}-{ACCOUNT}",
-                f"algo-trading-mlflow-server-{self.name}-{ACCOUNT}",
-            ),
-        )
+        own = [
+            resource_name("algo-trading", component, self.name, ACCOUNT)
+            for component in ("alpaca_websocket", "mlflow_server")
+        ]
+        scope = Scope("algo-trading", self.name, self.aws.region, (self.bucket, *own))
         state: dict[str, Any] = read_environment(Clients(self.aws.client), scope)
         fleet = {instance["InstanceId"]: instance for instance in self.instances()}
         return json.loads(json.dumps({**state, "instances": fleet}, sort_keys=True, default=str))  # type: ignore[no-any-return]
 
-    def instances(
-        self, component: str = "", states: Iterable[str] = ("pending", "running", "stopping", "stopped")
-    ) -> list[Any]:
+    def instances(self, component: str = "", states: Iterable[str] = LIVE_STATES) -> list[Any]:
         filters = [
             {"Name": "tag:Environment", "Values": [self.name]},
             {"Name": "instance-state-name", "Values": list(states)},

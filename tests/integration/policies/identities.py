@@ -7,29 +7,19 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+import yaml
+from ansible_collections.algo.trading.plugins.module_utils import _naming
+from ansible_collections.algo.trading.plugins.module_utils._environments import environments
 
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
 PROJECT = "algo-trading"
-MODEL_BUCKETS = {
-    "local": "algo-model-deploy-local",
-    "dev": "algo-model-deploy-dev",
-    "qa": "algo-model-deploy",
-    "prod": "algo-model-deploy-prod",
-}
-ENVIRONMENTS = tuple(MODEL_BUCKETS)
-COMPONENTS = (
-    "network",
-    "identity",
-    "alpaca_websocket",
-    "trading_server",
-    "trading_server_shutdown",
-    "mlflow_server",
-    "gpu_instance",
-)
 ROOT = Path(__file__).parents[3]
+ENVIRONMENTS = tuple(environments(ROOT / "inventories"))
 
 Document = dict[str, Any]
 
@@ -54,13 +44,20 @@ class Identity:
 
 
 def resource_name(component: str, environment: str) -> str:
-    return f"{PROJECT}-{component.replace('_', '-')}-{environment}"
+    return _naming.resource_name(PROJECT, component, environment)
+
+
+@cache
+def own(environment: str) -> dict[str, Any]:
+    """What an environment sets itself."""
+    path = ROOT / "inventories" / environment / "group_vars" / "all" / "settings.yml"
+    return dict(yaml.safe_load(path.read_text()))
 
 
 def buckets(environment: str) -> tuple[str, ...]:
     """The environment's buckets: models, data, artifacts."""
     return (
-        MODEL_BUCKETS[environment],
+        own(environment)["algo_model_bucket"],
         f"{resource_name('alpaca_websocket', environment)}-{ACCOUNT}",
         f"{resource_name('mlflow_server', environment)}-{ACCOUNT}",
     )
@@ -76,6 +73,7 @@ def settings(environment: str) -> dict[str, Any]:
         "algo_model_bucket": models,
         "algo_data_bucket": data,
         "algo_artifact_bucket": artifacts,
+        "algo_schedules": own(environment).get("algo_schedules", True),
         "algo_state": {},
     }
 

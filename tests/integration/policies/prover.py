@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 
 import z3
+from ansible_collections.algo.trading.plugins.module_utils._components import COMPONENTS
 from ansible_collections.algo.trading.tests.integration.policies.identities import (
     ACCOUNT,
-    COMPONENTS,
     PROJECT,
     REGION,
     Document,

@@ -20,7 +20,7 @@ PACKAGE = "ansible_collections.algo.trading.plugins.module_utils"
 
 # From the bottom up. A module imports from layers below its own, and from its own.
 LAYERS = (
-    ("_components", "_errors", "_process", "_subnets", "_tags"),
+    ("_components", "_environments", "_errors", "_process", "_subnets", "_tags"),
     ("_aws", "_naming", "_policies"),
     ("_invocations", "_schedules"),
     ("fleet", "models", "_model_listing", "resources"),

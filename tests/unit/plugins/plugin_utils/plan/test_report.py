@@ -74,12 +74,12 @@ def test_a_failed_run_says_what_was_done_and_how_to_go_on():
     made = Report("site.yml", check=False, started=START, ansible_version="2.19.0")
     made.lines.append(CREATE)
     made.failures.append(Failure("network", "Create the database", "The quota is reached."))
-    made.finish(recap(ok=1, changed=1, failures=1), {"next_commands": ["make plan"]}, START)
+    made.finish(recap(ok=1, changed=1, failures=1), {"notes": ["one"]}, START)
     text = "\n".join("".join(part for _style, part in line) for line in end_text(made, (), 80, 20))
-    assert "✗ FAILED  network: Create the database\n    The quota is reached." in text
+    assert "✗ FAILED  network: Create the database\n\n" in text
+    assert "The quota is reached." not in text
     assert "Failed. Done until then: 1 created" in text
     assert "the same command goes on from here" in text
-    assert "make plan" not in text
 
 
 def test_a_plan_that_failed_is_not_called_complete():

@@ -7,7 +7,7 @@ from __future__ import annotations
 from types import MappingProxyType
 
 import pytest
-from ansible_collections.algo.trading.plugins.plugin_utils.plan import Text, cells, commands_text, summary_text
+from ansible_collections.algo.trading.plugins.plugin_utils.plan import Text, cells, summary_text
 
 SUMMARY = {
     "project": "algo-trading",
@@ -25,7 +25,6 @@ SUMMARY = {
         "m/AAPL/a": {"instance": "i-1", "state": "running"},
         "m/GOOG/b": {"instance": "i-2", "state": "pending"},
     },
-    "next_sessions": [{"date": "2025-01-06", "open": "09:30", "close": "13:00", "note": "half day"}, "2025-01-07"],
     "notes": ["one"],
     "warnings": {"hosts": "Hosts are not configured yet."},
 }
@@ -80,10 +79,8 @@ def test_too_many_odd_models_are_counted_too():
     assert any("380 more that are not running" in line for line in summary({"models": models}))
 
 
-def test_sessions_notes_and_warnings_are_lists_or_dicts():
+def test_notes_and_warnings_are_lists_or_dicts():
     lines = summary()
-    assert "  2025-01-06  09:30  13:00  half day" in lines
-    assert "  2025-01-07" in lines
     assert "· one" in lines
     assert "! Hosts are not configured yet." in lines
 
@@ -91,13 +88,3 @@ def test_sessions_notes_and_warnings_are_lists_or_dicts():
 @pytest.mark.parametrize("value", [{}, {"components": None, "models": []}, {"components": {"a": "text"}}, {"x": 1}])
 def test_what_is_missing_or_of_another_shape_is_left_out(value):
     assert summary(value) == []
-
-
-def test_the_commands_come_apart():
-    value = {"next_commands": {"plan": {"command": "make plan", "what": "what would change"}, "test": "make test"}}
-    assert shown(commands_text(value)) == [
-        "Worth trying next",
-        "  make plan  what would change",
-        "  make test  ",
-    ]
-    assert commands_text({}) == []

@@ -142,13 +142,6 @@ def test_a_failure_begins_with_where_and_what():
     ]
 
 
-def test_a_failure_that_is_repeated_is_cut_with_a_word():
-    failure = Failure("h", "t", "\n".join(map(str, range(30))))
-    texts = shown(failure_text(failure, 80, limit=5))
-    assert len(texts) == 7
-    assert "25 more lines above" in texts[-1]
-
-
 def test_ignored_and_rescued_failures_say_that_the_run_goes_on():
     for failure in (Failure("h", "t", "m", ignored=True), Failure("h", "t", "m", rescued=True)):
         assert "the run goes on" in shown(failure_text(failure, 80))[-1]
