@@ -63,6 +63,6 @@ def test_the_feeds_port_is_the_services_own() -> None:
     assert default
     assert (example, int(default[1])) == (port.number, port.number)
     pages = "".join(path.read_text() for path in (ROOT / "docs").glob("*.md"))
-    named = re.findall(r"alpaca-websocket[\w.-]*\.internal:(\d+)", pages)
+    named = re.findall(r"wss?://alpaca-websocket[\w.-]*\.internal:(\d+)", pages)
     assert named
     assert set(map(int, named)) == {port.number}
