@@ -50,7 +50,12 @@ def _read_instances(clients: Any, scope: Scope) -> Iterable[Found]:
         tags = tag_dict(instance.get("Tags"))
         name = tags.get("Name")
         # Looked at once more: not every endpoint applies filters.
-        if name and scope.names(tags) and tags.get("Component") in HOSTS and instance["State"]["Name"] in LIVE_STATES:
+        if (
+            name
+            and scope.names(tags)
+            and tags.get("Component") in SINGLE_HOSTS
+            and instance["State"]["Name"] in LIVE_STATES
+        ):
             key = surplus_key(name, instance["InstanceId"]) if name in seen else name
             seen.add(name)
             yield _instance(ec2, key, instance, tags, volumes)
