@@ -15,10 +15,11 @@ import msgspec
 from websockets.asyncio.client import ClientConnection, connect
 
 from alpaca_websocket.downstream import auth
+from alpaca_websocket.downstream.latest import Latest
 from alpaca_websocket.downstream.router import Router
 from alpaca_websocket.downstream.server import Served, Server
 from alpaca_websocket.endpoints import ENDPOINTS
-from alpaca_websocket.observe.state import State
+from alpaca_websocket.observe.state import Arrivals, State
 from alpaca_websocket.protocol import Message, Messages
 from alpaca_websocket.settings import Downstream
 from alpaca_websocket.store import Store, StoreSettings
@@ -34,8 +35,11 @@ def message(kind: str, symbol: str, number: int, padding: int = 0) -> Message:
 class Serving:
     """What the app does: keep, number, publish."""
 
-    def __init__(self, state: State, router: Router, server: Server, url: str, store: Store | None) -> None:
+    def __init__(
+        self, state: State, router: Router, server: Server, url: str, store: Store | None, latest: Latest
+    ) -> None:
         self.state, self.router, self.server, self.url, self.store = state, router, server, url, store
+        self.latest = latest
         self.head = 0
         self.changes = 0
 
@@ -47,6 +51,7 @@ class Serving:
         batch = Messages.of(messages)
         if self.store is not None:
             self.head = self.store.append(batch, self.state.clock())
+        self.latest.add(batch)
         self.router.publish(batch, self.state.clock())
 
 
@@ -69,10 +74,10 @@ async def serving(
     def changed() -> None:
         made[0].changes += 1
 
-    router = Router(state, changed)
-    feed = Served(ENDPOINTS[path].name, ENDPOINTS[path], state, router, lambda: made[0].head, kept)
-    server = Server(configured, auth.Tokens(configured.tokens_file), {path: feed})
-    made.append(Serving(state, router, server, f"ws://127.0.0.1:{await server.start()}{path}", kept))
+    router, latest = Router(state, changed), Latest()
+    feed = Served(ENDPOINTS[path].name, ENDPOINTS[path], state, router, lambda: made[0].head, kept, latest)
+    server = Server(configured, auth.Tokens(configured.tokens_file), {path: feed}, Arrivals())
+    made.append(Serving(state, router, server, f"ws://127.0.0.1:{await server.start()}{path}", kept, latest))
     if kept is not None:
         made[0].head = kept.recovery.next_sequence - 1
     try:

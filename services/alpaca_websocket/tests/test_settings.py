@@ -47,6 +47,8 @@ def test_the_example_is_valid_and_names_only_what_exists() -> None:
         (SMALLEST + '[downstream]\nhost = "0.0.0.0"\n', "tokens_file"),
         (SMALLEST + '[downstream]\ntls_key = "x"\n', "tls_certificate"),
         (SMALLEST + "[downstream]\nport = 70000\n", "port"),
+        (SMALLEST + '[observe]\nhost = "0.0.0.0"\n', "observe.token_file"),
+        (SMALLEST + '[observe]\nhost = ""\n', "observe.token_file"),
         ('[store]\ndirectory = "/x"\n', "credentials_file"),
     ],
 )
@@ -90,6 +92,9 @@ def test_check_says_that_all_is_well(tmp_path: Path, capsys: pytest.CaptureFixtu
     [
         (("keys.json", "/nowhere/keys.json"), "credentials"),
         (("/var/lib/x", "relative"), "not absolute"),
+        (("[store]", '[observe]\nhost = "0.0.0.0"\n[store]'), "observe.token_file is needed to listen on 0.0.0.0"),
+        (("[store]", '[observe]\ntoken_file = "/nowhere/token"\n[store]'), "observe.token_file cannot be read"),
+        (("[store]", '[observe]\ntoken_file = "/dev/null"\n[store]'), "holds no token of at least 16"),
         (('credentials_file', 'calendar = "NOWHERE"\ncredentials_file'), "NOWHERE"),
     ],
 )  # fmt: skip

@@ -14,7 +14,7 @@ from typing import Any
 from . import __version__, consistency
 from .downstream.auth import Tokens, TokensError, make
 from .protocol import KINDS
-from .settings import Settings, SettingsError, credentials, load
+from .settings import Settings, SettingsError, credentials, load, observe_token
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -86,6 +86,7 @@ def _check(settings: Settings) -> int:
     if problems := consistency.one_account(settings.upstreams, keys):
         raise SettingsError("; ".join(problems))
     Tokens(settings.downstream.tokens_file)
+    observe_token(settings.observe)
     from .upstream import calendar
 
     try:

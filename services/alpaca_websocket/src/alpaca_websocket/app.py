@@ -16,9 +16,9 @@ from . import __version__, turns
 from .downstream.auth import Tokens, TokensError
 from .downstream.server import Server
 from .observe import http, systemd
-from .observe.state import Phase
+from .observe.state import Arrivals, Phase
 from .pipeline import Pipeline
-from .settings import Settings
+from .settings import Settings, observe_token
 from .upstream import lease
 from .upstream.position import Position
 
@@ -35,11 +35,15 @@ class App:
         self._status = 0
         self._tokens = Tokens(settings.downstream.tokens_file)
         self._pipelines = [Pipeline(settings, upstream) for upstream in settings.upstreams]
+        self._arrivals = Arrivals()
         self._states = {pipeline.name: pipeline.state for pipeline in self._pipelines}
 
     async def run(self) -> int:
         self._handle_signals()
-        runner, observe_port = await http.start(self._states, self._settings.observe.host, self._settings.observe.port)
+        observe = self._settings.observe
+        site, observe_port = await http.start(
+            self._states, observe.host, observe.port, token=observe_token(observe), arrivals=self._arrivals
+        )
         _log.info("standby", extra={"observe_port": observe_port, "version": __version__})
         beating = asyncio.create_task(systemd.watchdog(lambda: True, self._describe))
         # A standby is ready as well: it does what it is there for.
@@ -49,7 +53,7 @@ class App:
         finally:
             systemd.notify("STOPPING=1")
             beating.cancel()
-            await runner.cleanup()
+            await site.cleanup()
         return self._status
 
     async def _until_stopped(self, work: Coroutine[Any, Any, None]) -> None:
@@ -79,7 +83,9 @@ class App:
             upstream.path: pipeline.served()
             for upstream, pipeline in zip(self._settings.upstreams, self._pipelines, strict=True)
         }
-        server = Server(self._settings.downstream, self._tokens, served)
+        server = Server(
+            self._settings.downstream, self._tokens, served, self._arrivals, partial(self._alert, "clients")
+        )
         inherited = held.inherited if held else {}
         starting = [
             pipeline.start(partial(server.warn, path), inherited.get(pipeline.name))

@@ -13,10 +13,11 @@ from itertools import groupby
 from operator import attrgetter
 
 from . import __version__
+from .downstream.latest import Latest
 from .downstream.router import Router
 from .downstream.server import Served
 from .observe.state import Phase, State
-from .protocol import CHANNELS, Messages
+from .protocol import BACKFILLED, CHANNELS, Messages
 from .settings import Credentials, Settings, Upstream, credentials
 from .store import Store, Stored, StoreUnavailable
 from .upstream import calendar
@@ -44,10 +45,10 @@ class Pipeline:
         self.name = upstream.name
         self._upstream = upstream
         self._store_settings = settings.store_of(upstream)
-        self._deliver_backfilled = settings.downstream.deliver_backfilled
         self.state = State()
         self.state.version, self.state.upstream_url = __version__, upstream.url
         self.router = Router(self.state, lambda: self._feed.changed() if self._feed else None)
+        self.latest = Latest()
         self._store: Store | None = None
         self._feed: Feed | None = None
         self._head = 0
@@ -70,7 +71,9 @@ class Pipeline:
 
     def served(self) -> Served:
         """What clients are told of it."""
-        return Served(self.name, self._upstream.endpoint, self.state, self.router, lambda: self._head, self._store)
+        return Served(
+            self.name, self._upstream.endpoint, self.state, self.router, lambda: self._head, self._store, self.latest
+        )
 
     async def start(
         self, on_refused: Callable[[Mapping[str, set[str]]], None], inherited: Position | None = None
@@ -132,13 +135,20 @@ class Pipeline:
             earliest = own.earliest_ns if own is not None and position is own else newest.received_ns
             since = max(min(earliest, newest.received_ns) - _LOOK_BACK_NS, newest.received_ns - _LONGEST_LOOK_BACK_NS)
             stored = store.replay(kept_kinds(self._upstream), since_time=since)
-            await asyncio.to_thread(feed.remember, _batches(stored), since)
+            await asyncio.to_thread(feed.remember, self._shown(_batches(stored)), since)
         if position is not None:
             self.safe = position
             reason = f"taken over from {position.host}" if position is inherited else "the server was not running"
             feed.resume(position, reason)
         elif newest is not None:
             feed.resume_from(newest.received_ns)
+
+    def _shown(self, batches: Iterable[tuple[int, Messages]]) -> Iterator[tuple[int, Messages]]:
+        """The same; clients that ask can be told of them."""
+        for received_ns, messages in batches:
+            fetched = any(raw.endswith(BACKFILLED) for raw in messages.raws)
+            (self.latest.fill if fetched else self.latest.add)(messages)
+            yield received_ns, messages
 
     async def keep_position(self) -> None:
         """Until cancelled: once a second, writes down up to where all is durable."""
@@ -180,8 +190,11 @@ class Pipeline:
             if self._refusing:
                 self._refusing = ""
                 self.state.clear("store")
-        if not backfilled or self._deliver_backfilled:
-            self.router.publish(messages, received_ns)
+        if backfilled:
+            self.latest.fill(messages)
+        else:
+            self.latest.add(messages)
+        self.router.publish(messages, received_ns, backfilled=backfilled)
 
     def _on_durable(self, loop: asyncio.AbstractEventLoop) -> Callable[[int], None]:
         def acknowledge(durable: int) -> None:

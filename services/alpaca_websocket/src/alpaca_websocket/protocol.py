@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
-from operator import itemgetter
+from operator import itemgetter, ne
 from typing import Any, NamedTuple
 
 import msgspec
@@ -39,6 +39,9 @@ KINDS = {channel: kind for kind, channel in CHANNELS.items()}
 NEWS, TRADE_UPDATES = "n", "trade_updates"
 # What comes with trades and is not subscribed by itself.
 FOLLOWS_TRADES = ("corrections", "cancelErrors")
+# The same by letter: what a message is subscribed as, and what comes with a subscription, itself included.
+SUBSCRIBED_AS = {KINDS[name]: "t" for name in FOLLOWS_TRADES}
+FOLLOWERS: Mapping[str, tuple[str, ...]] = {"t": ("t", *SUBSCRIBED_AS)}
 ERRORS = {
     400: "invalid syntax",
     401: "not authenticated",
@@ -109,11 +112,13 @@ class Messages(msgspec.Struct, frozen=True, gc=False):
 
 
 class Frame(NamedTuple):
-    """What one WebSocket message held: data, control messages, and how many items were neither."""
+    """What one WebSocket message held: data, control messages, how many items were neither, and in how many invalid
+    UTF-8 was replaced."""
 
     data: Messages
     control: list[dict[str, Any]]
     malformed: int
+    repaired: int = 0
 
 
 class Request(msgspec.Struct, forbid_unknown_fields=False):
@@ -135,6 +140,11 @@ class Request(msgspec.Struct, forbid_unknown_fields=False):
     news: list[str] = []
     trade_updates: list[str] = []
     since: str | int | None = None
+    # Ours, with "subscribe": the last messages of the symbols; and whether what was fetched after a gap is wanted.
+    snapshot: bool = False
+    backfilled: bool | None = None
+    # Set by `request`: lists under names that no feed knows.
+    unknown: tuple[str, ...] = ()
 
     def channels(self) -> dict[str, list[str]]:
         """Channel → symbols, for the channels that are named with at least one symbol."""
@@ -147,11 +157,19 @@ class _Head(msgspec.Struct, gc=False):
     symbols: list[str] = []
 
 
+class _Timed(msgspec.Struct, gc=False):
+    t: str = ""
+
+
 _raws = msgspec.json.Decoder(list[msgspec.Raw])
 _head = msgspec.json.Decoder(_Head)
+_timed = msgspec.json.Decoder(_Timed)
 _object = msgspec.json.Decoder(dict[str, Any])
 _request_json = msgspec.json.Decoder(Request)
 _request_msgpack = msgspec.msgpack.Decoder(Request)
+_members_json = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_members_msgpack = msgspec.msgpack.Decoder(dict[str, msgspec.Raw])
+_ASKED = frozenset(Request.__struct_fields__)
 _to_json = msgspec.json.Encoder()
 _kind = itemgetter(0)
 
@@ -169,12 +187,23 @@ def split(frame: bytes) -> Frame:
         raws = list(map(bytes, _raws.decode(frame)))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ProtocolError(f"not a JSON array: {error}") from error
+    if not frame.isascii() and not _is_utf8(frame):
+        repaired = list(map(valid, raws))
+        return _sort(repaired)._replace(repaired=sum(map(ne, raws, repaired)))
     try:
         pairs = [_known[raw[:_FIRST]] for raw in raws]
     except KeyError:
         return _sort(raws)
     text = frame[1:-1] if frame.startswith(b"[") and frame.endswith(b"]") else b",".join(raws)
     return Frame(Messages(pairs, raws, set(map(_kind, pairs)), text), [], 0)
+
+
+def _is_utf8(frame: bytes) -> bool:
+    try:
+        frame.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _sort(items: list[bytes]) -> Frame:
@@ -288,17 +317,57 @@ def join_msgpack(maps: Sequence[bytes]) -> bytes:
     return header + b"".join(maps)
 
 
+BACKFILLED = b',"backfilled":true}'  # how a message ends that was fetched after a gap
+
+
 def mark_backfilled(raw: bytes) -> bytes:
     """Adds `"backfilled":true` to a JSON object that has at least one member."""
-    return b'%b,"backfilled":true}' % raw.rstrip()[:-1].rstrip()
+    return raw.rstrip()[:-1].rstrip() + BACKFILLED
+
+
+def mark_snapshot(raw: bytes) -> bytes:
+    """Adds `"snapshot":true` to a JSON object that has at least one member."""
+    return b'%b,"snapshot":true}' % raw.rstrip()[:-1].rstrip()
+
+
+def valid(raw: bytes) -> bytes:
+    """The same, with U+FFFD in place of what is no UTF-8: a text frame with anything else would end connections."""
+    if raw.isascii():
+        return raw
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return raw.decode(errors="replace").encode()
+    return raw
+
+
+def moment_ns(raw: bytes) -> int:
+    """The time that a data message carries, in ns since 1970; 0 where it has none that can be read."""
+    try:
+        return time_ns(_timed.decode(raw).t)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError, OverflowError):
+        return 0
 
 
 def request(frame: bytes, *, msgpack: bool) -> Request:
     """Decodes what a client sent. Raises ProtocolError."""
     try:
-        return (_request_msgpack if msgpack else _request_json).decode(frame)
+        found = (_request_msgpack if msgpack else _request_json).decode(frame)
+        found.unknown = ()
+        if found.action in ("subscribe", "unsubscribe", "replay"):
+            members = (_members_msgpack if msgpack else _members_json).decode(frame)
+            found.unknown = tuple(name for name in members.keys() - _ASKED if _is_list(members[name], msgpack))
+        return found
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ProtocolError(str(error)) from error
+
+
+def _is_list(raw: msgspec.Raw, msgpack: bool) -> bool:
+    """Whether it is an array with something in it."""
+    first = bytes(raw)[:2]
+    if msgpack:
+        return 0x90 < first[0] < 0xA0 or first[0] in (0xDC, 0xDD)
+    return first[:1] == b"[" and bytes(raw)[1:].lstrip() != b"]"
 
 
 def encode(*items: dict[str, Any], msgpack: bool = False) -> bytes:

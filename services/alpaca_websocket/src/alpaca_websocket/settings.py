@@ -21,6 +21,7 @@ from .store.settings import StoreSettings
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
+_SHORTEST_TOKEN = 16
 
 
 class SettingsError(Exception):
@@ -114,19 +115,28 @@ class Downstream(_Part, frozen=True):
     auth_timeout: Seconds = 10
     compression: bool = True
     max_connections: Annotated[int, msgspec.Meta(ge=1)] = 1000
-    max_request_bytes: Annotated[int, msgspec.Meta(ge=1024)] = 2**20
+    """Authenticated ones."""
+    max_unauthenticated: Annotated[int, msgspec.Meta(ge=1)] = 512
+    """Connections that have not authenticated yet; more wait."""
+    max_unauthenticated_per_address: Annotated[int, msgspec.Meta(ge=1)] = 256
+    max_symbols: Annotated[int, msgspec.Meta(ge=1)] = 20_000
+    """Of all connections of a token together, where the token has no limit of its own. `*` is none of them."""
+    max_request_bytes: Annotated[int, msgspec.Meta(ge=1024)] = 2**18
     buffer_bytes: Annotated[int, msgspec.Meta(ge=65536)] = 4 * 2**20
     """What may wait for one client before it is told 407."""
     slow_grace_seconds: Seconds = 5
     """From 407 until it is cut."""
     ping_seconds: Seconds = 60
     """Who says nothing for this long is pinged, and is gone after as long again: a client may be busy for a while."""
-    deliver_backfilled: bool = True
+    deliver_backfilled: bool = False
+    """Messages fetched after a gap: to every client, or only to those that ask for them."""
 
 
 class Observe(_Part, frozen=True):
     host: str = "127.0.0.1"
     port: Port = 8766
+    token_file: str = ""
+    """Who asks must know what is in it. Empty: anybody may, and then only on a loopback address."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
 
@@ -175,7 +185,7 @@ def load(path: Path) -> Settings:
         raise SettingsError(f"{path}: there is no upstream")
     settings = msgspec.structs.replace(settings, upstream=found if isinstance(settings.upstream, list) else found[0])
     problems = [problem for upstream in found for problem in consistency.problems(upstream)]
-    if problems := [*problems, *consistency.shared(found), *_downstream_problems(settings.downstream)]:
+    if problems := [*problems, *consistency.shared(found), *_listening_problems(settings)]:
         raise SettingsError(f"{path}: {'; '.join(problems)}")
     return settings
 
@@ -218,13 +228,31 @@ def _fetched(given: tuple[str, ...], endpoint: Endpoint) -> tuple[str, ...]:
     )
 
 
-def _downstream_problems(down: Downstream) -> list[str]:
-    found = []
+def _listening_problems(settings: Settings) -> list[str]:
+    down, observe, found = settings.downstream, settings.observe, []
     if not down.tokens_file and not _loopback(down.host):
         found.append(f"downstream.tokens_file is needed to listen on {down.host or 'all addresses'}")
     if bool(down.tls_certificate) != bool(down.tls_key):
         found.append("downstream.tls_certificate and tls_key go together")
+    if not observe.token_file and not _loopback(observe.host):
+        found.append(f"observe.token_file is needed to listen on {observe.host or 'all addresses'}")
     return found
+
+
+def observe_token(observe: Observe) -> str:
+    """What has to be known to read the status port; empty: nothing. Raises SettingsError."""
+    if not observe.token_file:
+        return ""
+    try:
+        token = Path(observe.token_file).read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"observe.token_file cannot be read: {error}") from None
+    if len(token) < _SHORTEST_TOKEN or not token.isascii():
+        raise SettingsError(
+            f"observe.token_file: {observe.token_file} holds no token of at least {_SHORTEST_TOKEN} ASCII characters; "
+            "make one with: openssl rand -hex 32"
+        )
+    return token
 
 
 def _loopback(host: str) -> bool:

@@ -164,6 +164,8 @@ class Assembler:
             if frame.rsv1 and self._inflater is None:
                 raise FrameError(1002, "compressed without agreement")
             self._type, self._compressed = frame.msg_type, frame.rsv1
+            if len(payload) > self.limit:
+                raise FrameError(1009, f"a message of more than {self.limit} bytes")
             if frame.fin:
                 return Gathered(self._type, payload, self._compressed)
             self._parts, self._size = [], 0

@@ -28,7 +28,7 @@ class Client:
         self._open = contextlib.ExitStack()
         self.connection = self._open.enter_context(connect(server.url))
         self._ask(action="auth", key=f"key-{number}", secret=f"secret-{number}")
-        self._ask(action="subscribe", **channels)
+        self._ask(action="subscribe", backfilled=True, **channels)
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
         wait_for(lambda: self.of("subscription"), "the subscription")

@@ -62,7 +62,7 @@ class World:
 
     @property
     def url(self) -> str:
-        return self.server.url.replace("ws:", "wss:")
+        return str(self.server.url).replace("ws:", "wss:")
 
 
 @pytest.fixture(scope="module")

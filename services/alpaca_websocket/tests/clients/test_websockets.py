@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from typing import Any
 
@@ -11,7 +12,7 @@ import msgpack
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
-from support import PATIENCE, wait_for
+from support import PATIENCE, get, wait_for
 
 from .conftest import World
 
@@ -96,6 +97,24 @@ def test_msgpack_is_spoken_to_who_asks_for_it_with_nanoseconds(world: World) -> 
             assert item == {name: value for name, value in bar.items() if name != "t"}
 
     asyncio.run(run())
+
+
+def test_invalid_utf_8_from_upstream_is_replaced_counted_and_harms_no_connection(world: World) -> None:
+    async def run() -> None:
+        async with connect(world.server.url) as connection:
+            await _join(connection, trades=["ODD8"])
+            await asyncio.to_thread(wait_for, lambda: "ODD8" in world.upstream.subscribed("trades"), "upstream")
+            for raw in (
+                b'[{"T":"t","S":"ODD8","i":1,"x":"\xff\xfe"},{"T":"t","S":"ODD8","i":2,"x":"\xc3\xa4"}]',
+                b'[{"T":"t","S":"ODD8","x":"\xe2","i":3}]',
+            ):
+                world.upstream.control("raw", base64=base64.b64encode(raw).decode())
+            found = await _until(connection, "t", 3)
+            assert [(item["i"], item["x"]) for item in found] == [(1, "\ufffd\ufffd"), (2, "ä"), (3, "\ufffd")]
+
+    asyncio.run(run())
+    assert 'alpaca_websocket_repaired_total{feed="iex"} 2.0' in get(f"{world.server.page}/metrics")[1]
+    assert any("invalid UTF-8" in event["text"] for event in world.server.status()["events"])
 
 
 def test_a_request_in_pieces_is_understood(world: World) -> None:

@@ -159,6 +159,7 @@ def test_what_comes_while_a_replay_is_stuck_is_not_lost(tmp_path: Path, buffer: 
             if when == "during":
                 await client.socket.send(subscribe)
             await eventually(lambda: server.router.wanted() == {"trades": {"B"}}, "the subscription")
+            await eventually(lambda: any(each.replaying for each in server.server._sessions.values()), "the replay")
             for number in range(20_000, 21_000, 100):
                 server.publish(*trades(number, number + 100, "B"))
                 await asyncio.sleep(0)
@@ -210,5 +211,26 @@ def test_a_client_that_leaves_in_the_middle_leaves_nothing_behind(tmp_path: Path
                     client.socket.transport.abort()
             async with calling(server.url) as client:
                 assert numbers(await replay(client, 0, trades=["A"])) == list(range(20_000))
+
+    asyncio.run(run())
+
+
+def test_what_comes_between_a_replay_and_a_subscription_that_follows_it_is_not_lost(tmp_path: Path) -> None:
+    """The client subscribes while its replay runs; nothing may be missing between the end of the one and the other."""
+
+    async def run() -> None:
+        async with serving(tmp_path, store=True) as server, calling(server.url) as client:
+            server.publish(*(message("t", "A", number) for number in range(2000)))
+            await client.socket.send(json.dumps({"action": "replay", "since": 0, "trades": ["A"]}))
+            await eventually(lambda: any(s.replaying for s in server.server._sessions.values()), "the replay to begin")
+            server.publish(*(message("t", "A", number) for number in range(2000, 2100)))
+            await client.socket.send(json.dumps({"action": "subscribe", "trades": ["A"]}))
+            found = await client.until(lambda item: item.get("msg") == "replayed")
+            if not any(item["T"] == "subscription" for item in found):
+                found += await client.until(lambda item: item["T"] == "subscription")
+                pytest.skip("the replay was over before the subscription came")
+            server.publish(message("t", "A", 2100))
+            found += await client.next()
+            assert [item["i"] for item in found if item["T"] == "t"] == list(range(2101))
 
     asyncio.run(run())

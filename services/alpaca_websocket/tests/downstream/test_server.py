@@ -17,7 +17,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from alpaca_websocket.downstream import auth
-from alpaca_websocket.protocol import Message
+from alpaca_websocket.protocol import Message, Messages
 from serving import Caller, calling, certificate, eventually, message, serving
 
 EMPTY: dict[str, Any] = {
@@ -167,6 +167,12 @@ def test_what_msgpack_cannot_carry_costs_only_its_own_message(tmp_path: Path) ->
         ({"action": "subscribe", "trades": [""]}, error(400, "invalid syntax")),
         ({"action": "auth", "key": "me"}, error(403, "already authenticated")),
         ({"action": "subscribe", "news": ["AAPL"]}, error(410, "invalid subscribe action for this feed")),
+        ({"action": "subscribe", "tradez": ["AAPL"]}, error(410, "invalid subscribe action for this feed")),
+        (
+            {"action": "subscribe", "tradez": ["A"], "bars": ["A"]},
+            error(410, "invalid subscribe action for this feed"),
+        ),
+        ({"action": "unsubscribe", "Bars": ["AAPL"]}, error(410, "invalid subscribe action for this feed")),
         ({"action": "replay", "since": 1}, error(410, "invalid subscribe action for this feed")),
     ],
 )
@@ -180,6 +186,38 @@ def test_a_wrong_request_is_answered_and_the_connection_goes_on(
             assert await client.next() == [answer]
             assert (await client.ask(action="subscribe"))["bars"] == ["AAPL"]
             assert server.state.client_errors == {answer["code"]: 1}
+
+    asyncio.run(run())
+
+
+def test_fields_that_are_no_channels_do_no_harm(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with serving(tmp_path) as server, calling(server.url) as client:
+            answer = await client.ask(action="subscribe", bars=["AAPL"], id=7, tag="x", more={"a": [1]}, empty=[])
+            assert answer["bars"] == ["AAPL"]
+
+    asyncio.run(run())
+
+
+def test_fetched_messages_are_told_to_who_asked_for_them(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with serving(tmp_path) as server, calling(server.url) as plain, calling(server.url) as both:
+            await plain.ask(action="subscribe", trades=["A"])
+            await both.ask(action="subscribe", trades=["A"])
+            await both.ask(action="subscribe", backfilled=True)
+            server.router.publish(Messages.of([message("t", "A", 1)]), 1, backfilled=True)
+            assert (await both.next())[0]["i"] == 1
+            server.publish(message("t", "A", 2))
+            assert (await plain.next())[0]["i"] == 2
+            assert (await both.next())[0]["i"] == 2
+            await both.ask(action="subscribe", backfilled=False)
+            server.router.publish(Messages.of([message("t", "A", 3)]), 3, backfilled=True)
+            server.publish(message("t", "A", 4))
+            assert (await both.next())[0]["i"] == 4
+        async with serving(tmp_path, deliver_backfilled=True) as server, calling(server.url) as plain:
+            await plain.ask(action="subscribe", trades=["A"])
+            server.router.publish(Messages.of([message("t", "A", 1)]), 1, backfilled=True)
+            assert (await plain.next())[0]["i"] == 1
 
     asyncio.run(run())
 
@@ -283,9 +321,13 @@ def test_tokens_are_read_anew_and_a_broken_file_changes_nothing(tmp_path: Path) 
 
 def test_there_is_a_limit_of_connections(tmp_path: Path) -> None:
     async def run() -> None:
-        async with serving(tmp_path, max_connections=1) as server, calling(server.url), connect(server.url) as ws:
-            late = Caller(ws)
-            assert [item.get("code") for item in await late.until(lambda item: "code" in item)] == [None, 406]
+        async with (
+            serving(tmp_path, max_connections=1) as server,
+            calling(server.url, key=None),  # has not authenticated, and counts elsewhere
+            calling(server.url),
+            calling(server.url, key=None) as late,
+        ):
+            assert await late.ask(action="auth", key="me") == error(406, "connection limit exceeded")
             assert await late.closed() == 1013
 
     asyncio.run(run())
@@ -319,6 +361,37 @@ def test_who_does_not_read_gets_a_bounded_buffer_then_407_and_is_cut_while_other
             server.publish(message("t", "A", number))
             assert (await good.next())[0]["i"] == number
             assert server.state.clients_cut == 1
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("writes", ["a pong", "a reply"])
+def test_pongs_and_replies_count_for_the_buffer(tmp_path: Path, writes: str) -> None:
+    async def run() -> None:
+        limit = 500_000
+        async with (
+            serving(tmp_path, buffer_bytes=limit, slow_grace_seconds=60) as server,
+            calling(server.url, compression=None, max_queue=1) as slow,
+        ):
+            # Its reply alone is longer than what is left of the buffer in the end.
+            symbols = [f"SYMBOL{number}" for number in range(3000)]
+            await slow.ask(action="subscribe", trades=["*"], quotes=symbols)
+            (view,) = server.state.clients.values()
+            number, waiting = 0, next(iter(server.server._sessions))._buffered
+            left = 100 if writes == "a pong" else 20_000
+            while (room := limit - left - waiting()) > 0:
+                server.publish(message("t", "A", number, padding=max(0, min(5000, room - 150))))
+                number += 1
+                await asyncio.sleep(0)
+                assert not view.slow
+            for _ in range(10):
+                if writes == "a pong":
+                    await slow.socket.ping(f"{number:0125}")
+                    number += 1
+                else:
+                    await slow.socket.send(json.dumps({"action": "subscribe"}))
+            await eventually(lambda: view.slow, "it to be told 407")
+            assert server.state.client_errors == {407: 1}
 
     asyncio.run(run())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import dataclass, field
+from typing import Any
 
 import aiohttp
 import pytest
@@ -241,3 +242,27 @@ def test_metrics_have_the_samples_of_all_feeds_under_one_name(state: State, cloc
     assert len(families) == 1
     assert {sample.labels["feed"]: sample.value for sample in families[0].samples} == {"iex": 3, "crypto": 2}
     assert text.count("# TYPE alpaca_websocket_clients gauge") == 1
+
+
+def test_with_a_token_nothing_is_answered_without_it(state: State) -> None:
+    token = "0123456789abcdef"
+
+    async def run() -> None:
+        site, port = await http.start({"iex": state}, "127.0.0.1", 0, token=token)
+        try:
+            async with aiohttp.ClientSession() as session:
+
+                async def ask(path: str, **given: Any) -> int:
+                    async with session.get(f"http://127.0.0.1:{port}{path}", **given) as answer:
+                        return answer.status
+
+                for path in ("/", "/health", "/metrics", "/status.json", "/page.js"):
+                    assert await ask(path) == 401
+                    assert await ask(path, headers={"Authorization": f"Bearer {token}x"}) == 401
+                    assert await ask(path, headers={"Authorization": "Basic !"}) == 401
+                    for right in (f"Bearer {token}", aiohttp.encode_basic_auth("anybody", token)):
+                        assert await ask(path, headers={"Authorization": right}) in (200, 503)
+        finally:
+            await site.cleanup()
+
+    asyncio.run(run())

@@ -180,7 +180,7 @@ class Follower:
         """Asks for the past and, while the server holds back what comes now, for the future."""
         self._asked_ns = time.time_ns()
         await self._send(socket, action="replay", since=since, **self._channels)
-        await self._send(socket, action="subscribe", **self._channels)
+        await self._send(socket, action="subscribe", backfilled=True, **self._channels)
         return True
 
     @contextlib.asynccontextmanager

@@ -8,7 +8,7 @@ The tokens file is TOML with a table for each client; the secret itself is not i
     key = "…"
     secret_sha256 = "…"      # `alpaca-websocket token NAME` makes all three
     connections = 1          # at once; more are answered 406
-    symbols = 0              # distinct ones over all channels, more are answered 405; 0: any number, `*` as well
+    symbols = 0              # distinct ones of a connection, more are answered 405; 0: `max_symbols`, and `*` as well
     channels = ["trades"]    # others are answered 409; left out: all market data, but not the account's own orders
 """
 

@@ -16,7 +16,18 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import islice
 from typing import NamedTuple, Protocol
 
-from ..protocol import Message, Pair, ProtocolError, join_json, join_msgpack, symbols_of, to_msgpack
+from ..protocol import (
+    FOLLOWERS,
+    SUBSCRIBED_AS,
+    Message,
+    Pair,
+    ProtocolError,
+    join_json,
+    join_msgpack,
+    symbols_of,
+    to_msgpack,
+    valid,
+)
 from ..store.replay import Stored
 from ..websocket import deflate, worth_deflating
 from .connection import Connection
@@ -67,9 +78,8 @@ async def replay(
         subscribed = live()
         union = wanted | subscribed.keys()
         symbols = None if any(symbol == "*" for _kind, symbol in union) else {symbol for _kind, symbol in union}
-        found = history.replay(
-            {kind for kind, _symbol in union}, symbols, since_sequence=since.sequence, since_time=since.time_ns
-        )
+        kinds = {follower for kind, _symbol in union for follower in FOLLOWERS.get(kind, (kind,))}
+        found = history.replay(kinds, symbols, since_sequence=since.sequence, since_time=since.time_ns)
         while connection.open and (part := await asyncio.to_thread(list, islice(found, _BATCH))):
             chosen = [
                 message
@@ -77,34 +87,37 @@ async def replay(
                 if _due(message, sequence, wanted, subscribed, held_from)
             ]
             if chosen:
-                _send(connection, chosen)
+                send_messages(connection, chosen)
                 await connection.drained()
         if not connection.open:
             return through
-        if not connection.overheld:
+        if not connection.overheld and live().keys() <= subscribed.keys():
             connection.tell({"T": "success", "msg": "replayed", "through": through})
             connection.release()
             return through
-        # More came meanwhile than may wait: that is the past of another round.
+        # More came meanwhile than may wait, or the client has subscribed to more: that is the past of another round.
         since = Since(through)
 
 
 def _due(
     message: Message, sequence: int, wanted: frozenset[Pair], subscribed: Mapping[Pair, int], held_from: int
 ) -> bool:
-    kind = message.kind
-    pairs = [(kind, symbol) for symbol in (*symbols_of((kind, message.symbol)), "*")]
+    kind = SUBSCRIBED_AS.get(message.kind, message.kind)
+    pairs = [(kind, symbol) for symbol in (*symbols_of((message.kind, message.symbol)), "*")]
     begins = min((subscribed[pair] for pair in pairs if pair in subscribed), default=None)
     if begins is not None and sequence > begins:
         return sequence > held_from  # up to there it has come, live
     return any(pair in wanted for pair in pairs)
 
 
-def _send(connection: Connection, messages: list[Message]) -> None:
+def send_messages(connection: Connection, messages: list[Message]) -> None:
+    """Sends them as data, in one frame."""
+    if not messages:
+        return
     if connection.msgpack:
         payload = join_msgpack([packed for message in messages if (packed := _packed(message.raw))])
     else:
-        payload = join_json(message.raw for message in messages)
+        payload = join_json(valid(message.raw) for message in messages)
     compressed = bool(connection.deflate_bits) and worth_deflating(len(payload))
     connection.send(deflate(payload, connection.deflate_bits) if compressed else payload, compressed, len(messages))
 

@@ -8,16 +8,17 @@ that came in one turn of the event loop.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Set
 from typing import Protocol, cast
 
 from ..observe.state import State
 from ..protocol import (
     CHANNELS,
-    FOLLOWS_TRADES,
-    KINDS,
+    FOLLOWERS,
     NEWS,
+    SUBSCRIBED_AS,
     Messages,
     Pair,
     ProtocolError,
@@ -49,26 +50,34 @@ def _json_frame(raws: list[bytes]) -> bytearray:
 
 
 class Receiver(Protocol):
-    """A client, as the router sees it."""
+    """A client, as the router sees it. What stands here does not change while it is subscribed."""
 
     msgpack: bool
     deflate_bits: int  # 0: not compressed
+    backfilled: bool  # whether it gets what was fetched after a gap
 
     def deliver(self, frame: bytearray, compressed: bool, count: int) -> None:
         """Send a frame of that many messages, its payload behind HEADROOM. Never raises, never waits."""
 
 
 class _Group:
-    __slots__ = ("bits", "members", "msgpack", "pairs", "pending")
+    __slots__ = ("backfilled", "bits", "digest", "members", "msgpack", "pairs", "pending")
 
-    def __init__(self, pairs: frozenset[Pair], msgpack: bool, bits: int) -> None:
+    def __init__(self, pairs: set[Pair], digest: int, receiver: Receiver) -> None:
         self.pairs = pairs
-        self.msgpack = msgpack
-        self.bits = bits
+        self.digest = digest  # of the pairs, whatever their order
+        self.msgpack = receiver.msgpack
+        self.bits = receiver.deflate_bits
+        self.backfilled = receiver.backfilled
         self.members: tuple[Receiver, ...] = ()
         self.pending: list[bytes] = []
 
+    @property
+    def key(self) -> _Key:
+        return self.digest, len(self.pairs), self.msgpack, self.bits, self.backfilled
 
+
+_Key = tuple[int, int, bool, int, bool]
 # `append` of what waits for each group that wants a message.
 _Route = tuple[Callable[[bytes], None], ...]
 
@@ -76,30 +85,30 @@ _Route = tuple[Callable[[bytes], None], ...]
 class _Routes(dict[Pair, _Route]):
     """Routes in one format, found out when they are first needed."""
 
-    def __init__(self, index: Mapping[Pair, Mapping[_Group, None]], *, msgpack: bool) -> None:
+    def __init__(self, index: Mapping[Pair, Mapping[_Group, None]], *, msgpack: bool, backfilled: bool) -> None:
         super().__init__()
-        self._index, self._msgpack = index, msgpack
+        self._index, self._msgpack, self._backfilled = index, msgpack, backfilled
 
     def __missing__(self, pair: Pair) -> _Route:
+        kind = SUBSCRIBED_AS.get(pair[0], pair[0])
         groups: dict[_Group, None] = {}
         for symbol in (*symbols_of(pair), "*"):
-            groups |= self._index.get((pair[0], symbol), {})
-        route = self[pair] = tuple(group.pending.append for group in groups if group.msgpack is self._msgpack)
+            groups |= self._index.get((kind, symbol), {})
+        route = self[pair] = tuple(
+            group.pending.append
+            for group in groups
+            if group.msgpack is self._msgpack and (group.backfilled or not self._backfilled)
+        )
         return route
 
     def forget(self, pair: Pair) -> None:
+        kinds = FOLLOWERS.get(pair[0], (pair[0],))
         if pair[1] == "*" or pair[0] == NEWS:  # a piece of news may be of this symbol among others
-            for known in [known for known in self if known[0] == pair[0]]:
+            for known in [known for known in self if known[0] in kinds]:
                 del self[known]
-        else:
-            self.pop(pair, None)
-
-
-def pairs(channels: dict[str, set[str]]) -> frozenset[Pair]:
-    """What a subscription asks for; corrections and cancels come with trades."""
-    found = {(KINDS[channel], symbol) for channel, symbols in channels.items() for symbol in symbols}
-    found |= {(KINDS[name], symbol) for name in FOLLOWS_TRADES for symbol in channels.get("trades", ())}
-    return frozenset(found)
+        elif self:
+            for kind in kinds:
+                self.pop((kind, pair[1]), None)
 
 
 class Router:
@@ -111,12 +120,17 @@ class Router:
     def __init__(self, state: State, on_change: Callable[[], None]) -> None:
         self._state = state
         self._on_change = on_change
-        self._groups: dict[tuple[frozenset[Pair], bool, int], _Group] = {}
+        self._groups: dict[_Group, None] = {}
+        self._alike: dict[_Key, list[_Group]] = {}  # groups whose pairs may be the same
         self._of: dict[Receiver, _Group] = {}
         self._index: dict[Pair, dict[_Group, None]] = {}
-        self._routes = _Routes(self._index, msgpack=False)
-        self._packed_routes = _Routes(self._index, msgpack=True)
-        self._packing = False  # whether there is a group that gets msgpack
+        self._wanted: dict[str, set[str]] = {}
+        self._union_changed = False
+        self._routes = _Routes(self._index, msgpack=False, backfilled=False)
+        self._packed_routes = _Routes(self._index, msgpack=True, backfilled=False)
+        self._late_routes = _Routes(self._index, msgpack=False, backfilled=True)
+        self._packed_late_routes = _Routes(self._index, msgpack=True, backfilled=True)
+        self._packed_groups = 0  # that get msgpack
         self._scheduled = False
         self._oldest_ns = 0
         self._since_ns = 0
@@ -124,61 +138,146 @@ class Router:
         self._spent_ns = 0  # on writes, in this round
         self._not_before_ns = 0
 
-    def subscribe(self, receiver: Receiver, wanted: frozenset[Pair]) -> None:
-        """Replaces what the receiver is subscribed to; nothing at all removes it."""
-        self.flush()  # what came before belongs to the old subscription
-        old = self._of.pop(receiver, None)
-        if old is not None:
-            old.members = tuple(member for member in old.members if member is not receiver)
-        changed = False
-        if wanted:
-            key = (wanted, receiver.msgpack, receiver.deflate_bits)
-            group = self._groups.get(key)
-            if group is None:
-                group = self._groups[key] = _Group(*key)
-                for pair in wanted:
-                    changed |= pair not in self._index
-                    self._index.setdefault(pair, {})[group] = None
-                    self._forget(pair)
-            group.members += (receiver,)
-            self._of[receiver] = group
-        if old is not None and not old.members:
-            del self._groups[old.pairs, old.msgpack, old.bits]
-            for pair in old.pairs:
-                del self._index[pair][old]
-                self._forget(pair)
-                if not self._index[pair]:
-                    del self._index[pair]
-                    changed = True
-        self._packing = any(group.msgpack for group in self._groups.values())
-        if changed:
+    def subscribe(self, receiver: Receiver, added: Collection[Pair], dropped: Collection[Pair] = ()) -> None:
+        """Changes what the receiver is subscribed to. Its cost follows what changes, as long as nobody else has the
+        same subscription before or after."""
+        group = self._of.get(receiver)
+        before = group.pairs if group else frozenset[Pair]()
+        more = {pair for pair in added if pair not in before}
+        less = {pair for pair in dropped if pair in before} - more
+        if not more and not less:
+            return
+        digest = group.digest if group else 0
+        for pair in itertools.chain(more, less):
+            digest ^= hash(pair)
+        if group is not None:
+            self._write_now(group)  # what came before belongs to the old subscription
+        if len(before) + len(more) == len(less):
+            self._leave(receiver)
+        elif (other := self._same(receiver, digest, before, more, less)) is not None:
+            self._write_now(other)
+            self._leave(receiver)
+            self._join(receiver, other)
+        elif group is not None and len(group.members) == 1:
+            self._change(group, digest, more, less)
+        else:
+            self._leave(receiver)
+            made = _Group({*before, *more} - less, digest, receiver)
+            self._add(made)
+            self._join(receiver, made)
+        self._tell()
+
+    def remove(self, receiver: Receiver) -> None:
+        """The receiver is gone."""
+        group = self._of.get(receiver)
+        if group is not None:
+            self._leave(receiver)
+            self._tell()
+
+    def _tell(self) -> None:
+        """Tells of a change of the union, if there was one."""
+        if self._union_changed:
+            self._union_changed = False
             self._on_change()
 
-    def wanted(self) -> dict[str, set[str]]:
-        """Channel → symbols that at least one client asks for, without what comes by itself."""
-        union: dict[str, set[str]] = {}
-        for kind, symbol in self._index:
-            if CHANNELS[kind] not in FOLLOWS_TRADES:
-                union.setdefault(CHANNELS[kind], set()).add(symbol)
-        return union
+    def _same(
+        self, receiver: Receiver, digest: int, before: Set[Pair], more: set[Pair], less: set[Pair]
+    ) -> _Group | None:
+        """A group that has exactly these pairs already."""
+        key = digest, len(before) + len(more) - len(less), receiver.msgpack, receiver.deflate_bits, receiver.backfilled
+        for group in self._alike.get(key, ()):
+            if more <= group.pairs and less.isdisjoint(group.pairs) and group.pairs - more <= before:
+                return group
+        return None
 
-    def publish(self, messages: Messages, received_ns: int) -> None:
-        """Queues the messages for whoever asked; they leave in the next turns of the event loop."""
+    def _join(self, receiver: Receiver, group: _Group) -> None:
+        group.members += (receiver,)
+        self._of[receiver] = group
+
+    def _leave(self, receiver: Receiver) -> None:
+        group = self._of.pop(receiver, None)
+        if group is None:
+            return
+        group.members = tuple(member for member in group.members if member is not receiver)
+        if group.members:
+            return
+        self._unfile(group)
+        del self._groups[group]
+        self._packed_groups -= group.msgpack
+        self._drop(group, group.pairs)
+
+    def _add(self, group: _Group) -> None:
+        self._alike.setdefault(group.key, []).append(group)
+        self._groups[group] = None
+        self._packed_groups += group.msgpack
+        self._enter(group, group.pairs)
+
+    def _change(self, group: _Group, digest: int, more: set[Pair], less: set[Pair]) -> None:
+        self._unfile(group)
+        group.pairs -= less
+        group.pairs |= more
+        group.digest = digest
+        self._alike.setdefault(group.key, []).append(group)
+        self._drop(group, less)
+        self._enter(group, more)
+
+    def _unfile(self, group: _Group) -> None:
+        alike = self._alike[group.key]
+        alike.remove(group)
+        if not alike:
+            del self._alike[group.key]
+
+    def _enter(self, group: _Group, pairs: Set[Pair]) -> None:
+        index = self._index
+        for pair in pairs:
+            groups = index.get(pair)
+            if groups is None:
+                index[pair] = {group: None}
+                self._wanted.setdefault(CHANNELS[pair[0]], set()).add(pair[1])
+                self._union_changed = True
+            else:
+                groups[group] = None
+            self._forget(pair)
+
+    def _drop(self, group: _Group, pairs: Set[Pair]) -> None:
+        index = self._index
+        for pair in pairs:
+            groups = index[pair]
+            del groups[group]
+            if not groups:
+                del index[pair]
+                symbols = self._wanted[CHANNELS[pair[0]]]
+                symbols.discard(pair[1])
+                if not symbols:
+                    del self._wanted[CHANNELS[pair[0]]]
+                self._union_changed = True
+            self._forget(pair)
+
+    def wanted(self) -> Mapping[str, Set[str]]:
+        """Channel → symbols that at least one client asks for, without what comes by itself. Not to be changed."""
+        return self._wanted
+
+    def publish(self, messages: Messages, received_ns: int, *, backfilled: bool = False) -> None:
+        """Queues the messages for whoever asked; they leave in the next turns of the event loop.
+
+        :param backfilled: they were fetched after a gap, and are for those who asked for such
+        """
         if not self._index:
             return
-        for raw, route in zip(messages.raws, map(self._routes.__getitem__, messages.pairs), strict=True):
+        routes = self._late_routes if backfilled else self._routes
+        for raw, route in zip(messages.raws, map(routes.__getitem__, messages.pairs), strict=True):
             for append in route:
                 append(raw)
-        if self._packing:
-            self._publish_packed(messages)
+        if self._packed_groups:
+            self._publish_packed(messages, self._packed_late_routes if backfilled else self._packed_routes)
         if not self._since_ns:
             self._since_ns = received_ns
         if not self._scheduled:
             self._scheduled = True
             self._schedule()
 
-    def _publish_packed(self, messages: Messages) -> None:
-        for raw, route in zip(messages.raws, map(self._packed_routes.__getitem__, messages.pairs), strict=True):
+    def _publish_packed(self, messages: Messages, routes: _Routes) -> None:
+        for raw, route in zip(messages.raws, map(routes.__getitem__, messages.pairs), strict=True):
             if route:
                 try:
                     packed = to_msgpack(raw)
@@ -190,17 +289,27 @@ class Router:
 
     def flush(self) -> None:
         """Sends all that is queued, at once."""
+        pending = [group for group in self._groups if group.pending]
+        oldest = self._oldest()
         self._round = []
-        self._write([group for group in self._groups.values() if group.pending])
+        self._write(pending, oldest)
+
+    def _write_now(self, group: _Group) -> None:
+        if group.pending:
+            self._write([group], self._oldest())
+
+    def _oldest(self) -> int:
+        """When the oldest came of what waits."""
+        return (self._round and self._oldest_ns) or self._since_ns or time.time_ns()
 
     def _turn(self) -> None:
         """Sends to the next groups of the round."""
         if not self._round:
-            self._round = [group for group in self._groups.values() if group.pending]
+            self._round = [group for group in self._groups if group.pending]
             self._oldest_ns, self._since_ns = self._since_ns or time.time_ns(), 0
             self._spent_ns = 0
         began = time.perf_counter_ns()
-        self._write(self._round[:_GROUPS_A_TURN])
+        self._write(self._round[:_GROUPS_A_TURN], self._oldest_ns)
         del self._round[:_GROUPS_A_TURN]
         now = time.perf_counter_ns()
         self._spent_ns += now - began
@@ -208,7 +317,7 @@ class Router:
             asyncio.get_running_loop().call_soon(self._turn)
             return
         self._not_before_ns = now + min(self._spent_ns, _LONGEST_PAUSE_NS)
-        self._scheduled = any(group.pending for group in self._groups.values())
+        self._scheduled = any(group.pending for group in self._groups)
         if self._scheduled:
             self._schedule()
 
@@ -221,7 +330,7 @@ class Router:
         else:
             loop.call_soon(self._turn)
 
-    def _write(self, groups: list[_Group]) -> None:
+    def _write(self, groups: list[_Group], oldest_ns: int) -> None:
         """One frame for each group."""
         delivered = size = 0
         for group in groups:
@@ -242,8 +351,8 @@ class Router:
         if delivered:
             self._state.delivered += delivered
             self._state.bytes_out += size
-            self._state.relay_lag.record(time.time_ns() - self._oldest_ns, delivered)
+            self._state.relay_lag.record(time.time_ns() - oldest_ns, delivered)
 
     def _forget(self, pair: Pair) -> None:
-        self._routes.forget(pair)
-        self._packed_routes.forget(pair)
+        for routes in (self._routes, self._packed_routes, self._late_routes, self._packed_late_routes):
+            routes.forget(pair)

@@ -7,26 +7,46 @@ import asyncio
 import itertools
 import logging
 import ssl
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from functools import partial
 from typing import NamedTuple
 
-from picows import WSListener, WSUpgradeRequest, WSUpgradeResponse, WSUpgradeResponseWithListener, ws_create_server
+from picows import WSListener, WSUpgradeRequest, WSUpgradeResponse, WSUpgradeResponseWithListener
 
 from ..endpoints import Endpoint
-from ..observe.state import Client, State
-from ..protocol import FOLLOWS_TRADES, LONGEST_SYMBOL, Pair, ProtocolError, Request, time_ns
+from ..observe.state import Arrivals, Client, State
+from ..protocol import (
+    FOLLOWS_TRADES,
+    KINDS,
+    LONGEST_SYMBOL,
+    Message,
+    Pair,
+    ProtocolError,
+    Request,
+    mark_snapshot,
+    time_ns,
+)
 from ..settings import Downstream
 from ..websocket import negotiate
 from .auth import Token, Tokens
 from .connection import Connection
-from .replay import History, Since, replay
-from .router import Router, pairs
+from .door import Door, Place
+from .latest import Latest
+from .replay import History, Since, replay, send_messages
+from .router import Router
+from .subscription import EVERYTHING, Subscription
 from .trading import TradingConnection
+from .turns import Turns
+from .wire import Wire
 
 _log = logging.getLogger(__name__)
-_REFUSED_MOST = 20  # errors on one connection; who makes more is closed
+# So many errors within a while, and the connection is closed; of who has not authenticated, fewer.
+_REFUSED_MOST = 20
+_REFUSED_EARLY = 5
+_REFUSED_WITHIN = 60.0
+_SNAPSHOT_MOST = 500  # symbols
+_LONGEST_NUMBER = 19  # digits of a sequence number
 _REPLAYS_AT_ONCE = 4
 
 
@@ -43,6 +63,7 @@ class Served(NamedTuple):
     router: Router
     head: Callable[[], int]
     history: History | None
+    latest: Latest
 
     def mark(self) -> int:
         """Sends off what is queued, and returns the sequence number of the last message received."""
@@ -53,31 +74,43 @@ class Served(NamedTuple):
 class _Session:
     """What is known of one connection beyond its bytes."""
 
-    __slots__ = ("channels", "errors", "feed", "live_from", "replaying", "timer", "token")
+    __slots__ = ("errors", "errors_until", "feed", "place", "replaying", "reply", "subscription", "timer", "token")
 
-    def __init__(self, feed: Served) -> None:
-        self.feed = feed
+    def __init__(self, feed: Served, place: Place) -> None:
+        self.feed, self.place = feed, place
         self.token: Token | None = None
-        self.channels: dict[str, set[str]] = {}
-        self.live_from: dict[Pair, int] = {}
+        self.subscription = Subscription()
+        self.reply: list[tuple[bytes, bool]] = []  # what the last change was answered
         self.replaying: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
         self.errors = 0
+        self.errors_until = 0.0
 
 
 class Server:
     """Listens, and keeps the sessions.
 
     :param feeds: the path that clients ask for → what they get there
+    :param alert: raises ("…") or ends ("") the condition that no client gets in
     """
 
-    def __init__(self, settings: Downstream, tokens: Tokens, feeds: Mapping[str, Served]) -> None:
-        self._settings, self._tokens, self._feeds = settings, tokens, feeds
+    def __init__(
+        self,
+        settings: Downstream,
+        tokens: Tokens,
+        feeds: Mapping[str, Served],
+        arrivals: Arrivals,
+        alert: Callable[[str], None] = lambda _text: None,
+    ) -> None:
+        self._settings, self._tokens, self._feeds, self._arrivals = settings, tokens, feeds, arrivals
         self._sessions: dict[Connection, _Session] = {}
         self._by_token: Counter[tuple[str, str]] = Counter()  # feed's name, key: connections
+        self._symbols: Counter[tuple[str, str]] = Counter()  # the same: symbols of all its connections
         self._numbers = itertools.count(1)
         self._replays = asyncio.Semaphore(_REPLAYS_AT_ONCE)
-        self._server: asyncio.Server | None = None
+        self._turns = Turns()
+        self._door = Door(settings, self._make, arrivals, alert)
+        self._listening = False
 
     async def start(self) -> int:
         """Listens from now on; returns the port."""
@@ -85,26 +118,16 @@ class Server:
         if self._settings.tls_certificate:
             context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
             context.load_cert_chain(self._settings.tls_certificate, self._settings.tls_key)
-        self._server = await ws_create_server(
-            self._accept,
-            self._settings.host,
-            self._settings.port,
-            ssl=context,
-            max_frame_size=self._settings.max_request_bytes,
-            websocket_handshake_timeout=self._settings.auth_timeout,
-            enable_auto_ping=True,
-            auto_ping_idle_timeout=self._settings.ping_seconds,
-            auto_ping_reply_timeout=self._settings.ping_seconds,
-            reuse_address=True,
-            backlog=1024,
-        )
-        return int(self._server.sockets[0].getsockname()[1])
+        port = await self._door.open(context)
+        self._listening = True
+        return port
 
     async def stop(self, seconds: float = 2.0) -> None:
         """Sends what is queued, closes every connection with 1001 and waits that long for them to go."""
-        if self._server is None:
+        if not self._listening:
             return
-        self._server.close()
+        self._listening = False
+        self._door.close()
         for feed in self._feeds.values():
             feed.router.flush()
         for connection in list(self._sessions):
@@ -114,21 +137,24 @@ class Server:
             await asyncio.sleep(0.01)
         for connection in list(self._sessions):
             connection.end(1001, "", at_once=True)
-        self._server = None
 
     def warn(self, path: str, dropped: Mapping[str, set[str]]) -> None:
         """Tells the clients concerned that the upstream of this path refuses these symbols."""
         for connection, session in self._sessions.items():
             if session.feed is not self._feeds[path]:
                 continue
-            mine = {name: sorted(session.channels.get(name, set()) & symbols) for name, symbols in dropped.items()}
+            channels = session.subscription.channels
+            mine = {name: sorted(channels.get(name, set()) & symbols) for name, symbols in dropped.items()}
             text = ", ".join(f"{name} {' '.join(symbols)}" for name, symbols in mine.items() if symbols)
             if text:
                 connection.refuse(405, f"upstream has no room for {text}")
 
     # Connections
 
-    def _accept(self, request: WSUpgradeRequest) -> WSListener | WSUpgradeResponseWithListener | None:
+    def _make(self, place: Place) -> asyncio.BaseProtocol:
+        return Wire(place, self._settings, self._accept)
+
+    def _accept(self, place: Place, request: WSUpgradeRequest) -> WSListener | WSUpgradeResponseWithListener | None:
         path = request.path.partition(b"?")[0].decode("latin-1").rstrip("/")
         feed = self._feeds.get(path)
         if feed is None:
@@ -141,13 +167,9 @@ class Server:
         agreed = negotiate(offers) if compressing and offers else None
         view = Client(next(self._numbers), "", feed.state.clock(), format="msgpack" if msgpack else "json")
         view.compressed = agreed is not None
-        opened = partial(self._opened, feed)
-        if feed.endpoint.trading:
-            connection: Connection = TradingConnection(
-                view, feed.state, self._settings, self._handle, opened, self._closed
-            )
-        else:
-            connection = Connection(view, feed.state, self._settings, agreed, self._handle, opened, self._closed)
+        kind = TradingConnection if feed.endpoint.trading else Connection
+        connection = kind(view, feed.state, self._settings, agreed, self._turns, self)
+        self._sessions[connection] = _Session(feed, place)
         key, secret = headers.get("APCA-API-KEY-ID", ""), headers.get("APCA-API-SECRET-KEY", "")
         if key or secret:
             connection.offered = key, secret
@@ -156,32 +178,28 @@ class Server:
         answer = WSUpgradeResponse.create_101_response({"Sec-WebSocket-Extensions": agreed.header})
         return WSUpgradeResponseWithListener(answer, connection)
 
-    def _opened(self, feed: Served, connection: Connection) -> None:
-        session = self._sessions[connection] = _Session(feed)
-        feed.state.clients[connection.view.id] = connection.view
-        feed.state.clients_total += 1
+    def opened(self, connection: Connection) -> None:
+        session = self._sessions[connection]
         connection.tell({"T": "success", "msg": "connected"})
-        if len(self._sessions) > self._settings.max_connections:
-            connection.refuse(406)
-            connection.end(1013, "connection limit exceeded")
-            return
         session.timer = asyncio.get_running_loop().call_later(self._settings.auth_timeout, self._too_late, connection)
         if connection.offered:
             self._authenticate(connection, session, *connection.offered)
 
-    def _closed(self, connection: Connection) -> None:
+    def closed(self, connection: Connection) -> None:
         session = self._sessions.pop(connection, None)
         if session is None:
             return
-        session.feed.state.clients.pop(connection.view.id, None)
         if session.timer:
             session.timer.cancel()
         if session.replaying:
             session.replaying.cancel()
         if session.token:
-            self._by_token[session.feed.name, session.token.key] -= 1
+            held = session.feed.name, session.token.key
+            self._by_token[held] -= 1
+            self._symbols[held] -= session.subscription.size
+            session.feed.state.clients.pop(connection.view.id, None)
             _log.info("client gone", extra={"client": session.token.name, "delivered": connection.view.delivered})
-        session.feed.router.subscribe(connection, frozenset())
+        session.feed.router.remove(connection)
 
     def _too_late(self, connection: Connection) -> None:
         connection.refuse(404)
@@ -189,7 +207,7 @@ class Server:
 
     # Requests
 
-    def _handle(self, connection: Connection, request: Request) -> None:
+    def handle(self, connection: Connection, request: Request) -> None:
         session = self._sessions.get(connection)
         if session is None:
             return
@@ -211,10 +229,18 @@ class Server:
             _log.exception("a request failed", extra={"client": connection.view.name, "action": request.action[:20]})
             self._refuse(connection, session, 500)
 
+    def senseless(self, connection: Connection) -> None:
+        session = self._sessions.get(connection)
+        if session is not None:
+            self._refuse(connection, session, 400)
+
     def _refuse(self, connection: Connection, session: _Session, code: int, detail: str = "") -> None:
         connection.refuse(code, detail)
+        now = time.monotonic()
+        if now > session.errors_until:
+            session.errors, session.errors_until = 0, now + _REFUSED_WITHIN
         session.errors += 1
-        if session.errors >= _REFUSED_MOST:
+        if session.errors >= (_REFUSED_MOST if session.token else _REFUSED_EARLY):
             connection.end(1008, "too many errors")
 
     def _authenticate(self, connection: Connection, session: _Session, key: str, secret: str) -> None:
@@ -227,16 +253,21 @@ class Server:
             connection.refuse(402)
             connection.end(1008, "auth failed")
             return
-        place = session.feed.name, token.key  # as at Alpaca: so many for each endpoint
-        if self._by_token[place] >= token.connections:
+        state, held = session.feed.state, (session.feed.name, token.key)  # as at Alpaca: so many for each endpoint
+        full = self._arrivals.clients >= self._settings.max_connections
+        if full or self._by_token[held] >= token.connections:
             connection.refuse(406)
-            connection.end(1008, "connection limit exceeded")
+            connection.end(1013 if full else 1008, "connection limit exceeded")
             return
         if session.timer:
             session.timer.cancel()
         session.token = token
-        self._by_token[place] += 1
+        self._by_token[held] += 1
+        session.place.admit()
+        connection.admit()
         connection.view.name = token.name
+        state.clients[connection.view.id] = connection.view
+        state.clients_total += 1
         connection.tell({"T": "success", "msg": "authenticated"})
         _log.info(
             "client here", extra={"client": token.name, "feed": session.feed.name, "address": connection.view.address}
@@ -246,38 +277,56 @@ class Server:
         asked = self._asked(connection, session, request)
         if asked is None:
             return
-        token = session.token
+        shown = {symbol: None for symbols in asked.values() for symbol in symbols} if request.snapshot else {}
+        if len(shown) > _SNAPSHOT_MOST or EVERYTHING in shown:
+            self._refuse(connection, session, 405, f"a snapshot is of at most {_SNAPSHOT_MOST} symbols, and not of *")
+            return
+        new = session.subscription.missing(asked)
+        if new and not self._may_have(session, new):
+            self._refuse(connection, session, 405)
+            return
+        feed = session.feed
+        if request.backfilled is not None and request.backfilled is not connection.backfilled:
+            feed.router.remove(connection)
+            connection.backfilled = request.backfilled
+            feed.router.subscribe(connection, session.subscription.live_from)
+        before = session.subscription.size
+        added = session.subscription.add(new, feed.head()) if new else []
+        self._changed(connection, session, before, added, [])
+        if request.snapshot:
+            self._show(connection, session, shown)
+
+    def _may_have(self, session: _Session, new: Mapping[str, Collection[str]]) -> bool:
+        token, growth = session.token, session.subscription.growth(new)
         assert token is not None
-        channels = {name: set(symbols) for name, symbols in session.channels.items()}
-        for name, symbols in asked.items():
-            channels.setdefault(name, set()).update(symbols)
         if token.symbols and not session.feed.endpoint.trading:  # an account's orders are not listed by symbol
-            distinct = {symbol for symbols in channels.values() for symbol in symbols}
-            if "*" in distinct or len(distinct) > token.symbols:
-                self._refuse(connection, session, 405)
-                return
-        self._apply(connection, session, channels)
+            starred = any(EVERYTHING in symbols for symbols in new.values())
+            return not starred and session.subscription.size + growth <= token.symbols
+        return self._symbols[session.feed.name, token.key] + growth <= self._settings.max_symbols
 
     def _unsubscribe(self, connection: Connection, session: _Session, request: Request) -> None:
-        channels = {name: set(symbols) for name, symbols in session.channels.items()}
-        for name, symbols in request.channels().items():
-            # `*` is a subscription of its own: it takes nothing else with it.
-            channels.get(name, set()).difference_update(symbols)
-        self._apply(connection, session, channels)
+        if request.unknown:
+            self._refuse(connection, session, 410)
+            return
+        before = session.subscription.size
+        removed = session.subscription.remove(request.channels())
+        self._changed(connection, session, before, [], removed)
 
-    def _apply(self, connection: Connection, session: _Session, channels: dict[str, set[str]]) -> None:
-        session.channels = {name: symbols for name, symbols in channels.items() if symbols}
-        wanted = pairs(session.channels)
-        session.feed.router.subscribe(connection, wanted)
-        head = session.feed.head()
-        session.live_from = {pair: session.live_from.get(pair, head) for pair in wanted}
-        trades = session.channels.get("trades", set())
-        listed = {
-            name: sorted(trades if name in FOLLOWS_TRADES else session.channels.get(name, ()))
-            for name in session.feed.endpoint.channels
-        }
-        connection.view.subscriptions = {name: symbols for name, symbols in listed.items() if symbols}
-        connection.tell({"T": "subscription", **listed})
+    def _changed(
+        self, connection: Connection, session: _Session, before: int, added: list[Pair], removed: list[Pair]
+    ) -> None:
+        """Answers with the whole of the subscription, which is made anew only where something changed."""
+        subscription, feed, token = session.subscription, session.feed, session.token
+        assert token is not None
+        if added or removed:
+            feed.router.subscribe(connection, added, removed)
+            self._symbols[feed.name, token.key] += subscription.size - before
+            connection.view.subscriptions = subscription.channels
+            session.reply = []
+        if not session.reply:
+            listed = subscription.listed(feed.endpoint.channels)
+            session.reply = connection.told({"T": "subscription", **listed})
+        connection.say(session.reply)
 
     def _asked(self, connection: Connection, session: _Session, request: Request) -> dict[str, list[str]] | None:
         """The channels of a request, without what comes by itself; None where it was refused."""
@@ -285,10 +334,10 @@ class Server:
         assert token is not None
         asked = {name: symbols for name, symbols in request.channels().items() if name not in FOLLOWS_TRADES}
         endpoint = session.feed.endpoint
-        if not asked.keys() <= set(endpoint.channels):
+        if request.unknown or not asked.keys() <= set(endpoint.channels):
             self._refuse(connection, session, 410)
             return None
-        if any("*" in asked.get(name, ()) for name in endpoint.no_star):
+        if any(EVERYTHING in asked.get(name, ()) for name in endpoint.no_star):
             self._refuse(connection, session, 413)
             return None
         if any(not symbol or len(symbol) > LONGEST_SYMBOL for symbols in asked.values() for symbol in symbols):
@@ -298,6 +347,17 @@ class Server:
             self._refuse(connection, session, 409)
             return None
         return asked
+
+    def _show(self, connection: Connection, session: _Session, symbols: Collection[str]) -> None:
+        """Sends the last messages of these symbols."""
+        assert session.token is not None
+        kinds = {KINDS[name] for name in session.token.channels if name in KINDS}
+        found = [
+            Message(message.kind, message.symbol, mark_snapshot(message.raw))
+            for message in session.feed.latest.of(symbols, kinds)
+        ]
+        send_messages(connection, found)
+        connection.tell({"T": "success", "msg": "snapshot", "messages": len(found)})
 
     def _replay(self, connection: Connection, session: _Session, request: Request) -> None:
         history = session.feed.history
@@ -311,7 +371,8 @@ class Server:
         if since is None or (session.replaying and not session.replaying.done()):
             self._refuse(connection, session, 400)
             return
-        channels = {name: set(symbols) for name, symbols in asked.items()} or session.channels
+        channels: Mapping[str, Collection[str]] = asked or session.subscription.channels
+        wanted = frozenset((KINDS[name], symbol) for name, symbols in channels.items() for symbol in symbols)
         held_from = session.feed.mark()
         if since.sequence >= held_from or since.time_ns > session.feed.state.clock():
             # It only wants to know where the feed is: whatever comes after this answer was received after the question.
@@ -319,7 +380,7 @@ class Server:
             return
         connection.hold()
         session.replaying = asyncio.create_task(
-            self._run_replay(connection, session, history, since, pairs(channels), held_from)
+            self._run_replay(connection, session, history, since, wanted, held_from)
         )
 
     async def _run_replay(
@@ -331,11 +392,10 @@ class Server:
         wanted: frozenset[Pair],
         held_from: int,
     ) -> None:
+        live, mark = session.subscription.live_from, session.feed.mark
         try:
             async with self._replays:
-                through = await replay(
-                    connection, history, since, wanted, lambda: session.live_from, session.feed.mark, held_from
-                )
+                through = await replay(connection, history, since, wanted, live.copy, mark, held_from)
         except Exception:
             _log.exception("a replay failed", extra={"client": connection.view.name})
             connection.refuse(500)
@@ -355,8 +415,11 @@ def _not_served(path: str, served: Collection[str]) -> WSUpgradeResponseWithList
 def _since(text: str | int | None) -> Since | None:
     if text is None:
         return None
-    if isinstance(text, int) or (text.isascii() and text.isdecimal()):
-        return Since(int(text))
+    if isinstance(text, str) and text.isascii() and text.isdecimal():
+        # A number that is too long to be one is not even converted.
+        text = int(text) if len(text) <= _LONGEST_NUMBER else -1
+    if isinstance(text, int):
+        return Since(text) if 0 <= text < 1 << 63 else None
     try:
         return Since(time_ns=time_ns(text))
     except (ValueError, OverflowError, ProtocolError):

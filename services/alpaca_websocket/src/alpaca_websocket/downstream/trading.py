@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -12,8 +12,9 @@ from picows import WSMsgType
 from .. import protocol, trading
 from ..observe.state import Client, State
 from ..settings import Downstream
-from ..websocket import HEADROOM
-from .connection import Connection
+from ..websocket import HEADROOM, Deflate
+from .connection import Connection, Handler
+from .turns import Turns
 
 _decode = msgspec.json.Decoder().decode
 
@@ -22,15 +23,10 @@ class TradingConnection(Connection):
     """To the router and the server it is a client like others that gets JSON; it is translated here."""
 
     def __init__(
-        self,
-        view: Client,
-        state: State,
-        settings: Downstream,
-        handle: Callable[[Connection, protocol.Request], None],
-        opened: Callable[[Connection], None],
-        closed: Callable[[Connection], None],
+        self, view: Client, state: State, settings: Downstream, agreed: Deflate | None, turns: Turns, handler: Handler
     ) -> None:
-        super().__init__(view, state, settings, None, handle, opened, closed)
+        super().__init__(view, state, settings, agreed, turns, handler)
+        self.backfilled = True  # a fill is no price: it matters however old it is
         self._packed, self.msgpack = self.msgpack, False
         self._kind = WSMsgType.BINARY  # JSON as well, as Alpaca does
 
@@ -46,20 +42,17 @@ class TradingConnection(Connection):
     def send(self, payload: bytes, compressed: bool, count: int) -> None:
         """Sends a frame of what is replayed."""
         for one in self._updates(payload):
-            super().send(one, False, 1)
+            self._send(one, False, 1)
 
-    def tell(self, *items: dict[str, Any]) -> None:
-        """Sends control messages."""
-        if self._transport is None or self._transport.is_close_frame_sent:
-            return
-        for item in items:
-            if told := trading.to_client(item):
-                super().send(protocol.encode_request(told, msgpack=self._packed), False, 0)
+    def told(self, *items: dict[str, Any]) -> list[tuple[bytes, bool]]:
+        """Control messages, each an object of its own."""
+        objects = filter(None, map(trading.to_client, items))
+        return [(protocol.encode_request(each, msgpack=self._packed), False) for each in objects]
 
     def _updates(self, payload: bytes) -> Iterator[bytes]:
         for raw in protocol.split(payload).data.raws:
             update = trading.update(raw)
             yield msgspec.msgpack.encode(_decode(update)) if self._packed else update
 
-    def _request(self, payload: bytes, binary: bool) -> protocol.Request:
+    def _read(self, payload: bytes, binary: bool) -> protocol.Request:
         return trading.request(payload, msgpack=self._packed)

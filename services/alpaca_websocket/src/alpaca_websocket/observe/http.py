@@ -4,26 +4,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping
-from dataclasses import asdict
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, fields
 from importlib import resources
 from typing import Any
 
 import msgspec
-from aiohttp import web
-from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from ..protocol import CHANNELS
 from .health import health, judge, overall, shown_gap, timestamp
 from .metrics import registry
 from .samples import Sample, Sampler
-from .state import State
+from .state import Arrivals, Client, State
+from .web import Answer, Problem, Request, Web
 
 SHOWN_SYMBOLS = 60
 SHOWN_CLIENTS = 200
-_SAMPLERS = web.AppKey("samplers", Mapping[str, Sampler])  # by feed
-_REGISTRY = web.AppKey("registry", CollectorRegistry)
 _STATIC = {
     "/": ("page.html", "text/html"),
     "/page.css": ("page.css", "text/css"),
@@ -39,35 +36,12 @@ _HEADERS = {
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
-def _json(value: object, status: int = 200) -> web.Response:
-    return web.Response(body=_encode(value), status=status, content_type="application/json")
+_SHOWN_OF_A_CLIENT = [each.name for each in fields(Client) if each.name != "subscriptions"]
+_LONGEST_NUMBER = 15  # digits of a time in milliseconds
 
 
-async def _health(request: web.Request) -> web.Response:
-    """Of all feeds, or of one: ?feed=iex."""
-    samplers = request.app[_SAMPLERS]
-    chosen = dict([_one(request)]) if request.query.get("feed") else samplers
-    worst, answer = overall({name: sampler.state for name, sampler in chosen.items()})
-    return _json(answer, 503 if worst == "failing" else 200)
-
-
-def _one(request: web.Request) -> tuple[str, Sampler]:
-    """The feed that is asked for, or the first one."""
-    samplers = request.app[_SAMPLERS]
-    name = request.query.get("feed") or next(iter(samplers))
-    if name not in samplers:
-        raise web.HTTPNotFound(text=f"feed: there is {', '.join(samplers)}")
-    return name, samplers[name]
-
-
-async def _status(request: web.Request) -> web.Response:
-    try:
-        since = int(request.query.get("since", "0"))
-    except ValueError:
-        raise web.HTTPBadRequest(text="since: a time in milliseconds is wanted") from None
-    name, sampler = _one(request)
-    feeds = {each: judge(other.state)[0] for each, other in request.app[_SAMPLERS].items()}
-    return _json({**status(sampler.state, sampler, since * 1_000_000), "feed": name, "feeds": feeds})
+def _json(value: object, status: int = 200) -> Answer:
+    return Answer(_encode(value), "application/json", status)
 
 
 def _sample(sample: Sample) -> dict[str, Any]:
@@ -108,7 +82,7 @@ def status(state: State, sampler: Sampler, since_ns: int = 0) -> dict[str, Any]:
         "symbol_count": len(state.symbols),
         "symbols": sampler.symbols(SHOWN_SYMBOLS),
         "clients": [
-            asdict(client)
+            {name: getattr(client, name) for name in _SHOWN_OF_A_CLIENT}
             | {
                 "connected": timestamp(client.connected_ns),
                 "subscriptions": _counted(client.subscriptions),
@@ -123,54 +97,76 @@ def status(state: State, sampler: Sampler, since_ns: int = 0) -> dict[str, Any]:
     }
 
 
-async def _metrics(request: web.Request) -> web.Response:
-    encode, content_type = choose_encoder(request.headers.get("Accept", ""))
-    return web.Response(body=encode(request.app[_REGISTRY]), headers={"Content-Type": content_type})
+class Pages:
+    """What is answered where.
+
+    :param states: by feed
+    """
+
+    def __init__(self, states: Mapping[str, State], arrivals: Arrivals) -> None:
+        self.samplers = {name: Sampler(state) for name, state in states.items()}
+        self._arrivals = arrivals
+        self._registry = registry(self.samplers, arrivals)
+
+    def answer(self, request: Request) -> Answer:
+        match request.path:
+            case "/health":
+                return self._health(request)
+            case "/metrics":
+                encode, content_type = choose_encoder(request.headers.get("accept", ""))
+                return Answer(encode(self._registry), content_type)
+            case "/status.json":
+                return self._status(request)
+        if request.path not in _STATIC:
+            raise Problem(404, "there is /health, /metrics, /status.json and /")
+        name, content_type = _STATIC[request.path]
+        return Answer((resources.files(__package__) / "static" / name).read_bytes(), f"{content_type}; charset=utf-8")
+
+    def _health(self, request: Request) -> Answer:
+        """Of all feeds, or of one: ?feed=iex."""
+        chosen = dict([self._one(request)]) if request.query.get("feed") else self.samplers
+        worst, answer = overall({name: sampler.state for name, sampler in chosen.items()})
+        return _json({**answer, "arrivals": asdict(self._arrivals)}, 503 if worst == "failing" else 200)
+
+    def _status(self, request: Request) -> Answer:
+        since = request.query.get("since", "0")
+        if not (since.isascii() and since.isdecimal() and len(since) <= _LONGEST_NUMBER):
+            raise Problem(400, "since: a time in milliseconds is wanted")
+        name, sampler = self._one(request)
+        feeds = {each: judge(other.state)[0] for each, other in self.samplers.items()}
+        return _json({**status(sampler.state, sampler, int(since) * 1_000_000), "feed": name, "feeds": feeds})
+
+    def _one(self, request: Request) -> tuple[str, Sampler]:
+        """The feed that is asked for, or the first one."""
+        name = request.query.get("feed") or next(iter(self.samplers))
+        if name not in self.samplers:
+            raise Problem(404, f"feed: there is {', '.join(self.samplers)}")
+        return name, self.samplers[name]
 
 
-async def _static(request: web.Request) -> web.Response:
-    name, content_type = _STATIC[request.path]
-    body = (resources.files(__package__) / "static" / name).read_bytes()
-    return web.Response(body=body, content_type=content_type, charset="utf-8")
+class Site:
+    """The pages while they are served."""
+
+    def __init__(self, web: Web, sampling: Collection[asyncio.Task[None]]) -> None:
+        self._web, self._sampling = web, sampling
+
+    async def cleanup(self) -> None:
+        for task in self._sampling:
+            task.cancel()
+        await asyncio.gather(*self._sampling, return_exceptions=True)
+        await self._web.close()
 
 
-async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
-    response.headers.update({name: value for name, value in _HEADERS.items() if name not in response.headers})
+async def start(
+    states: Mapping[str, State], host: str, port: int, *, token: str = "", arrivals: Arrivals | None = None
+) -> tuple[Site, int]:
+    """Serve; returns what to `await site.cleanup()` in the end, and the port (its own choice for 0).
 
-
-async def _sampling(app: web.Application) -> AsyncIterator[None]:
-    tasks = [asyncio.create_task(sampler.run()) for sampler in app[_SAMPLERS].values()]
-    yield
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def application(states: Mapping[str, State]) -> web.Application:
-    """:param states: by feed"""
-    app = web.Application()
-    app[_SAMPLERS] = {name: Sampler(state) for name, state in states.items()}
-    app[_REGISTRY] = registry(app[_SAMPLERS])
-    app.cleanup_ctx.append(_sampling)
-    app.on_response_prepare.append(_add_headers)
-    app.router.add_get("/health", _health)
-    app.router.add_get("/metrics", _metrics)
-    app.router.add_get("/status.json", _status)
-    for path in _STATIC:
-        app.router.add_get(path, _static)
-    return app
-
-
-async def start(states: Mapping[str, State], host: str, port: int) -> tuple[web.AppRunner, int]:
-    """Serve; returns what to `await runner.cleanup()` in the end, and the port (its own choice for 0).
-
+    :param token: without it nothing is answered; empty: anybody is
     :raises OSError: the address can't be bound
     """
-    runner = web.AppRunner(application(states), access_log=None, handle_signals=False)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, host, port).start()
-    except OSError:
-        await runner.cleanup()
-        raise
-    return runner, runner.addresses[0][1]
+    pages = Pages(states, arrivals or Arrivals())
+    web = Web(pages.answer, _HEADERS, token)
+    bound = await web.start(host, port)
+    sampling = [asyncio.create_task(sampler.run()) for sampler in pages.samplers.values()]
+    return Site(web, sampling), bound

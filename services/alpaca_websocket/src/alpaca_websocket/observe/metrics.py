@@ -22,14 +22,14 @@ from ..protocol import CHANNELS
 from .health import judge
 from .histogram import Histogram
 from .samples import Sampler
-from .state import Phase
+from .state import Arrivals, Phase
 
 PREFIX = "alpaca_websocket_"
 _BOUNDS = [round(base * 10**power) for power in range(5, 10) for base in (1, 2.5, 5)] + [10**10, 6 * 10**10]  # ns
 _QUANTILES = (0.5, 0.9, 0.99, 0.999)
 
 
-def registry(samplers: Mapping[str, Sampler]) -> CollectorRegistry:
+def registry(samplers: Mapping[str, Sampler], arrivals: Arrivals) -> CollectorRegistry:
     """A registry of its own, with the process's figures.
 
     :param samplers: by feed
@@ -38,21 +38,33 @@ def registry(samplers: Mapping[str, Sampler]) -> CollectorRegistry:
     ProcessCollector(registry=made)
     PlatformCollector(registry=made)
     GCCollector(registry=made)
-    made.register(StateCollector([_Feed(name, sampler) for name, sampler in samplers.items()]))
+    made.register(StateCollector([_Feed(name, sampler) for name, sampler in samplers.items()], arrivals))
     return made
 
 
 class StateCollector(Collector):
     """Every metric once, with the samples of all feeds."""
 
-    def __init__(self, feeds: Sequence[_Feed]) -> None:
-        self._feeds = feeds
+    def __init__(self, feeds: Sequence[_Feed], arrivals: Arrivals) -> None:
+        self._feeds, self._arrivals = feeds, arrivals
 
     def describe(self) -> Iterator[Metric]:
         return iter(())
 
     def collect(self) -> Iterator[Metric]:
         yield InfoMetricFamily(PREFIX + "build", "The running version.", value={"version": __version__})
+        arrivals = self._arrivals
+        levels = {"unauthenticated": arrivals.unauthenticated, "waiting": arrivals.waiting, "client": arrivals.clients}
+        connections = GaugeMetricFamily(PREFIX + "connections", "Open connections of all feeds.", labels=["state"])
+        for state, count in levels.items():
+            connections.add_metric([state], count)
+        yield connections
+        away = CounterMetricFamily(
+            PREFIX + "turned_away", "Connections closed before they authenticated.", labels=["reason"]
+        )
+        for reason, count in list(arrivals.turned_away.items()):
+            away.add_metric([reason], count)
+        yield away
         families: dict[str, Metric] = {}
         for feed in self._feeds:
             for family in feed.collect():
@@ -117,6 +129,7 @@ class _Feed:
         yield self._total("received_frames", "WebSocket frames from upstream.", state.frames_in)
         yield self._total("received_bytes", "Bytes from upstream.", state.bytes_in)
         yield self._total("malformed", "What came from upstream and was not of the protocol.", state.malformed)
+        yield self._total("repaired", "Messages in which invalid UTF-8 was replaced.", state.repaired)
         yield self._counter("reconnects", "Connections to upstream lost or refused.", state.reconnects, "reason")
         errors = {str(code): count for code, count in state.upstream_errors.items()}
         yield self._counter("upstream_errors", "Errors that upstream sent.", errors, "code")

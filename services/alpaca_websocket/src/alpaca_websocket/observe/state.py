@@ -80,6 +80,16 @@ class GapChannel:
 
 
 @dataclass(slots=True)
+class Arrivals:
+    """Connections to the port that clients come to, of all feeds together."""
+
+    unauthenticated: int = 0
+    waiting: int = 0  # for a place among the unauthenticated
+    clients: int = 0  # authenticated
+    turned_away: Counter[str] = field(default_factory=Counter)  # by reason
+
+
+@dataclass(slots=True)
 class Gap:
     """A time in which the upstream feed, or something of it, was not received."""
 
@@ -121,6 +131,7 @@ class State:
         self.frames_in = 0
         self.bytes_in = 0
         self.malformed = 0
+        self.repaired = 0  # messages in which invalid UTF-8 was replaced
         self.reconnects: Counter[str] = Counter()  # by reason
         self.upstream_errors: Counter[int] = Counter()  # by code
         self.upstream_subscriptions: Mapping[str, Collection[str]] = {}  # by channel name

@@ -9,7 +9,7 @@ import logging
 import socket
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Set
 from typing import Any
 
 from .. import protocol
@@ -59,7 +59,7 @@ class Feed:
         state: State,
         calendar: Calendar,
         credentials: Callable[[], Awaitable[Credentials]],
-        wanted: Callable[[], Channels],
+        wanted: Callable[[], Mapping[str, Set[str]]],
         sink: Sink,
         on_refused: Callable[[Channels], None] = lambda _refused: None,
     ) -> None:
@@ -363,6 +363,9 @@ class Feed:
             return
         if frame.malformed:
             self._state.malformed += frame.malformed
+        if frame.repaired:
+            self._state.repaired += frame.repaired
+            self._state.note(f"invalid UTF-8 was replaced in {frame.repaired} messages")
         for message in frame.control:
             if self._filler.replaying:
                 self._filler.told(message)
@@ -468,5 +471,8 @@ class Feed:
         ask = self._subscriptions.next()
         if ask is not None and self._link is not None:
             self._asked_at, self._asked_ns = time.monotonic(), time.time_ns()
-            self._link.send(ask.message())
+            asked = ask.message()
+            if self._settings.backfill.source == "replay" and ask.action == "subscribe":
+                asked["backfilled"] = True  # a server of ours tells what it had to fetch only where it is asked to
+            self._link.send(asked)
         self._refusals()
