@@ -140,6 +140,17 @@ def test_a_wrong_setting_is_refused_before_any_call(qa: Qa, what: str) -> None:
     assert refused.asked == Counter()
 
 
+def test_a_file_that_is_not_yaml_is_named_with_its_line(qa: Qa, tmp_path: Path) -> None:
+    inventories = copied_inventories(tmp_path / "inventories")
+    settings = inventories / "qa" / "group_vars" / "all" / "settings.yml"
+    settings.write_text("---\nalgo_environment: qa\nalgo_model_bucket: one: two\n")
+    refused = Environment.__new__(Environment)  # its bucket is in the file that can't be read
+    refused.aws, refused.name, refused._playbook, refused.inventory = qa._aws, "qa", qa._playbook, inventories / "qa"
+    outcome = refused(fails=True)
+    assert outcome.output.count("group_vars/all/settings.yml:3: YAML parsing failed") == 1
+    assert outcome.asked == Counter()
+
+
 def test_what_is_missing_is_said_too(qa: Qa, tmp_path: Path) -> None:
     inventories = copied_inventories(tmp_path / "some")
     settings = inventories / "qa" / "group_vars" / "all" / "settings.yml"
