@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from alpaca_websocket.store import Store
+from alpaca_websocket.store import Store, StoreSettings
 from alpaca_websocket.store.layout import Layout
 from alpaca_websocket.store.worker import nicely, niceness
 from store_kit import fill, settings, until
@@ -43,7 +43,7 @@ def test_what_is_sealed_is_rolled_though_no_core_is_ever_idle(tmp_path: Path) ->
 
 @pytest.mark.usefixtures("busy")
 def test_a_store_with_nothing_to_do_closes_though_no_core_is_ever_idle(tmp_path: Path) -> None:
-    store = Store.open(settings(tmp_path))
+    store = Store.open(settings(tmp_path, close_seconds=StoreSettings(directory="").close_seconds))
     assert store.close() == (0, 0)
     assert store._process.returncode == 0, "the worker was killed, not waited for"
 
