@@ -17,11 +17,12 @@ from typing import Any
 
 from ..observe import trading
 from ..observe.state import FILLED, Gap, GapChannel, State
-from ..protocol import CHANNELS, KINDS, NEWS, Message, Messages, mark_backfilled, rfc3339
+from ..protocol import CHANNELS, KINDS, Message, Messages, mark_backfilled
 from ..settings import Credentials, Upstream
 from .backfill import BackfillError, History, fetch
+from .fills import Fill, Replay, Span
 from .link import Link
-from .recent import CLOCKS_NS, MINUTE, SECOND, Key, Recent, Text, bare, keys, raws
+from .recent import CLOCKS_NS, MINUTE, SECOND, Recent, Text, bare, keys, raws
 
 _log = logging.getLogger(__name__)
 # Trades may be reported ten seconds late, and clocks differ.
@@ -29,8 +30,6 @@ _OVERLAP_NS = 10 * SECOND + CLOCKS_NS
 _REPLAY_OVERLAP_NS = CLOCKS_NS
 # After a stall, messages are read later than they came; from a stall longer than this nobody comes back connected.
 _LONGEST_LAG_NS = 3600 * SECOND
-_TIME, _NEWS_TIME = b'"t":"', b'"updated_at":"'
-_TIME_LENGTH = len("2026-11-23T14:30:00.123456789Z")
 
 Held = Mapping[str, Mapping[str, int]]
 """Channel → symbol → since when it is subscribed."""
@@ -47,50 +46,6 @@ def kept_kinds(settings: Upstream) -> frozenset[str]:
             return frozenset()
 
 
-class _Span:
-    """What of one channel is to be fetched."""
-
-    def __init__(self) -> None:
-        self.last: dict[str, int] = {}  # symbol → when its last message came
-        self.starts: dict[str, int] = {}  # symbol → from which moment on to fetch
-        self.began_ns = 0  # the last message of the channel, and from which moment on to fetch the whole of it
-        self.start = 0
-        self.left_out = 0  # symbols
-
-    def add(self, last: Mapping[str, int], starts: Mapping[str, int], began_ns: int, start: int) -> None:
-        """Begins where this begins, or where it began already."""
-        for symbol in last:
-            self.last[symbol] = min(last[symbol], self.last.get(symbol, last[symbol]))
-            self.starts[symbol] = min(starts[symbol], self.starts.get(symbol, starts[symbol]))
-        self.began_ns = min(began_ns, self.began_ns or began_ns)
-        self.start = min(start, self.start or start)
-
-
-class _Fill:
-    """One gap while it is filled, with what is known to have come."""
-
-    def __init__(self, gap: Gap, spans: dict[str, _Span], texts: Iterable[Text], now_ns: int) -> None:
-        self.gap, self.spans, self.texts = gap, spans, list(texts)
-        self.seen: set[Key] = set()
-        self.left = dict(spans)  # what is not answered yet
-        self._kinds = frozenset(KINDS[channel] for channel in spans)
-        self._until = rfc3339(now_ns + CLOCKS_NS).encode()
-
-    def watch(self, messages: Messages) -> None:
-        """What comes meanwhile and is of the gap's time: reported late, or on its way when the feed came back."""
-        if self._kinds.isdisjoint(messages.kinds):
-            return
-        late = [Message(kind, symbol, raw) for (kind, symbol), raw in zip(messages.pairs, messages.raws, strict=True)
-                if kind in self._kinds and _time(kind, raw) <= self._until]  # fmt: skip
-        self.seen |= keys(Text(0, message.kind, message.raw) for message in late)
-
-
-def _time(kind: str, raw: bytes) -> bytes:
-    mark = _NEWS_TIME if kind == NEWS else _TIME
-    begin = raw.find(mark) + len(mark)
-    return raw[begin : begin + _TIME_LENGTH]
-
-
 class Filler:
     """
     :param take: takes what was fetched, when, and that it was
@@ -101,14 +56,15 @@ class Filler:
     ) -> None:
         self._settings, self._state, self._recent, self._take = settings, state, recent, take
         self._endpoint = settings.endpoint
+        self._kinds = kept_kinds(settings)
         self._delay_ns = self._endpoint.delay_seconds * SECOND
         self._overlap = _REPLAY_OVERLAP_NS if settings.backfill.source == "replay" else _OVERLAP_NS
         self._open: Gap | None = None
-        self._spans: dict[str, _Span] = {}
+        self._spans: dict[str, Span] = {}
         self._texts: list[Text] = []
-        self._fills: list[_Fill] = []
+        self._fills: list[Fill] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self._replay: _Replay | None = None
+        self._replay: Replay | None = None
 
     @property
     def replaying(self) -> bool:
@@ -123,7 +79,7 @@ class Filler:
         """
         self._open = gap
         for channel, since in held.items():
-            span = self._spans.setdefault(channel, _Span())
+            span = self._spans.setdefault(channel, Span())
             kind, last, starts = KINDS[channel], {}, {}
             lag = min(max(0, self._recent.lag_ns(kind) - self._delay_ns), _LONGEST_LAG_NS)
             for symbol, subscribed_ns in self._named(span, since, symbols):
@@ -141,7 +97,7 @@ class Filler:
         self._texts += self._recent.texts()
         self._describe(gap)
 
-    def _named(self, span: _Span, since: Mapping[str, int], symbols: Iterable[str]) -> list[tuple[str, int]]:
+    def _named(self, span: Span, since: Mapping[str, int], symbols: Iterable[str]) -> list[tuple[str, int]]:
         """What is held, by name: `*` stands for the symbols that were seen, as many as the settings allow."""
         by_name = self._settings.backfill.source == "rest" and self._endpoint.history_by_name
         if "*" not in since or not by_name:
@@ -170,14 +126,14 @@ class Filler:
         seconds = (now_ns - gap.began_ns) / SECOND
         self._state.note(f"the feed is back after {seconds:.1f} s")
         _log.info("the feed is back", extra={"reason": gap.reason, "seconds": round(seconds, 3)})
-        fill = _Fill(gap, self._spans, (*self._texts, *self._recent.texts()), now_ns - self._delay_ns)
+        fill = Fill(gap, self._spans, (*self._texts, *self._recent.texts()), self._kinds, now_ns - self._delay_ns)
         self._spans, self._texts = {}, []
         source = self._settings.backfill.source
         if source == "rest":
             self._fills.append(fill)
             self._begin(self._fetch(fill, credentials))
         elif source == "replay" and link is not None:
-            self._replay = _Replay(fill, link)
+            self._replay = Replay(fill, link)
             self._begin(self._ask_for_replay(self._replay))
         else:
             for channel in fill.spans:
@@ -217,7 +173,7 @@ class Filler:
 
     # From the market-data API
 
-    async def _fetch(self, fill: _Fill, credentials: Credentials) -> None:
+    async def _fetch(self, fill: Fill, credentials: Credentials) -> None:
         settings = self._settings.backfill
         await asyncio.sleep(settings.settle_seconds)
         fill.seen |= await asyncio.to_thread(keys, fill.texts)
@@ -236,7 +192,7 @@ class Filler:
         self._fills.remove(fill)
         self._settle(fill)
 
-    async def _fetch_channel(self, fill: _Fill, channel: str, span: _Span, credentials: Credentials) -> str:
+    async def _fetch_channel(self, fill: Fill, channel: str, span: Span, credentials: Credentials) -> str:
         """What came of it."""
         gap, settings = fill.gap, self._settings.backfill
 
@@ -270,12 +226,12 @@ class Filler:
 
     # From a server like this one
 
-    async def _ask_for_replay(self, replay: _Replay) -> None:
+    async def _ask_for_replay(self, replay: Replay) -> None:
         replay.known = await asyncio.to_thread(raws, replay.fill.texts)
         replay.fill.texts.clear()
         self._ask_next(replay)
 
-    def _ask_next(self, replay: _Replay) -> None:
+    def _ask_next(self, replay: Replay) -> None:
         if replay is not self._replay:
             return  # the connection was lost meanwhile
         if not replay.ask():
@@ -310,12 +266,12 @@ class Filler:
             return
         self._ask_next(replay)
 
-    def _carry_over(self, replay: _Replay) -> None:
+    def _carry_over(self, replay: Replay) -> None:
         """The connection is lost again before all was replayed: the rest is part of the new gap."""
         self._replay = None
         for channel, span in replay.fill.left.items():
             replay.fill.gap.channels[channel].result = "not fetched: the connection was lost again; see the next gap"
-            wider = self._spans.setdefault(channel, _Span())
+            wider = self._spans.setdefault(channel, Span())
             wider.add(span.last, span.starts, span.began_ns, span.start)
         self._settle(replay.fill)
 
@@ -329,7 +285,7 @@ class Filler:
         for name, channel in gap.channels.items():
             channel.fetched += kinds[KINDS[name]]
 
-    def _settle(self, fill: _Fill) -> None:
+    def _settle(self, fill: Fill) -> None:
         """All that can be fetched is, or is known to be missing."""
         gap = fill.gap
         self._tell_unknown(fill)
@@ -344,7 +300,7 @@ class Filler:
         self._state.clear("backfill")
         _log.info("a gap is settled", extra={"filled": gap.filled, "fetched": fetched, "missing": gap.missing})
 
-    def _tell_unknown(self, fill: _Fill) -> None:
+    def _tell_unknown(self, fill: Fill) -> None:
         """A halt may lie in the gap: whoever listens to statuses or LULDs is told that they are unknown."""
         told: list[Message] = []
         for kind in trading.KINDS:
@@ -356,26 +312,3 @@ class Filler:
                     told += self._state.trading.untold(kind, time.time_ns())
         if told:
             self._take(Messages.of(told), time.time_ns(), False)
-
-
-class _Replay:
-    """What is asked of the upstream, one channel after the other."""
-
-    def __init__(self, fill: _Fill, link: Link) -> None:
-        self.fill, self._link = fill, link
-        self.known: Counter[bytes] = Counter()
-        self.asked = False
-
-    def ask(self) -> bool:
-        """Sends the next request; False where there is none left."""
-        self.asked = bool(self.fill.left)
-        if self.asked:
-            channel, span = next(iter(self.fill.left.items()))
-            self._link.send({"action": "replay", "since": rfc3339(span.start), channel: sorted(span.starts)})
-        return self.asked
-
-    def answered(self, result: str) -> None:
-        channel = next(iter(self.fill.left))
-        del self.fill.left[channel]
-        self.fill.gap.channels[channel].result = result
-        self.asked = False
