@@ -126,7 +126,9 @@ class Pages:
         """Of all feeds, or of one: ?feed=iex."""
         chosen = dict([self._one(request)]) if request.query.get("feed") else self.samplers
         worst, answer = overall({name: sampler.state for name, sampler in chosen.items()})
-        return _json({**answer, "arrivals": asdict(self._arrivals)}, 503 if worst == "failing" else 200)
+        # Not asdict: it takes a Counter apart.
+        arrivals = {each.name: getattr(self._arrivals, each.name) for each in fields(self._arrivals)}
+        return _json({**answer, "arrivals": arrivals}, 503 if worst == "failing" else 200)
 
     def _status(self, request: Request) -> Answer:
         since = request.query.get("since", "0")
