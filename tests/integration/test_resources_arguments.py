@@ -21,7 +21,10 @@ NETWORK, MLFLOW, WEBSOCKET, SHUTDOWN = (
 )
 BUCKET = "algo-model-deploy"
 KEY = f"arn:aws:kms:us-east-1:{ACCOUNT}:key/6b1a9c1e-0d6a-4c57-9d2b-0f3f3c1a2b3c"
-DOCUMENT = {"Version": "2012-10-17", "Statement": [{"Sid": "A", "Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}
+DOCUMENT: dict[str, Any] = {
+    "Version": "2012-10-17",
+    "Statement": [{"Sid": "A", "Effect": "Allow", "Action": "s3:*", "Resource": "*"}],
+}
 # What the embedded AWS does not tell back as it was given, or what excludes another argument that is tried.
 UNTRIED: dict[str, set[str]] = {
     "amazon.aws.lambda": {"dead_letter_arn", "kms_key_arn", "vpc_subnet_ids", "vpc_security_group_ids"},
