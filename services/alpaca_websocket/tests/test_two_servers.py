@@ -112,6 +112,28 @@ def test_the_second_level_asks_the_first_for_what_it_missed(tmp_path: Path) -> N
             asyncio.run(run())
 
 
+def test_a_replay_that_brings_nothing_new_is_the_end_of_a_gap(tmp_path: Path) -> None:
+    standin = StandIn()
+    with ended(standin):
+        wanted = {"subscribe": {"trades": ["AAPL"]}}
+        first = Server(tmp_path / "1", standin, upstream=wanted)
+        replaying = wanted | {"backfill": {"source": "replay"}}
+        second = Server(tmp_path / "2", AsUpstream(first), upstream=replaying)  # type: ignore[arg-type]
+        with ended(first, second):
+            second.phase("streaming")
+            wait_for(lambda: any(client["subscriptions"] for client in first.status()["clients"]), "its subscription")
+            standin.control("send", messages=[trade(number) for number in range(5)])
+            wait_for(lambda: second.health()["channels"].get("trades", {}).get("received") == 5, "the five")
+            first.stop()
+            port = int(first.url.rpartition(":")[2].partition("/")[0])
+            again = Server(tmp_path / "1", standin, upstream=wanted, downstream={"port": port})
+            with ended(again):
+                wait_for(lambda: any(gap["filled"] for gap in second.status()["gaps"]), "the gap to be filled")
+                standin.control("send", messages=[trade(5)])
+                wait_for(lambda: second.health()["channels"]["trades"]["received"] >= 6, "the sixth")
+                assert [line for line in second.lines if "exception" in line] == []
+
+
 def test_what_came_while_the_server_was_down_is_fetched_at_the_next_start(tmp_path: Path) -> None:
     standin = StandIn()
     with ended(standin):

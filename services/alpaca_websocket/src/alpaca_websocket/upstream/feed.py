@@ -371,11 +371,10 @@ class Feed:
                 self._filler.told(message)
             self._control.append(message)
             self._news.set()
-        data = frame.data
+        data, backfilled = frame.data, self._filler.replaying
+        if data and backfilled:
+            data = self._filler.sift(data)  # which may leave nothing
         if data:
-            backfilled = self._filler.replaying
-            if backfilled:
-                data = self._filler.sift(data)
             self._state.received(data, len(payload), now)
             self._measure(data, now)
             self._take(data, now, backfilled)
