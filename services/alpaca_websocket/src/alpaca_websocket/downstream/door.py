@@ -35,6 +35,7 @@ _TICK_SECONDS = 0.25
 _MAKES_ROOM_SECONDS = 2.0  # unauthenticated for that long, while somebody waits
 _SPARE = 8  # descriptors given free when there are none left, so that the status port and the store go on
 _KEPT_DESCRIPTORS = 64  # of the limit, for everything but clients
+_UNLIMITED = 1 << 20
 _REMEDY = "raise the limit of open files (LimitNOFILE=), or lower downstream.max_connections"
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
@@ -324,7 +325,9 @@ def _listen(family: int, kind: int, protocol: int, address: tuple[object, ...]) 
 
 def _descriptors_for_clients() -> int:
     limit, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    used = len(os.listdir("/proc/self/fd"))
+    if limit == resource.RLIM_INFINITY:
+        limit = _UNLIMITED
+    used = len(os.listdir("/dev/fd"))
     return max(1, limit - used - min(_KEPT_DESCRIPTORS, limit // 4))
 
 
