@@ -154,11 +154,18 @@ class Pipeline:
         """Until cancelled: once a second, writes down up to where all is durable."""
         assert self._feed is not None
         while True:
-            position, head = self._feed.position(), self._head
-            await asyncio.sleep(_POSITION_SECONDS)
-            if not self._refusing and self._store is not None and self._store.durable >= head:
-                self.safe = position
-                await asyncio.to_thread(positions.write, self._store_settings.directory, position)
+            try:
+                position, head = self._feed.position(), self._head
+                await asyncio.sleep(_POSITION_SECONDS)
+                if not self._refusing and self._store is not None and self._store.durable >= head:
+                    self.safe = position
+                    await asyncio.to_thread(positions.write, self._store_settings.directory, position)
+            except Exception as error:  # a mistake of ours: the next start fetches more than it would have to
+                _log.exception("the position of a feed cannot be written down", extra={"feed": self.name})
+                self.state.alert(
+                    "position", f"the feed's position is not written down: {type(error).__name__}: {error}"
+                )
+                await asyncio.sleep(_AFTER_A_MISTAKE)
 
     def settle(self) -> None:
         """Makes all durable, and writes down that it is. Blocks."""

@@ -174,6 +174,10 @@ def test_a_halt_may_lie_in_a_gap_so_whoever_listens_is_told_that_it_is_unknown(t
                 **resumed, "sc": "", "sm": "unknown after a gap", "z": "", "t": "", "unknown": True,
             }  # fmt: skip
             assert server.health()["unknown"] == {"statuses": {"count": 1, "symbols": ["AAPL"]}}
+            late = Client(server, 1, statuses=["AAPL"], snapshot=True)
+            wait_for(lambda: late.of("s"), "the snapshot")
+            assert late.of("s")[0]["sm"] == "unknown after a gap"
+            late.close()
             wait_for(lambda: upstream.subscribed("statuses") == ["AAPL"], "the subscription to be back")
             upstream.control("send", messages=[{**resumed, "sc": "H"}])
             wait_for(lambda: len(client.of("s")) == 3, "the next status")

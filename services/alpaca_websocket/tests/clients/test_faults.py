@@ -23,7 +23,7 @@ from .conftest import World
 class Client:
     """A `websockets` client on a thread, with everything that it received."""
 
-    def __init__(self, server: Server, number: int = 0, **channels: list[str]) -> None:
+    def __init__(self, server: Server, number: int = 0, **channels: list[str] | bool) -> None:
         self.got: list[dict[str, Any]] = []
         self._open = contextlib.ExitStack()
         self.connection = self._open.enter_context(connect(server.url))

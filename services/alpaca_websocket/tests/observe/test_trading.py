@@ -8,7 +8,7 @@ import json
 from alpaca_websocket.observe import State
 from alpaca_websocket.observe.health import health
 from alpaca_websocket.observe.trading import TradingStates
-from alpaca_websocket.protocol import Message, Messages
+from alpaca_websocket.protocol import Message, Messages, mark_backfilled
 
 
 def told(kind: str, symbol: str, **fields: str) -> Messages:
@@ -47,8 +47,9 @@ def test_each_is_told_once_and_a_server_behind_this_one_understands_it() -> None
          "t": "2026-11-23T14:30:30Z", "z": "", "unknown": True}
     ]  # fmt: skip
     assert first.untold("s", 0) == []
-    for states in (first, second):
-        states.take(Messages.of(said))
+    replayed = [Message(one.kind, one.symbol, mark_backfilled(one.raw)) for one in said]
+    for states, messages in ((first, said), (second, replayed)):
+        states.take(Messages.of(messages))
         assert states.of("A")["statuses"]["known"] is False
     assert second.untold("s", 0) == []
     second.take(told("s", "A", sc="T"))

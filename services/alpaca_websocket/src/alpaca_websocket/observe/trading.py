@@ -15,7 +15,7 @@ import msgspec
 from ..protocol import CHANNELS, Message, Messages, Pair, rfc3339
 
 KINDS = ("s", "l")
-_UNKNOWN = b',"unknown":true}'
+_UNKNOWN = b'"unknown":true'
 _EMPTY = {"s": {"sc": "", "sm": "unknown after a gap", "rc": "", "rm": ""}, "l": {"i": ""}}
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -36,7 +36,7 @@ class TradingStates:
         for message in messages:
             if message.kind in KINDS:
                 pair = message.kind, message.symbol
-                if message.raw.endswith(_UNKNOWN):
+                if _UNKNOWN in message.raw:
                     self._unknown.setdefault(pair, 0)
                     self._told.add(pair)
                 else:
@@ -65,7 +65,7 @@ class TradingStates:
         told = (
             (symbol, {"T": kind, "S": symbol, **_EMPTY[kind], "t": rfc3339(now_ns), "z": ""}) for _, symbol in found
         )
-        return [Message(kind, symbol, _encode(item)[:-1] + _UNKNOWN) for symbol, item in told]
+        return [Message(kind, symbol, _encode({**item, "unknown": True})) for symbol, item in told]
 
     def of(self, symbol: str) -> dict[str, Any]:
         """Channel → {"known": …, "last": the last message, or None}."""

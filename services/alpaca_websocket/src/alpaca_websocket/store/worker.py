@@ -58,10 +58,13 @@ def niceness(waiting: int, stopping: bool) -> int:
 
 def _stand_back(nice: int) -> None:
     """For the calling thread; back from there only a new thread leads."""
-    if sys.platform == "linux" and nice:
+    if sys.platform == "linux":
         with suppress(OSError):  # a sandbox may forbid it
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
-            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+            thread = threading.get_native_id()
+            # The unit may have made the server, and so this process, less nice than 0.
+            os.setpriority(os.PRIO_PROCESS, thread, max(nice, os.getpriority(os.PRIO_PROCESS, thread)))
+            if nice:
+                os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def nicely(nice: int, work: Callable[[], T]) -> T:

@@ -129,6 +129,8 @@ class Filler:
         fill = Fill(gap, self._spans, (*self._texts, *self._recent.texts()), self._kinds, now_ns - self._delay_ns)
         self._spans, self._texts = {}, []
         source = self._settings.backfill.source
+        if source != "replay":
+            self._tell_unknown(fill)  # there is nothing to wait for
         if source == "rest":
             self._fills.append(fill)
             self._begin(self._fetch(fill, credentials))
