@@ -107,7 +107,7 @@ def _live(state: State) -> None:
         buffered_highest=100_000, slow=True,
     )  # fmt: skip
     gap = state.open_gap("closed by upstream", now - 90_000_000_000)
-    gap.ended_ns, gap.bars, gap.trades, gap.filled = now - 60_000_000_000, 3, 44, True
+    gap.ended_ns, gap.bars, gap.trades, gap.filled, gap.settled = now - 60_000_000_000, 3, 44, True, True
 
 
 def test_a_person_sees_feed_rates_symbols_clients_and_gaps(page: Page, browser: webdriver.Chrome) -> None:
