@@ -38,9 +38,9 @@ def lost(aws: Aws) -> None:
 @pytest.mark.parametrize(
     ("name", "confirm", "said"),
     [
-        ("qa", None, "Not confirmed, and nothing was done."),
+        ("qa", None, "Not confirmed. Nothing was changed."),
         ("qa", "dev", "type its name when asked, or add -e algo_confirm=qa"),
-        ("prod", None, "prod is locked against removal. Nothing was done."),
+        ("prod", None, "prod is locked against removal. Nothing was changed."),
         ("prod", "prod", "set algo_destroy_locked to false in inventories/prod/group_vars/all/settings.yml"),
     ],
 )

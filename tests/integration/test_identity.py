@@ -126,7 +126,7 @@ def test_only_the_right_service_may_assume_a_role_and_only_for_us(rendered: Rend
             source = {"aws:SourceArn": f"arn:aws:scheduler:{world.REGION}:{world.ACCOUNT}:{group}"}
             assert (service, statement["Condition"]) == ("scheduler.amazonaws.com", {**account, "ArnEquals": source})
         else:
-            # EC2 sends no source: a condition on one would lock every host out.
+            # EC2 sends no source: a condition on one would deny every host.
             assert (service, "Condition" in statement) == ("ec2.amazonaws.com", False)
 
 
@@ -454,13 +454,13 @@ def test_a_role_of_the_same_name_that_is_not_ours_is_neither_changed_nor_removed
 
 def test_bad_settings_are_refused_before_anything_else(aws: Aws, tmp_path: Path) -> None:
     bad: list[tuple[dict[str, Any], str]] = [
-        ({"algo_account_id": "1234"}, "twelve digits"),
-        ({"algo_model_bucket": "algo-model-*"}, "none may be empty or hold a wildcard"),
+        ({"algo_account_id": "1234"}, "12-digit account id"),
+        ({"algo_model_bucket": "algo-model-*"}, "must not be empty or contain a wildcard"),
         ({"algo_artifact_bucket": "algo-model-deploy"}, "are the same"),
-        ({"aws_identity_model_prefix": "models/*"}, "the beginning of a key, without wildcards"),
-        ({"aws_identity_model_owner": "theirs"}, "an account's twelve digits"),
-        ({"aws_identity_kms_key_arns": ["alias/mine"]}, "whole ARNs of keys"),
-        ({"aws_identity_subnet_ids": ["subnet-*"]}, "ids of subnets"),
+        ({"aws_identity_model_prefix": "models/*"}, "a key prefix without wildcards"),
+        ({"aws_identity_model_owner": "theirs"}, "a 12-digit account id"),
+        ({"aws_identity_kms_key_arns": ["alias/mine"]}, "full key ARNs"),
+        ({"aws_identity_subnet_ids": ["subnet-*"]}, "subnet ids"),
     ]
     hosts = {f"case{number}": {**world.settings("qa"), **setting} for number, (setting, _) in enumerate(bad)}
     outcomes = world.run_role(aws.env, tmp_path, hosts)

@@ -152,10 +152,10 @@ def test_the_brokers_keys_survive_every_run_and_a_removal(roles: Roles) -> None:
 
     assert lines(run()) == [("create", "secret", SECRET)]
     reminder = roles(tasks=[role])
-    assert "holds no keys yet" in reminder.stdout
+    assert "has no API keys yet" in reminder.stdout
 
     secrets.put_secret_value(SecretId=SECRET, SecretString='{"key_id": "theirs", "secret_key": "kept"}')
-    assert "holds no keys yet" not in roles(tasks=[role]).stdout
+    assert "has no API keys yet" not in roles(tasks=[role]).stdout
     assert lines(run(algo_tags={"Team": "others"})) == [("update", "secret", SECRET)]
     assert json.loads(secrets.get_secret_value(SecretId=SECRET)["SecretString"])["secret_key"] == "kept"
     assert secrets.describe_secret(SecretId=SECRET)["Description"] == "keys"

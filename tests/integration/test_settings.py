@@ -202,7 +202,7 @@ def test_a_bucket_of_another_account_is_called_that(qa: Qa) -> None:
     said = " ".join(refused.output.split())
     assert "somebodys-data: it belongs to another account" in said
     assert "algo-model-deploy: it belongs to another account" in said
-    assert "choose another one in the settings" in said
+    assert "choose other names in the settings" in said
     assert "not its tags" not in said
     assert refused.writes == Counter()
 
