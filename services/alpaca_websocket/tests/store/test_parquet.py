@@ -76,7 +76,7 @@ def test_a_field_of_tomorrow_stays_in_raw_and_backfilled_is_marked() -> None:
 def test_what_has_unexpected_types_is_kept_beside_what_has_not(raw: bytes) -> None:
     table = _table("t", sample("t").raw, raw)
     assert table["price"].to_pylist()[0] == 126.55
-    assert table["raw"].to_pylist()[1].encode() == raw.replace(b"\xff", b"\\xff")
+    assert table["raw"].to_pylist()[1] == raw.decode(errors="replace"), "the protocol replaces what is no UTF-8"
     assert table["timestamp"].null_count == 1
 
 
