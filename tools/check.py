@@ -64,7 +64,7 @@ class Venv:
         config = (self.path / "pyvenv.cfg").read_text()
         found = re.search(r"^version\s*=\s*(\d+)\.(\d+)", config, re.MULTILINE)
         if not found:
-            raise SystemExit(f"{self.path} is no virtual environment")
+            raise SystemExit(f"{self.path} is not a virtual environment")
         return int(found[1]), int(found[2])
 
     @property
@@ -266,7 +266,7 @@ def run(check: Check, label: str, live: bool) -> Result:
 
 def _end(process: subprocess.Popen[str], hung: str = "") -> None:
     if hung:
-        say(f"---- {hung}: ended, because it has not come to an end in {_HANGS_AFTER} s")
+        say(f"---- {hung}: terminated: not finished after {_HANGS_AFTER} s")
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
 

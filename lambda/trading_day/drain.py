@@ -59,7 +59,7 @@ def drain(ssm: Any, settings: ShutdownSettings, ids: Sequence[str], clock: Clock
         commands[response["Command"]["CommandId"]] = batch
 
     sent = in_batches(ids, send)
-    result.failed = {id_: f"SSM did not take the command: {why}" for id_, why in sent.failed.items()}
+    result.failed = {id_: f"SSM rejected the command: {why}" for id_, why in sent.failed.items()}
     given = clock.monotonic() + settings.drain_timeout
     waiting = {command: set(batch) for command, batch in commands.items()}
     trouble = ""
@@ -72,7 +72,7 @@ def drain(ssm: Any, settings: ShutdownSettings, ids: Sequence[str], clock: Clock
                         (result.confirmed if answer.confirmed else result.failed)[id_] = answer.detail
                         batch.discard(id_)
             except Exception as error:  # the answer is still there to be had in the next round
-                trouble = f"; SSM could not be asked: {error}"
+                trouble = f"; SSM calls failed: {error}"
             if not batch:
                 del waiting[command]
         now = clock.monotonic()
@@ -82,7 +82,7 @@ def drain(ssm: Any, settings: ShutdownSettings, ids: Sequence[str], clock: Clock
         pause = min(pause * 1.5, _LONGEST_PAUSE)
     left = {id_ for batch in waiting.values() for id_ in batch}
     if clock.monotonic() >= given:
-        result.failed.update(dict.fromkeys(left, f"no answer within {settings.drain_timeout:g} s{trouble}"))
+        result.failed.update(dict.fromkeys(left, f"no result within {settings.drain_timeout:g} s{trouble}"))
     else:
         result.unfinished = left
     return result

@@ -37,7 +37,7 @@ class Request:
         if age > timedelta(seconds=max_age):
             return f"the event was due at {self.scheduled.isoformat()}, {age.total_seconds():.0f} s ago"
         if age < -_SKEW:
-            return f"the event is only due at {self.scheduled.isoformat()}"
+            return f"the event is not due until {self.scheduled.isoformat()}"
         return None
 
 
@@ -47,10 +47,10 @@ def parse(event: Any, settings: Settings, actions: Sequence[str], default: str |
         raise _refused(f"it must be an object, not {type(event).__name__}")
     unknown = sorted(set(map(str, event)) - set(_KEYS))
     if unknown:
-        raise _refused(f"unknown: {', '.join(unknown)}; known are {', '.join(_KEYS)}")
+        raise _refused(f"unknown keys: {', '.join(unknown)}; known are {', '.join(_KEYS)}")
     environment = event.get("environment", settings.environment)
     if environment != settings.environment:
-        raise _refused(f"it is meant for the environment {environment!r}, this is {settings.environment!r}")
+        raise _refused(f"it is for the environment {environment!r}, this is {settings.environment!r}")
     action = event.get("action", default)
     if action not in actions:
         raise _refused(f"action must be {' or '.join(actions)}, not {action!r}")
@@ -66,11 +66,11 @@ def _time(value: Any) -> datetime | None:
     try:
         time = datetime.fromisoformat(value)
     except (TypeError, ValueError):
-        raise _refused(f"scheduled_time must be a time in ISO 8601, not {value!r}") from None
+        raise _refused(f"scheduled_time must be an ISO 8601 time, not {value!r}") from None
     if time.tzinfo is None:
         raise _refused(f"scheduled_time needs an offset from UTC: {value!r}")
     return time
 
 
 def _refused(why: str) -> InvalidInput:
-    return InvalidInput(f"The event is refused: {why}", remedy="lambda/README.md shows the events")
+    return InvalidInput(f"Invalid event: {why}", remedy="lambda/README.md shows the events")

@@ -32,7 +32,7 @@ from .settings import Settings
 
 
 class FleetFailed(AlgoTradingError):
-    """The fleet is not as wanted. Ends the invocation as an error, so that Lambda makes another one."""
+    """The fleet is not up to date. Ends the invocation with an error, so that Lambda retries it."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,10 @@ def fleet_settings(settings: Settings, value: str | None) -> FleetSettings:
     try:
         fleet = function_settings(load_document(value))
     except FleetError as error:
-        raise InvalidInput(f"The parameter {name} is not usable, so nothing was done: {error}") from error
+        raise InvalidInput(f"The parameter {name} is not valid; nothing was changed: {error}") from error
     if not fleet.halt_parameter or not fleet.source.bucket:
         raise InvalidInput(
-            f"The parameter {name} names no {'bucket' if fleet.halt_parameter else 'halt parameter'}",
+            f"The parameter {name} has no {'bucket' if fleet.halt_parameter else 'halt parameter'}",
             remedy="Run playbooks/trading_server.yml",
         )
     if (fleet.project, fleet.environment) != (settings.project, settings.environment):
@@ -74,7 +74,7 @@ def run(
     """Look whether anything may be started, then let the fleet's own code decide and act."""
     late = request.why_not(clock.now(), settings.max_event_age)
     if late:
-        report.alert(aws.sns, settings, log, "Fleet left as it is", [late])
+        report.alert(aws.sns, settings, log, "Fleet not changed", [late])
         return _nothing(late, request, ok=False)
     fleet = fleet_settings(settings, _parameter(aws.ssm, settings.parameter("trading_server/fleet")))
     halt = halt_reason(aws.ssm, fleet.halt_parameter)
@@ -138,14 +138,14 @@ def _report(
         report.alert(aws.sns, settings, log, "Trading is halted", [result.halt, *held])
     if result.failed:
         details = [f"{item['model']}: {item['kind']}, {item['reason']}" for item in result.unplaced]
-        report.alert(aws.sns, settings, log, "Fleet not as wanted", [result.message, *details])
-        raise FleetFailed(result.message, remedy="The next invocation goes on")
+        report.alert(aws.sns, settings, log, "Fleet not up to date", [result.message, *details])
+        raise FleetFailed(result.message, remedy="The next invocation continues")
     return {
         "ok": True,
         "dry_run": request.dry_run,
         "changed": result.changed,
         "reason": result.halt
-        or (f"{len(acting)} of {len(lines)} servers differ" if acting else "every server is as wanted"),
+        or (f"{len(acting)} of {len(lines)} servers differ" if acting else "every server is up to date"),
         "plan": lines,
         "unplaced": result.unplaced,
         "held": result.held,

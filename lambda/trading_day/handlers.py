@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The doors: environment, event and clients come in here, and nowhere deeper."""
+"""Entry points; only these read the environment, the event and the clients."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def _log(settings: Settings, context: Any) -> Log:
     return Log(settings, sys.stdout, str(getattr(context, "aws_request_id", "")))
 
 
-def _told(settings: Settings, log: Log, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Do the work. If it fails, people hear of it before Lambda does, which tries again."""
+def _with_alert(settings: Settings, log: Log, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Run the work. Alert on a failure before Lambda sees the error and retries."""
     try:
         return work()
     except (fleet.FleetFailed, ingestion.IngestionFailed, shutdown.ShutdownUnfinished) as error:
@@ -69,7 +69,7 @@ def alpaca_websocket(event: Any, context: Any) -> dict[str, Any]:
         request = events.parse(event, settings, (events.START, events.STOP))
         return ingestion.run(settings, request, _client("ec2"), partial(_client, "sns"), SystemClock(), log)
 
-    return _told(settings, log, work)
+    return _with_alert(settings, log, work)
 
 
 def trading_server(event: Any, context: Any) -> dict[str, Any]:
@@ -83,7 +83,7 @@ def trading_server(event: Any, context: Any) -> dict[str, Any]:
         aws = fleet.Aws(_client("ec2", attempts=1), _client("s3"), _client("ssm"), partial(_client, "sns"))
         return fleet.run(settings, request, aws, clock, log, _deadline(context, clock))
 
-    return _told(settings, log, work)
+    return _with_alert(settings, log, work)
 
 
 def trading_server_shutdown(event: Any, context: Any) -> dict[str, Any]:
@@ -97,4 +97,4 @@ def trading_server_shutdown(event: Any, context: Any) -> dict[str, Any]:
         aws = shutdown.Aws(_client("ec2"), _client("ssm"), partial(_client, "sns"))
         return shutdown.run(settings, request, aws, clock, log, _deadline(context, clock))
 
-    return _told(settings, log, work)
+    return _with_alert(settings, log, work)

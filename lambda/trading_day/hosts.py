@@ -120,7 +120,7 @@ def _batches(ids: Sequence[str], act: Callable[[list[str]], Any]) -> batches.Out
 
 
 def note_drain(ec2: Any, ids: Sequence[str], asked: datetime) -> Outcome:
-    """Write on each host that it is asked to drain: whatever becomes of it, it is not as wanted in the morning."""
+    """Tag each host as asked to drain, so that the next start does not count it as up to date."""
     tags = [{"Key": DRAIN_ASKED, "Value": asked.isoformat(timespec="seconds")}]
     return in_batches(ids, lambda batch: ec2.create_tags(Resources=batch, Tags=tags))
 

@@ -22,7 +22,7 @@ COMPONENT = "alpaca_websocket"
 
 
 class IngestionFailed(AlgoTradingError):
-    """The host is not as wanted. Ends the invocation as an error, so that Lambda makes another one."""
+    """The host is not up to date. Ends the invocation with an error, so that Lambda retries it."""
 
 
 def decide(action: str, host: Host) -> tuple[str, str]:
@@ -31,7 +31,7 @@ def decide(action: str, host: Host) -> tuple[str, str]:
         if host.state == "stopped":
             return "start", "it is stopped"
         if host.state == "stopping":
-            return "wait", "it is still stopping and can't be started yet"
+            return "wait", "it is still stopping and cannot be started yet"
         return "leave", f"it is {host.state} already"
     if host.state in ("running", "pending"):
         # Stopping the instance ends the service, which writes its buffers out first.
@@ -45,7 +45,7 @@ def run(
     """Start or stop what is there."""
     late = request.why_not(clock.now(), settings.max_event_age)
     if late:
-        report.alert(sns, settings, log, "Ingestion left as it is", [late])
+        report.alert(sns, settings, log, "Ingestion host not changed", [late])
         return {"ok": False, "dry_run": request.dry_run, "reason": late, "hosts": [], "foreign": []}
     found = hosts.find(ec2, settings.tags(COMPONENT), LIVE_STATES)
     plan = {host.id: (host, *decide(request.action, host)) for host in found.hosts}
@@ -78,7 +78,7 @@ def run(
 def _problems(action: str, rows: Sequence[dict[str, Any]], failed: dict[str, str], foreign: Sequence[str]) -> list[str]:
     problems = [f"{id_}: {why}" for id_, why in failed.items()]
     problems += [f"{row['instance_id']}: {row['reason']}" for row in rows if row["action"] == "wait"]
-    problems += [f"{id_} came back from EC2 without our tags and was not touched" for id_ in foreign]
+    problems += [f"{id_} was returned by EC2 without this environment's tags and was not touched" for id_ in foreign]
     if action == START and not rows:
-        problems.append("there is no ingestion host in this environment")
+        problems.append("this environment has no ingestion host")
     return problems

@@ -81,7 +81,7 @@ class ShutdownSettings(Settings):
         reader = _Reader(env)
         common = _common(function, reader)
         if not common.alert_topic_arn:
-            reader.problems.append("ALERT_TOPIC_ARN is required: somebody has to be told about a host left running")
+            reader.problems.append("ALERT_TOPIC_ARN is required, so that a host left running raises an alert")
         default = resource_name(common.project, "trading_server", common.environment, "drain")
         settings = cls(
             **vars(common),
@@ -137,7 +137,7 @@ class _Reader:
         if self.problems:
             raise InvalidInput(
                 f"The function's environment is not usable: {'; '.join(self.problems)}",
-                remedy="Correct its environment variables, as lambda/README.md explains them",
+                remedy="Correct its environment variables; lambda/README.md explains them",
             )
 
 

@@ -28,28 +28,28 @@ from .settings import OnDrainFailure, ShutdownSettings
 
 COMPONENT = "trading_server"
 
-# What became of a host.
+# Outcomes of a host.
 PLANNED = "planned"  # dry run
 STOPPED = "stopped"  # confirmed its drain and was told to stop
-TERMINATED = "terminated"  # the same, and ended, since one-time spot instances cannot be stopped
+TERMINATED = "terminated"  # the same, but terminated: one-time spot instances cannot be stopped
 FORCED = "stopped_undrained"  # did not confirm; stopped by policy
 KEPT = "left_running"  # did not confirm; left running by policy
-STUCK = "stop_failed"  # to be stopped, but EC2 refused, or it still runs
-UNFINISHED = "unfinished"  # time was up; the next invocation goes on
-GONE = "gone"  # ended by somebody else meanwhile
-NEW = "appeared"  # started by somebody else meanwhile
-_LOOKS = (2.0, 4.0, 8.0, 0.0)
+STUCK = "stop_failed"  # EC2 refused to stop it, or it still runs
+UNFINISHED = "unfinished"  # timed out; the next invocation continues
+GONE = "gone"  # stopped or terminated by somebody else during the shutdown
+NEW = "appeared"  # started by somebody else during the shutdown
+_CHECK_DELAYS = (2.0, 4.0, 8.0, 0.0)
 FINE = frozenset({PLANNED, STOPPED, TERMINATED, GONE})
-_TOLD = frozenset({STOPPED, TERMINATED, FORCED})
+_STOP_ORDERED = frozenset({STOPPED, TERMINATED, FORCED})
 
 
 class ShutdownUnfinished(AlgoTradingError):
-    """Hosts are left to do. Ends the invocation as an error, so that Lambda makes another one."""
+    """Hosts are left to do. Ends the invocation with an error, so that Lambda retries it."""
 
 
 @dataclass(frozen=True)
-class Fate:
-    """What was done with one host, and why."""
+class HostResult:
+    """Result for one host: the outcome and its reason."""
 
     host: Host
     outcome: str
@@ -84,7 +84,7 @@ def run(
     """One shutdown. `deadline` is when this invocation has to have reported, on the clock's monotonic scale."""
     late = request.why_not(clock.now(), settings.max_event_age)
     if late:
-        report.alert(aws.sns, settings, log, "Shutdown not begun", [late])
+        report.alert(aws.sns, settings, log, "Shutdown not started", [late])
         return {"ok": False, "dry_run": request.dry_run, "reason": late, "hosts": [], "foreign": [], "not_touched": []}
     tags = settings.tags(COMPONENT)
     strangers = hosts.strangers(aws.ec2, _identity(settings), ("pending", "running"))
@@ -96,11 +96,11 @@ def run(
         not_touched=[stranger.host.id for stranger in strangers],
     )
     if request.dry_run:
-        fates = {host.id: Fate(host, PLANNED, "would be drained and stopped") for host in found.hosts}
+        results = {host.id: HostResult(host, PLANNED, "would be drained and stopped") for host in found.hosts}
     else:
-        fates = _shut_down(settings, aws, clock, log, found.hosts, deadline)
-        fates = _check(lambda: _find(aws.ec2, tags, strangers).hosts, fates, clock, deadline)
-    return _report(settings, aws, clock, log, list(fates.values()), found.foreign, strangers, request.dry_run)
+        results = _shut_down(settings, aws, clock, log, found.hosts, deadline)
+        results = _check(lambda: _find(aws.ec2, tags, strangers).hosts, results, clock, deadline)
+    return _report(settings, aws, clock, log, list(results.values()), found.foreign, strangers, request.dry_run)
 
 
 def _identity(settings: ShutdownSettings) -> Identity:
@@ -117,15 +117,15 @@ def _find(ec2: Any, tags: Mapping[str, str], strangers: Sequence[hosts.Stranger]
 
 def _shut_down(
     settings: ShutdownSettings, aws: Aws, clock: Clock, log: report.Log, found: Sequence[Host], deadline: float
-) -> dict[str, Fate]:
+) -> dict[str, HostResult]:
     known = {host.id: host for host in found}
-    fates: dict[str, Fate] = {}
-    waiting: dict[str, str] = dict.fromkeys(known, "not asked yet")
+    results: dict[str, HostResult] = {}
+    waiting: dict[str, str] = dict.fromkeys(known, "drain not requested yet")
     if known:
         noted = hosts.note_drain(aws.ec2, sorted(known), clock.now())
         # Not a reason to keep positions: the hosts are drained all the same.
         for id_, why in noted.failed.items():
-            log.warning("Drain not noted on the host", instance_id=id_, reason=why)
+            log.warning("Drain tag not written on the host", instance_id=id_, reason=why)
     for attempt in range(1, settings.drain_attempts + 1):
         if not waiting or clock.monotonic() >= deadline:
             break
@@ -138,35 +138,38 @@ def _shut_down(
             reason = f"drained ({detail}), but could not be stopped: {refused}" if refused else f"drained: {detail}"
             done = STOPPED
             if id_ in told.ended:
-                done, reason = TERMINATED, f"{reason}; a one-time spot instance, launched anew at the next start"
-            fates[id_] = Fate(known[id_], STUCK if refused else done, reason, attempt, True)
+                done, reason = (
+                    TERMINATED,
+                    f"{reason}; one-time spot instance, terminated; the next start launches a new one",
+                )
+            results[id_] = HostResult(known[id_], STUCK if refused else done, reason, attempt, True)
         for id_ in drained.unfinished:
-            fates[id_] = Fate(known[id_], UNFINISHED, "time was up while it was draining", attempt)
+            results[id_] = HostResult(known[id_], UNFINISHED, "timed out while it was draining", attempt)
         waiting = {
             id_: f"{reason} (attempt {attempt} of {settings.drain_attempts})" for id_, reason in drained.failed.items()
         }
         for id_, reason in waiting.items():
-            fates[id_] = Fate(known[id_], failed_outcome(settings.on_drain_failure), reason, attempt)
+            results[id_] = HostResult(known[id_], failed_outcome(settings.on_drain_failure), reason, attempt)
     # Asked less often than allowed: that is for the next invocation, not for the policy.
     for id_, reason in waiting.items():
-        attempts = fates[id_].attempts if id_ in fates else 0
+        attempts = results[id_].attempts if id_ in results else 0
         if attempts < settings.drain_attempts:
-            fates[id_] = Fate(known[id_], UNFINISHED, f"time was up: {reason}", attempts)
+            results[id_] = HostResult(known[id_], UNFINISHED, f"timed out: {reason}", attempts)
     if settings.on_drain_failure is OnDrainFailure.STOP:
-        told = hosts.stop_or_end(aws.ec2, [known[id_] for id_ in sorted(waiting) if fates[id_].outcome == FORCED])
+        told = hosts.stop_or_end(aws.ec2, [known[id_] for id_ in sorted(waiting) if results[id_].outcome == FORCED])
         for id_, refused in told.failed.items():
-            reason = f"{fates[id_].reason}, and could not be stopped: {refused}"
-            fates[id_] = replace(fates[id_], outcome=STUCK, reason=reason)
-    return fates
+            reason = f"{results[id_].reason}, and could not be stopped: {refused}"
+            results[id_] = replace(results[id_], outcome=STUCK, reason=reason)
+    return results
 
 
 def _check(
-    running: Callable[[], Sequence[Host]], fates: Mapping[str, Fate], clock: Clock, deadline: float
-) -> dict[str, Fate]:
+    running: Callable[[], Sequence[Host]], results: Mapping[str, HostResult], clock: Clock, deadline: float
+) -> dict[str, HostResult]:
     """Look at what runs now. EC2's descriptions may lag behind its answers, so a stop gets a moment to show."""
-    for pause in _LOOKS:
-        after = look_again(fates, running())
-        told = [id_ for id_, fate in fates.items() if fate.outcome in _TOLD]
+    for pause in _CHECK_DELAYS:
+        after = look_again(results, running())
+        told = [id_ for id_, result in results.items() if result.outcome in _STOP_ORDERED]
         if all(after[id_].outcome != STUCK for id_ in told) or clock.monotonic() + pause >= deadline:
             break
         clock.sleep(pause)
@@ -174,23 +177,27 @@ def _check(
 
 
 def failed_outcome(policy: OnDrainFailure) -> str:
-    """What becomes of a host that was asked as often as allowed and did not confirm."""
+    """Outcome of a host that did not confirm after all drain attempts."""
     return FORCED if policy is OnDrainFailure.STOP else KEPT
 
 
-def look_again(fates: Mapping[str, Fate], running: Sequence[Host]) -> dict[str, Fate]:
+def look_again(results: Mapping[str, HostResult], running: Sequence[Host]) -> dict[str, HostResult]:
     """Compare what was done with what runs now: the world may have moved meanwhile."""
     now = {host.id: host for host in running}
-    after: dict[str, Fate] = {}
-    for id_, fate in fates.items():
-        if id_ in now and fate.outcome in _TOLD:
-            after[id_] = replace(fate, outcome=STUCK, reason=f"{fate.reason}; told to stop, but still {now[id_].state}")
-        elif id_ not in now and fate.outcome in (KEPT, STUCK, UNFINISHED):
-            after[id_] = replace(fate, outcome=GONE, reason=f"does not run any more; before that: {fate.reason}")
+    after: dict[str, HostResult] = {}
+    for id_, result in results.items():
+        if id_ in now and result.outcome in _STOP_ORDERED:
+            after[id_] = replace(
+                result,
+                outcome=STUCK,
+                reason=f"{result.reason}; StopInstances was accepted, but it is still {now[id_].state}",
+            )
+        elif id_ not in now and result.outcome in (KEPT, STUCK, UNFINISHED):
+            after[id_] = replace(result, outcome=GONE, reason=f"no longer running; before that: {result.reason}")
         else:
-            after[id_] = fate
-    for id_ in now.keys() - fates.keys():
-        after[id_] = Fate(now[id_], NEW, "was started during the shutdown")
+            after[id_] = result
+    for id_ in now.keys() - results.keys():
+        after[id_] = HostResult(now[id_], NEW, "was started during the shutdown")
     return after
 
 
@@ -199,44 +206,44 @@ def _report(
     aws: Aws,
     clock: Clock,
     log: report.Log,
-    fates: Sequence[Fate],
+    results: Sequence[HostResult],
     foreign: Sequence[str],
     strangers: Sequence[hosts.Stranger],
     dry_run: bool,
 ) -> dict[str, Any]:
-    for fate in fates:
-        (log.info if fate.outcome in FINE else log.warning)(f"Host {fate.outcome}", **fate.as_dict())
-    count = Counter(fate.outcome for fate in fates)
-    off = [fate for fate in fates if fate.outcome not in FINE]
+    for result in results:
+        (log.info if result.outcome in FINE else log.warning)(f"Host {result.outcome}", **result.as_dict())
+    count = Counter(result.outcome for result in results)
+    off = [result for result in results if result.outcome not in FINE]
     summary = ", ".join(f"{number} {outcome}" for outcome, number in sorted(count.items())) or "no trading server runs"
     if not dry_run:
         log.metrics(
             clock.now().timestamp(),
             {
-                "HostsFound": len(fates),
-                "HostsDrained": sum(fate.drained for fate in fates),
+                "HostsFound": len(results),
+                "HostsDrained": sum(result.drained for result in results),
                 "HostsStopped": count[STOPPED] + count[TERMINATED] + count[FORCED],
                 "HostsLeftRunning": count[KEPT] + count[STUCK] + count[NEW],
                 "HostsUnfinished": count[UNFINISHED],
             },
         )
     log.info("Shutdown planned" if dry_run else "Shutdown ended", summary=summary)
-    lines = [f"{fate.host.label}: {fate.outcome}, {fate.reason}" for fate in off]
-    lines += [f"{id_}: came back from EC2 without our tags and was not touched" for id_ in foreign]
+    lines = [f"{result.host.label}: {result.outcome}, {result.reason}" for result in off]
+    lines += [f"{id_}: was returned by EC2 without this environment's tags and was not touched" for id_ in foreign]
     lines += [
-        f"{stranger.host.label}: {stranger.host.state}, not drained and not stopped, since {stranger.reason}. "
+        f"{stranger.host.label}: {stranger.host.state}, not drained and not stopped: {stranger.reason}. "
         f"{stranger.advice}"
         for stranger in strangers
     ]
     if lines and not dry_run:
         report.alert(aws.sns, settings, log, f"Shutdown needs attention: {summary}", lines)
     if count[UNFINISHED] or count[NEW]:
-        raise ShutdownUnfinished(f"The shutdown is not finished: {summary}", remedy="The next invocation goes on")
+        raise ShutdownUnfinished(f"The shutdown is not finished: {summary}", remedy="The next invocation continues")
     return {
         "ok": not lines,
         "dry_run": dry_run,
         "reason": summary,
-        "hosts": [fate.as_dict() for fate in fates],
+        "hosts": [result.as_dict() for result in results],
         "foreign": list(foreign),
         "not_touched": [
             {"instance_id": stranger.host.id, "model": stranger.host.model, "reason": stranger.reason}

@@ -77,7 +77,7 @@ def table(servers: Sequence[Mapping[str, Any]], *, changed_only: bool) -> list[s
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in [titles, *rows]]
     left = len(servers) - len(shown)
     if left:
-        lines.append(f"({left} more servers are as wanted)")
+        lines.append(f"({left} more servers are up to date)")
     return [line.rstrip() for line in lines]
 
 

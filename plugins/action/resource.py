@@ -34,7 +34,7 @@ class ActionModule(ActionBase):
         _checks, task = self.validate_argument_spec(argument_spec=SPEC)
         if "algo_state" not in variables:
             raise AnsibleActionFail(
-                f"What environment {variables.get('algo_environment')} consists of was not read before this task. "
+                f"The state of environment {variables.get('algo_environment')} was not read before this task. "
                 "Run it through site.yml or one of playbooks/*.yml, which do so first."
             )
         environment = Environment(
@@ -50,7 +50,7 @@ class ActionModule(ActionBase):
         if decision.action == "refuse":
             answer |= {
                 "failed": True,
-                "msg": f"{planned.kind.title} {planned.name}: {'; '.join(decision.reasons)}. Nothing was done to it. "
+                "msg": f"{planned.kind.title} {planned.name}: {'; '.join(decision.reasons)}. It was not changed. "
                 "Set it back, or remove or rename the one that exists, then run again.",
             }
         elif not decision.changes or self._task.check_mode:
@@ -62,7 +62,7 @@ class ActionModule(ActionBase):
     def _component(self) -> str:
         role = self._task._role
         if role is None:
-            raise AnsibleActionFail("Outside of a role, `component` has to be given.")
+            raise AnsibleActionFail("Set `component`: outside of a role it has no default.")
         return str(role.get_name(include_role_fqcn=False)).removeprefix("aws_")
 
     def _answer(self, planned: Planned) -> dict[str, Any]:

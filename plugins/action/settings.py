@@ -87,7 +87,7 @@ class ActionModule(ActionBase):
                 "failed": True,
                 "changed": False,
                 "findings": findings,
-                "msg": "The settings are not right, and nothing was asked of AWS:\n  - " + "\n  - ".join(findings),
+                "msg": "Invalid settings. No AWS call was made:\n  - " + "\n  - ".join(findings),
             }
         used = used_by(settings, task["components"])
         sources = (settings.get("algo_release") or {}).get("images") or {}
@@ -139,7 +139,7 @@ class ActionModule(ActionBase):
             except AnsibleError as error:
                 if name not in variables:
                     continue  # a default that follows from what the run itself finds out
-                findings.append(f"{name}: can't be worked out: {error.message}")
+                findings.append(f"{name}: cannot be templated: {error.message}")
         return settings, findings
 
     @staticmethod
@@ -171,7 +171,7 @@ class ActionModule(ActionBase):
                     raw |= self._load(path)
             except AnsibleError as error:
                 # Its own run reports that, with the line.
-                display.warning(f"The settings of {name} can't be read, and are not compared: {error.message}")
+                display.warning(f"Cannot read the settings of {name}, so they are not compared: {error.message}")
                 continue
             templar = self._templar.copy_with_new_env(available_variables={**defaults, **raw})
             others[name] = {option: templar.template(raw.get(option, defaults.get(option))) for option in _COMPARED}
@@ -183,7 +183,7 @@ def _misplaced(inventory: Path, settings: dict[str, Any]) -> list[str]:
     name = settings.get("algo_environment")
     if inventory.parent.name != FOLDER or name in (None, inventory.name):
         return []
-    return [f"algo_environment: is {name}, and the folder is {FOLDER}/{inventory.name}. Give both the same name."]
+    return [f"algo_environment: is {name}, but the folder is {FOLDER}/{inventory.name}. Give both the same name."]
 
 
 def _names(path: Path) -> dict[str, str]:

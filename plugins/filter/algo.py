@@ -92,7 +92,7 @@ def _known(component: str) -> None:
     """Refuse the name of a component that the registry does not have: what carries it would never be found again."""
     if component not in _components.COMPONENTS:
         there = ", ".join(_components.COMPONENTS)
-        raise AnsibleFilterError(f"There is no component {component!r}. The registry has: {there}.")
+        raise AnsibleFilterError(f"{component!r} is not a component. Known components: {there}.")
 
 
 def resource_name(component: str, project: str, environment: str, suffix: str = "") -> str:
@@ -132,7 +132,9 @@ def identities(project: str, environment: str) -> list[dict[str, str]]:
 def components(attribute: str) -> list[dict[str, Any]]:
     known = [field.name for field in dataclasses.fields(_components.Component)]
     if attribute not in known:
-        raise AnsibleFilterError(f"Components have no {attribute!r}. They have: {', '.join(known)}.")
+        raise AnsibleFilterError(
+            f"{attribute!r} is not an attribute of a component. Known attributes: {', '.join(known)}."
+        )
     names = _components.having(attribute)
     return [dataclasses.asdict(component) for component in _components.REGISTRY if component.name in names]
 

@@ -24,7 +24,7 @@ def fleet_document(options: Mapping[str, Any]) -> dict[str, Any]:
     plain = without_empty(LASTING, json.loads(json.dumps(options, default=str)))
     result = ArgumentSpecValidator(argument_spec(LASTING)).validate(plain)
     if result.error_messages:
-        raise AnsibleFilterError(f"The fleet's settings are not usable: {'; '.join(result.error_messages)}")
+        raise AnsibleFilterError(f"The fleet's settings are not valid: {'; '.join(result.error_messages)}")
     try:
         return _document.fleet_document(result.validated_parameters)
     except SettingsError as error:

@@ -255,7 +255,7 @@ class LookupModule(AWSLookupBase):
         super().run(terms, variables, **kwargs)
         buckets = [str(term) for term in self._flatten(terms)]
         if not buckets or not all(buckets):
-            raise AnsibleLookupError("algo.trading.s3_models needs the name of at least one bucket as its term.")
+            raise AnsibleLookupError("algo.trading.s3_models requires at least one bucket name as a term.")
         try:
             s3 = self._s3()
         except AnsibleLookupError as exc:
@@ -318,8 +318,8 @@ class LookupModule(AWSLookupBase):
 
     def _report_status(self, bucket: str, models: list[Model]) -> None:
         meanings = {
-            "ambiguous": "have several artifacts, of which none is named after another. Remove all but one",
-            "publishing": "are being published or were changed behind their manifest's back",
+            "ambiguous": "have several artifacts. Remove all but one",
+            "publishing": "are being published, or their files do not match their manifest",
             "partial": "have 1000 or more objects and no readable manifest.json: their versions cover the first 1000 "
             "only. Publish a manifest.json with them, or set exact=true",
         }

@@ -272,8 +272,8 @@ def from_aws(
     """
     kind = _CLASSES.get(kind_of(exc), AlgoTradingError)
     default = {
-        CredentialsProblem: "Log in again or name other credentials (profile, access keys, role)",
+        CredentialsProblem: "Log in again, or use other credentials (profile, access keys, role)",
         Unreachable: "Check the endpoint, the network and the region, then try again",
-        Throttled: "Try again in a minute, and find out who else uses up this account's request rate",
+        Throttled: "Try again in a minute, and find the other client that uses up this account's request rate",
     }.get(kind, "")
     return kind(f"Could not {action}: {sentence(str(exc))}", remedy=(remedies or {}).get(kind, default))

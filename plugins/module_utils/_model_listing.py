@@ -112,7 +112,7 @@ def groups(
             if key <= last:
                 raise Changed(
                     f"The bucket {bucket} was listed out of order ({key!r} after {last!r})",
-                    remedy="Run again. If it stays so, this is no general purpose bucket, and can't hold the models",
+                    remedy="Run again. If it persists, this is not a general purpose bucket and cannot hold models",
                 )
             last = key
             artifact = artifact_of(key)
@@ -129,7 +129,7 @@ def groups(
             break
         if not response.get("Contents"):
             raise Changed(
-                f"The bucket {bucket} was listed with an empty page that claims to have a successor",
+                f"The bucket {bucket} returned an empty page with a continuation token",
                 remedy="Run again",
             )
         start = last
@@ -265,18 +265,18 @@ def _failure(bucket: str, page: int, exc: Exception) -> AlgoTradingError:
         f"list the bucket {bucket}",
         exc,
         {
-            NotFound: "Create the bucket (its environment's playbook does), or correct its name",
+            NotFound: "Create the bucket (site.yml of its environment does), or correct its name",
             AccessDenied: f"Allow s3:ListBucket on arn:aws:s3:::{bucket} for this identity, or use another one "
             "(profile, assume_role_arn)",
             WrongRegion: f"Set the region to {home or 'the one the bucket is in'}",
-            InvalidInput: "Give the bare name of a bucket, without s3:// and without a path",
+            InvalidInput: "Give the bucket name only, without s3:// and path",
             Unreachable: "Check the region, the endpoint_url and the network; "
-            "the embedded AWS of the local environment has to run",
+            "the local environment needs its embedded AWS running",
         },
     )
     if page and isinstance(error, NotFound):
         return Changed(
             f"The bucket {bucket} was removed while it was being listed",
-            remedy="Find out who removed it before anything is changed on the strength of this listing",
+            remedy="Find out who removed it before you act on this listing",
         )
     return error

@@ -29,7 +29,7 @@ def subnet_plan(cidr: str, zones: Sequence[str]) -> list[dict[str, str]]:
     if not _SHORTEST <= network.prefixlen <= _LONGEST:
         raise ValueError(f"{cidr} is a /{network.prefixlen}; the range has to be a /{_SHORTEST} to a /{_LONGEST}")
     if not 1 <= len(zones) <= MAX_ZONES:
-        raise ValueError(f"{len(zones)} availability zones are asked for; one to {MAX_ZONES} are possible")
+        raise ValueError(f"{len(zones)} availability zones are set; the limit is 1 to {MAX_ZONES}")
     private = list(network.subnets(prefixlen_diff=_PRIVATE_BITS))
     public = list(private[-1].subnets(new_prefix=network.prefixlen + _PUBLIC_BITS))
     return [

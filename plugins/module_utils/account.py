@@ -89,12 +89,14 @@ def _resolve_images(clients: Callable[[str], Any], images: Mapping[str, str]) ->
         except Exception as error:
             if error_code(error) != "ParameterNotFound":
                 raise
-            resolved[label] = {"error": f"there is no public SSM parameter {source} in this region"}
+            resolved[label] = {"error": f"the public SSM parameter {source} does not exist in this region"}
     found = _describe_images(clients("ec2"), sorted(set(ids.values())))
     for label, image_id in ids.items():
         image = found.get(image_id)
         if image is None:
-            resolved[label] = {"error": f"image {image_id} does not exist in this region or is not shared with us"}
+            resolved[label] = {
+                "error": f"image {image_id} does not exist in this region or is not shared with this account"
+            }
             continue
         resolved[label] = _image(image)
     return resolved

@@ -36,7 +36,7 @@ def _which(name: str, qualifier: str | None) -> dict[str, str]:
 
 def get_config(client: Any, name: str, qualifier: str | None) -> dict[str, Any] | None:
     """The configuration as AWS describes it, None where it (or its function) does not exist."""
-    get = EventInvokeErrorHandler.list_error_handler(f"read how {name} is invoked asynchronously")
+    get = EventInvokeErrorHandler.list_error_handler(f"read the asynchronous invocation settings of {name}")
     response: dict[str, Any] | None = get(client.get_function_event_invoke_config)(
         aws_retry=True, **_which(name, qualifier)
     )
@@ -50,7 +50,7 @@ def put_config(client: Any, name: str, qualifier: str | None, wanted: dict[str, 
         for option, field in (("on_failure", "OnFailure"), ("on_success", "OnSuccess"))
         if wanted[option]
     }
-    put = EventInvokeErrorHandler.common_error_handler(f"set how {name} is invoked asynchronously")
+    put = EventInvokeErrorHandler.common_error_handler(f"set the asynchronous invocation settings of {name}")
     put(client.put_function_event_invoke_config)(
         aws_retry=True,
         MaximumRetryAttempts=wanted["maximum_retry_attempts"],
@@ -62,5 +62,5 @@ def put_config(client: Any, name: str, qualifier: str | None, wanted: dict[str, 
 
 def delete_config(client: Any, name: str, qualifier: str | None) -> bool:
     """Delete the configuration; False where somebody else was faster."""
-    delete = EventInvokeErrorHandler.deletion_error_handler(f"reset how {name} is invoked asynchronously")
+    delete = EventInvokeErrorHandler.deletion_error_handler(f"reset the asynchronous invocation settings of {name}")
     return bool(delete(client.delete_function_event_invoke_config)(aws_retry=True, **_which(name, qualifier)))

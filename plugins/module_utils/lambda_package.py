@@ -79,7 +79,7 @@ def collect(sources: Sequence[Source]) -> dict[str, bytes]:
     for source in sources:
         for name, content in _entries(source):
             if contents.setdefault(name, content) != content:
-                raise PackageError(f"two sources give different contents for {name}: leave one of them out")
+                raise PackageError(f"two sources have different contents for {name}: remove one of them")
     return contents
 
 
@@ -123,7 +123,7 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise PackageError(f"{path} can't be read: {error.strerror}") from error
+        raise PackageError(f"cannot read {path}: {error.strerror}") from error
 
 
 def _digest(content: bytes) -> str:
@@ -155,5 +155,5 @@ def write(package: Package, dest: Path) -> bool:
             os.unlink(name)
             raise
     except OSError as error:
-        raise PackageError(f"{dest} can't be written: {error.strerror}") from error
+        raise PackageError(f"cannot write {dest}: {error.strerror}") from error
     return True

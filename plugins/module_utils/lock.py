@@ -86,7 +86,7 @@ class Lock:
             return cls(f"unreadable-{version}", datetime.min.replace(tzinfo=UTC).isoformat(), never, "", unknown)
 
 
-# Whether a holder on this machine is gone: process id, when it started -> True
+# Whether a holder on this machine no longer runs: process id, when it started -> True
 Gone = Callable[[Holder], bool]
 
 
@@ -99,9 +99,9 @@ def why_free(lock: Lock, me: Holder, gone: Gone, booted: datetime | None, now: d
     if lock.by.boot_id != me.boot_id:
         # Cloned machines may share a name: only one that was started after the lock was taken has lost its process.
         if booted is not None and booted > datetime.fromisoformat(lock.since):
-            return "its machine was restarted since"
+            return "its machine was restarted"
         return None
-    return f"its process {lock.by.pid} on this machine is gone" if gone(lock.by) else None
+    return f"its process {lock.by.pid} on this machine no longer runs" if gone(lock.by) else None
 
 
 def held_message(name: str, lock: Lock) -> str:
@@ -110,7 +110,7 @@ def held_message(name: str, lock: Lock) -> str:
     environment = "".join(name.strip("/").split("/")[-2:-1]) or "…"  # locks are /<project>/<environment>/lock
     return (
         f"{name} is held by {lock.by.holder} (process {lock.by.pid}){purpose} since {lock.since}, until {lock.expires} "
-        f"at the latest. Wait for that run to end. If you know that it has ended: "
+        f"at the latest. Wait for that run to end. If it has ended: "
         f"ansible-playbook -i inventories/{environment} playbooks/unlock.yml -e algo_lock_id={lock.lock_id}"
     )
 

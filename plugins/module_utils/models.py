@@ -84,8 +84,8 @@ class Model:
             return cls(**{**fields, "outer": int(fields["outer"]), "inner": int(fields["inner"])})
         except (KeyError, TypeError, ValueError) as exc:
             raise InvalidInput(
-                f"This is no model as algo.trading.s3_models returns it: {dict(values)!r} ({exc})",
-                remedy="Pass the lookup's entries on as they are",
+                f"Not a model as returned by algo.trading.s3_models: {dict(values)!r} ({exc})",
+                remedy="Pass the lookup's entries unchanged",
             ) from exc
 
 
@@ -107,12 +107,12 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
         compiled = re.compile(f"(?:{pattern}){_ARTIFACT}", re.DOTALL)
     except re.error as exc:
         raise InvalidInput(
-            f"The pattern {pattern!r} is no regular expression: {exc}", remedy="Correct the option pattern"
+            f"The pattern {pattern!r} is not a valid regular expression: {exc}", remedy="Correct the option pattern"
         ) from exc
     if missing := [group for group in GROUPS if group not in compiled.groupindex]:
         raise InvalidInput(
-            f"The pattern {pattern!r} lacks the named group(s) {', '.join(missing)}",
-            remedy=f"Name all of {', '.join(GROUPS)} in it, as in the default {DEFAULT_PATTERN!r}",
+            f"The pattern {pattern!r} has no named group(s) {', '.join(missing)}",
+            remedy=f"It needs all of {', '.join(GROUPS)}, as in the default {DEFAULT_PATTERN!r}",
         )
     return compiled
 
@@ -144,7 +144,7 @@ def check_layout(pattern: str, prefix: str = "") -> None:
     if begins[:shorter] != prefix[:shorter]:
         raise InvalidInput(
             f"No key that begins with the prefix {prefix!r} can match the pattern {pattern!r}",
-            remedy="Let the pattern match the whole key, the prefix included, or leave the prefix out",
+            remedy="The pattern must match the whole key, prefix included; correct it or omit the prefix",
         )
 
 
@@ -196,7 +196,7 @@ def list_models(
             ) from exc
     allowed = {name: frozenset(values) for name, values in (filters or {}).items() if values}
     if unknown := sorted(set(allowed) - set(FILTERS)):
-        raise InvalidInput(f"There is no filter by {', '.join(unknown)}", remedy=f"Filter by {', '.join(FILTERS)}")
+        raise InvalidInput(f"Not a filter: {', '.join(unknown)}", remedy=f"Filter by {', '.join(FILTERS)}")
     matcher = compile_pattern(pattern)
     if pattern == DEFAULT_PATTERN and prefix == DEFAULT_PREFIX:
         prefix = _narrow(prefix, allowed)
@@ -241,7 +241,7 @@ class _Candidate:
 def _why_no_model(bucket: str, group: listing.Group, values: Mapping[str, str | None]) -> str:
     """Why a key of a model's form can't be one. It is reported, and stops no other."""
     if not group.entries:
-        return "is a model's folder without a file in it"
+        return "is a model folder without a file"
     if not group.folder and _COMPANION.search(group.member):
         return "is a checksum, a signature or an unfinished upload, not a model"
     if empty := [name for name in GROUPS if not values[name]]:
@@ -266,7 +266,7 @@ def _choose(candidates: list[_Candidate]) -> tuple[_Candidate, list[InvalidKey]]
     for kept in candidates:
         others = [other.model for other in candidates if other is not kept]
         if all(other.key.startswith(f"{kept.model.key}.") for other in others):
-            reason = f"is a companion of {kept.model.uri}, not a model of its own"
+            reason = f"is a companion of {kept.model.uri}, not a model"
             return kept, [InvalidKey(other.key, reason) for other in others]
     first, *rest = candidates
     reason = f"is an artifact of the same model as {first.model.uri}; neither is used until one is removed"
@@ -293,7 +293,7 @@ def invalid_message(bucket: str, invalid: Collection[InvalidKey], shown: int = 5
     some = ", ".join(f"{key!r} ({reason})" for key, reason in list(invalid)[:shown])
     more = f" and {len(invalid) - shown} more" if len(invalid) > shown else ""
     return (
-        f"The bucket {bucket} holds {len(invalid)} key(s) that belong to no model: {some}{more}. "
+        f"The bucket {bucket} holds {len(invalid)} key(s) that are not models: {some}{more}. "
         "Rename or remove them, or adapt the options pattern and prefix."
     )
 

@@ -72,7 +72,7 @@ def option_problem(options: dict[str, Any]) -> str | None:
         try:
             parse_date(options[option] or "2000-01-01")
         except ValueError as error:
-            return f"{option} {options[option]!r} is not a time in ISO 8601: {error}"
+            return f"{option} {options[option]!r} is not a valid ISO 8601 time: {error}"
     expression = options["schedule_expression"]
     return expression_problem(expression) if expression is not None else None
 
@@ -92,8 +92,8 @@ def expression_problem(expression: str) -> str | None:
     if _EXPRESSION.match(expression):
         return None
     return (
-        f"schedule_expression {expression!r} is none of cron(minutes hours day-of-month month day-of-week year), "
-        "rate(value minutes|hours|days) and at(yyyy-mm-ddThh:mm:ss)"
+        f"schedule_expression {expression!r} is not valid; use cron(minutes hours day-of-month month day-of-week "
+        "year), rate(value minutes|hours|days) or at(yyyy-mm-ddThh:mm:ss)"
     )
 
 
@@ -109,7 +109,9 @@ def to_api(shape: Any, value: Any, where: str = "target") -> Any:
         members = {xform_name(member): member for member in shape.members}
         unknown = sorted(set(value) - set(members))
         if unknown:
-            raise AnsibleSchedulerError(message=f"{where} has no {', '.join(unknown)}; it takes {', '.join(members)}")
+            raise AnsibleSchedulerError(
+                message=f"{', '.join(unknown)} is not valid in {where}; valid are {', '.join(members)}"
+            )
         return {
             members[key]: to_api(shape.members[members[key]], item, f"{where}.{key}")
             for key, item in value.items()

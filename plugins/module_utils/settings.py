@@ -35,13 +35,13 @@ Settings = Mapping[str, Any]
 
 
 def unknown_names(names: Iterable[str], known: Iterable[str]) -> list[str]:
-    """A finding for every name that no role has declared, with the one that was probably meant."""
+    """A finding for every undeclared name, with the closest known one."""
     known = sorted(known)
     findings = []
     for name in sorted(names):
         close = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
-        meant = f"Is {close[0]} meant?" if close else "docs/settings.md lists all settings."
-        findings.append(f"{name}: there is no such setting. {meant}")
+        meant = f"Did you mean {close[0]}?" if close else "docs/settings.md lists all settings."
+        findings.append(f"{name}: is not a known setting. {meant}")
     return findings
 
 
@@ -49,8 +49,8 @@ def stored_for_once(names: Iterable[str]) -> list[str]:
     """A finding for every name given for one run, on the command line, that would be stored for the function."""
     stored, given = fleet_variables(), set(names)
     return [
-        f"{stored[option]}: is kept for the function trading_server, so the command line must not set it. "
-        f"For one run, set {once} instead; to keep it, write it into settings.yml."
+        f"{stored[option]}: is stored for the function trading_server, so it cannot be set on the command line. "
+        f"For one run, set {once} instead; to keep the value, set it in settings.yml."
         for option, once in once_variables().items()
         if option in stored and stored[option] in given
     ]
@@ -78,14 +78,14 @@ def _names(settings: Settings) -> Iterable[str]:
     project = str(settings.get("algo_project", ""))
     if not _PROJECT.fullmatch(project):
         yield (
-            f"algo_project: {project!r} does not work in the names of buckets and databases. Use 3 to 32 lower-case "
+            f"algo_project: {project!r} is not valid in names of buckets and databases. Use 3 to 32 lower-case "
             "letters, digits and hyphens, a letter first."
         )
 
     environment = str(settings.get("algo_environment", ""))
     if not _ENVIRONMENT.fullmatch(environment):
         yield (
-            f"algo_environment: {environment!r} does not work in names. Use 2 to 16 lower-case letters and digits, a "
+            f"algo_environment: {environment!r} is not valid in names. Use 2 to 16 lower-case letters and digits, a "
             "letter first."
         )
 
@@ -93,12 +93,12 @@ def _names(settings: Settings) -> Iterable[str]:
 def _account(settings: Settings) -> Iterable[str]:
     account = str(settings.get("algo_account_id", ""))
     if not _ACCOUNT.fullmatch(account):
-        yield f"algo_account_id: {account!r} is no AWS account id. Write its 12 digits in quotes, so that zeros stay."
+        yield f"algo_account_id: {account!r} is not a valid AWS account id. Write 12 digits in quotes."
     region, regions = settings.get("algo_region"), list(settings.get("algo_regions") or ())
     if region not in regions:
         yield (
-            f"algo_region: {region} does not belong to {settings.get('algo_environment')}, whose regions are "
-            f"{', '.join(map(str, regions)) or 'none'}. Add it to algo_regions if it is meant."
+            f"algo_region: {region} is not a region of {settings.get('algo_environment')}. Its regions: "
+            f"{', '.join(map(str, regions)) or 'none'}. Correct it, or add it to algo_regions."
         )
 
 
@@ -106,26 +106,26 @@ def _buckets(settings: Settings, others: Mapping[str, Settings]) -> Iterable[str
     own = {name: str(settings.get(name)) for name in _BUCKETS if settings.get(name)}
     for name, bucket in own.items():
         if not _BUCKET.fullmatch(bucket):
-            yield f"{name}: {bucket!r} is no bucket name. Use 3 to 63 lower-case letters, digits, hyphens and dots."
+            yield f"{name}: {bucket!r} is not a valid bucket name. Use 3 to 63 of a-z, 0-9, hyphen, dot."
         for environment, other in sorted(others.items()):
             if bucket in {str(other.get(other_name)) for other_name in _BUCKETS}:
                 yield (
-                    f"{name}: {bucket} is a bucket of {environment}. {settings.get('algo_environment')} needs its own; "
-                    "environments share nothing."
+                    f"{name}: {bucket} is already used by {environment}. {settings.get('algo_environment')} needs its "
+                    "own bucket."
                 )
     for name, bucket in own.items():
         twins = [other for other in own if other < name and own[other] == bucket]
         if twins:
-            yield f"{name}: {bucket} is {twins[0]} too. Each purpose needs a bucket of its own."
+            yield f"{name}: {bucket} is also set as {twins[0]}. Use a separate bucket for each purpose."
 
 
 def _network(settings: Settings, others: Mapping[str, Settings]) -> Iterable[str]:
     if settings.get("aws_network_vpc_id"):
         if not settings.get("aws_network_private_subnet_ids"):
-            yield "aws_network_private_subnet_ids: is empty. A given VPC needs the subnets that hosts shall stand in."
+            yield "aws_network_private_subnet_ids: is empty. Set the subnets for hosts in the given VPC."
         return
     if settings.get("aws_network_private_subnet_ids"):
-        yield "aws_network_private_subnet_ids: is set without aws_network_vpc_id. Give both, or neither."
+        yield "aws_network_private_subnet_ids: is set without aws_network_vpc_id. Set both or neither."
     cidr = settings.get("aws_network_cidr")
     try:
         network = IPv4Network(str(cidr))
@@ -148,8 +148,8 @@ def _network(settings: Settings, others: Mapping[str, Settings]) -> Iterable[str
             continue  # that environment's own run reports it
         if clash:
             yield (
-                f"aws_network_cidr: {cidr} overlaps {other['aws_network_cidr']} of {environment}, so the two could "
-                "never be connected. Choose a range of its own."
+                f"aws_network_cidr: {cidr} overlaps {other['aws_network_cidr']} of {environment}; the two could "
+                "never be peered. Choose another range."
             )
 
 
@@ -188,7 +188,7 @@ def _instance_types(settings: Settings) -> Iterable[str]:
     for name, types in sorted(instance_types(settings).items()):
         for instance_type in types:
             if not _INSTANCE_TYPE.fullmatch(instance_type):
-                yield f"{name}: {instance_type!r} is no instance type. They look like t4g.small or c7g.xlarge."
+                yield f"{name}: {instance_type!r} is not a valid instance type. Examples: t4g.small, c7g.xlarge."
 
 
 def _images(settings: Settings) -> Iterable[str]:
@@ -196,8 +196,8 @@ def _images(settings: Settings) -> Iterable[str]:
     for label, source in sorted(images.items()):
         if not _IMAGE.fullmatch(str(source)):
             yield (
-                f"algo_release.images.{label}: {source!r} is neither an image id (ami-…) nor the path of a public SSM "
-                "parameter (/aws/service/…)."
+                f"algo_release.images.{label}: {source!r} is neither an image id (ami-…) nor a public SSM "
+                "parameter path (/aws/service/…)."
             )
 
 
@@ -206,12 +206,12 @@ def _times(settings: Settings) -> Iterable[str]:
     try:
         ZoneInfo(zone)
     except (ValueError, OSError, ZoneInfoNotFoundError):
-        yield f"algo_timezone: {zone!r} is no time zone. Use an IANA name such as America/New_York."
+        yield f"algo_timezone: {zone!r} is not a valid time zone. Use an IANA name such as America/New_York."
     for name, value in sorted(settings.items()):
         if name.endswith("_schedule") and not _SCHEDULE.fullmatch(str(value)):
             yield (
-                f"{name}: {value!r} is no schedule. Write it as EventBridge Scheduler does, "
-                "such as cron(0 9 ? * MON-FRI *), with six fields."
+                f"{name}: {value!r} is not a valid schedule. Use an EventBridge Scheduler expression "
+                "such as cron(0 9 ? * MON-FRI *); cron needs six fields."
             )
 
 

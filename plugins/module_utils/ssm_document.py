@@ -53,7 +53,7 @@ def content_problem(content: Any) -> str | None:
     parsed = meaning(content)
     if not isinstance(parsed, dict):
         return "content must be a dictionary, or JSON that is one"
-    return None if parsed.get("schemaVersion") else "content needs a schemaVersion"
+    return None if parsed.get("schemaVersion") else "content requires a schemaVersion"
 
 
 def document_text(content: Any) -> str:
@@ -142,7 +142,9 @@ def _version_with(client: Any, name: str, content: Any) -> str:
         found = _get_or_none(client, "get_document", f"read document {name}", Name=name, DocumentVersion=str(version))
         if found is not None and meaning(found["Content"]) == meaning(content):
             return str(version)
-    raise AnsibleDocumentError(message=f"SSM says that document {name} has this content, but none of its versions does")
+    raise AnsibleDocumentError(
+        message=f"SSM reports that document {name} already has this content, but none of its versions has it"
+    )
 
 
 def tag_document(client: Any, name: str, set_tags: dict[str, str], remove_keys: list[str]) -> None:

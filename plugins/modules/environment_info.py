@@ -211,7 +211,7 @@ def main() -> None:
     wanted = module.params["modules"]
     unknown = sorted(set(wanted or ()) - TYPES.keys())
     if unknown:
-        module.fail_json(msg=f"Nothing is known about {', '.join(unknown)}. Known are: {', '.join(sorted(TYPES))}.")
+        module.fail_json(msg=f"Unknown resource types: {', '.join(unknown)}. Known: {', '.join(sorted(TYPES))}.")
     scope = Scope(
         module.params["project"],
         module.params["environment"],

@@ -41,7 +41,7 @@ options:
     type: int
     default: 21600
   lock_id:
-    description: With O(state=absent), gives back the lock with this id whoever holds it, and no other.
+    description: With O(state=absent), releases the lock with this id, whoever holds it, and no other.
     type: str
   tags:
     description: Tags of the parameter.
@@ -183,7 +183,9 @@ class LockTask:
         if self._check_mode:
             seen = self._store.read()
             if seen.lock and seen.lock.by != self._me and not self._why_free(seen.lock, seen.now):
-                self.warnings.append(f"A real run would stop here: {held_message(self._store.name, seen.lock)}")
+                self.warnings.append(
+                    f"A run without check mode would stop here: {held_message(self._store.name, seen.lock)}"
+                )
             return self._result(lock=seen.lock)
         mine = self._new_lock()
         seen = self._store.create(mine)
@@ -195,7 +197,11 @@ class LockTask:
         # Others may have waited for the same moment: creating it decides.
         seen = self._store.create(mine)
         if not seen.lock or seen.lock.by != self._me:
-            held = held_message(self._store.name, seen.lock) if seen.lock else f"{self._store.name} is contended"
+            held = (
+                held_message(self._store.name, seen.lock)
+                if seen.lock
+                else f"{self._store.name} is being taken by several runs"
+            )
             raise AnsibleLockError(message=held)
         return self._result(acquired=True, lock=seen.lock, taken_over=taken_over)
 
@@ -207,7 +213,7 @@ class LockTask:
         if lock_id and lock_id != lock.lock_id:
             raise AnsibleLockError(
                 message=f"{self._store.name} has the id {lock.lock_id}, not {lock_id}: "
-                f"it is another lock than the one you mean. {held_message(self._store.name, lock)}"
+                f"it is not the lock that you named. {held_message(self._store.name, lock)}"
             )
         mine = lock.by == self._me
         if not lock_id and not mine and not self._why_free(lock, seen.now):

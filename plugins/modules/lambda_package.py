@@ -175,7 +175,7 @@ def main() -> None:
         # In check mode too: a build product, without which the deployment could not be planned.
         changed = write(package, dest)
     except PackageError as error:
-        module.fail_json(msg=f"Can't build {dest}: {error}")
+        module.fail_json(msg=f"Cannot build {dest}: {error}")
 
     result: dict[str, Any] = {
         "changed": changed,

@@ -159,7 +159,7 @@ plan:
       type: str
       sample: done
 servers:
-  description: One entry per wanted (and selected) model, sorted by name, as it is at the end of the run.
+  description: One entry per listed (and selected) model, sorted by name, as it is at the end of the run.
   returned: when the plan could be made
   type: list
   elements: dict
@@ -207,9 +207,9 @@ servers:
     reason:
       description: Why.
       type: str
-      sample: as wanted
+      sample: up to date
     problem:
-      description: Why it is not as wanted, empty if it is.
+      description: Why it is not up to date; empty if it is.
       type: str
       sample: ''
     instance_id:
@@ -258,7 +258,7 @@ counts:
   type: dict
   sample: {create: 2, leave: 10}
 unplaced:
-  description: The models that are not as wanted although the run has tried. The next run goes on with them.
+  description: The models that are not up to date although the run has tried. The next run continues with them.
   returned: when the plan could be made
   type: list
   elements: dict
@@ -398,13 +398,13 @@ def main() -> None:
     except FleetError as exc:
         module.fail_json(msg=str(exc))
     except OSError as exc:
-        module.fail_json(msg=f"Cannot write {exc.filename}: {exc.strerror}. Give another path.")
+        module.fail_json(msg=f"Cannot write {exc.filename}: {exc.strerror}. Use another path.")
     answer = returned(result, settings, check=module.check_mode)
     if module._diff:
         shown = [str(line) for line in result.plan.lines if line.action != "no-op"]
         answer["diff"] = {"prepared": "".join(f"{line}\n" for line in shown)}
     if result.halt:
-        module.warn(f"{result.halt}. Nothing is launched, started, restarted or replaced.")
+        module.warn(f"{result.halt}. Launches, starts, restarts and replacements are held.")
     held = [entry for entry in result.held if not (result.halt and result.halt in entry["reason"])]
     for entry in held[:20]:
         module.warn(f"{entry['model']}: {entry['reason']}")

@@ -54,14 +54,14 @@ options:
     description:
       - Settings of which one set is enough, best first, such as instance types and subnets. They are tried in this
         order where AWS has none to give.
-      - A resource that was made from any of them is as wanted.
+      - A resource that was made from any of them is up to date.
     type: list
     elements: dict
     default: []
   disable_protection:
     description:
       - Whether a resource is removed although it is protected against that, such as a database by deletion protection,
-        which is switched off first. For the removal of a whole environment that was confirmed.
+        which is turned off first. For the removal of a whole environment that was confirmed.
     type: bool
     default: false
 attributes:

@@ -214,7 +214,7 @@ def main() -> None:
     try:
         before, after = ensure(client, module.params, module.check_mode)
     except TaggingError as error:
-        module.fail_json(msg=f"These could not be tagged: {error}")
+        module.fail_json(msg=f"Some resources could not be tagged: {error}")
     except (BotoCoreError, ClientError) as error:
         module.fail_json_aws(error, msg=f"Could not tag {', '.join(module.params['arns'])}")
     result: dict[str, Any] = {"changed": before != after, "resources": after}

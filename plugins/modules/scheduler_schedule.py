@@ -315,7 +315,7 @@ def ensure_present(client: Any, params: dict[str, Any], check_mode: bool) -> Out
     missing = missing_for_creation(wanted)
     if missing:
         raise AnsibleSchedulerError(
-            message=f"Schedule {params['group_name']}/{params['name']} can't be made without {', '.join(missing)}"
+            message=f"Schedule {params['group_name']}/{params['name']} cannot be created without {', '.join(missing)}"
         )
     before = schedule_view(described)
     if same_schedule(current, wanted):

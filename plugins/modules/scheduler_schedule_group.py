@@ -174,7 +174,7 @@ def main() -> None:
     if not NAME_PATTERN.match(params["name"]):
         module.fail_json(msg=f"name {params['name']!r} must be 1 to 64 letters, digits, hyphens, underscores and dots")
     if params["name"] == "default" and (params["state"] == "absent" or params["tags"]):
-        module.fail_json(msg="The group 'default' belongs to AWS and can neither be tagged nor deleted")
+        module.fail_json(msg="The group 'default' belongs to AWS and cannot be tagged or deleted")
 
     client = module.client("scheduler", retry_decorator=AWSRetry.jittered_backoff())
     ensure = ensure_present if params["state"] == "present" else ensure_absent

@@ -156,7 +156,7 @@ def ensure_present(client: Any, params: dict[str, Any], check_mode: bool) -> Out
     name, kind = params["name"], params["document_type"]
     before = view(get_document(client, name))
     if not before and params["content"] is None:
-        raise AnsibleDocumentError(message=f"Document {name} can't be made without content")
+        raise AnsibleDocumentError(message=f"Document {name} cannot be created without content")
     if before and before["document_type"] != kind:
         raise AnsibleDocumentError(
             message=f"Document {name} is a {before['document_type']} document, which can't become a {kind} document; "

@@ -74,8 +74,8 @@ def problems(kind: ResourceType, settings: Mapping[str, Any], once: Mapping[str,
     found += [f"{error}." for error in validation.errors.errors if not isinstance(error, UnsupportedError)]
     comparable = kind.compared | kind.create_only | kind.steering | STEERING
     found += [
-        f"{name} is not compared: no reading of a {kind.title} reports it, so it would differ in every run. "
-        "Leave it out, or pass it under `once`, which counts only when the resource is made."
+        f"{name} cannot be compared: AWS does not report it for a {kind.title}, so it would differ in every run. "
+        "Remove it, or pass it under `once`, which applies only when the resource is created."
         for name in sorted(settings.keys() & spec.keys() - comparable)
         if settings[name] is not None
     ]

@@ -71,8 +71,8 @@ class CallGuard:
         strange = sorted({value for value in named if value not in self._allowed})
         if strange:
             raise CallRefusedError(
-                f"{operation} would have changed {', '.join(strange)}, which this task is not about. The call was not "
-                "made. Something that another owner made may fit the settings. Look at it, and remove it or name it in "
+                f"{operation} would have changed {', '.join(strange)}, which this task does not manage. The call "
+                "was not made. An externally owned resource may match the settings. Remove it, or name it in "
                 "algo_adopt."
             )
 
@@ -85,7 +85,7 @@ class CallGuard:
                 value = read(item)
                 if value is not None and not any(fnmatchcase(value, pattern) for pattern in asked):
                     raise CallRefusedError(
-                        f"{operation} was asked for {name} {', '.join(asked)}, and the answer also holds "
+                        f"{operation} was called for {name} {', '.join(asked)}, but the answer also has "
                         f"{_name(item)}. The endpoint "
                         "ignores filters, so nothing was changed. Use an endpoint that applies them."
                     )

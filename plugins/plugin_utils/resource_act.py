@@ -89,8 +89,8 @@ def _make_first(planned: Planned, runner: Runner, wanted: Settings) -> tuple[Set
             tried.append(f"{', '.join(f'{name} {value}' for name, value in alternative.items())}: {code}")
             display.display(f"… {kind.title} {planned.name}: {tried[-1]}")
     raise AnsibleActionFail(
-        f"{kind.title} {planned.name}: no capacity in any allowed alternative: {'; '.join(tried)}. Nothing was made. "
-        "Allow more of them, or try again later."
+        f"{kind.title} {planned.name}: no capacity in any allowed instance type or subnet: {'; '.join(tried)}. "
+        "Nothing was created. Allow more of them, or run again later."
     )
 
 
@@ -100,7 +100,7 @@ def _make(
     kind = planned.kind
     if UNKNOWN in json.dumps(arguments, default=str):
         raise AnsibleActionFail(
-            f"{kind.title} {planned.name} depends on something that was planned but not made. Run the whole site.yml."
+            f"{kind.title} {planned.name} depends on a resource that is planned but not created. Run site.yml."
         )
     given = {name: value for name, value in arguments.items() if name != "tags" or not kind.separate_tags}
     return arguments, _call(planned, runner, kind.module, {**given, "state": "present"}, found)
@@ -124,7 +124,7 @@ def _call(
         message = _message(result)
         if attempt == kind.retry_attempts or not any(part in message for part in kind.retryable_errors):
             raise AnsibleActionFail(f"{kind.title} {planned.name}: {message}", result={"module": module})
-        display.display(f"… {kind.title}: not accepted yet, trying again ({attempt} of {kind.retry_attempts})")
+        display.display(f"… {kind.title}: not accepted yet, retrying ({attempt} of {kind.retry_attempts})")
         time.sleep(_RETRY_SECONDS)
     raise AssertionError("unreachable")
 

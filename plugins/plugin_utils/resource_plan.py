@@ -48,7 +48,7 @@ class Environment:
     tags: Mapping[str, str] = field(default_factory=dict)
     adopt: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
-    """Modules whose kind of thing an emulator lacks."""
+    """Modules whose resource type an emulator does not support."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def plan(task: Mapping[str, Any], component: str, environment: Environment) -> P
         _check(kind, name, given, task)
         wanted = desired_settings(kind, given, found, task["alternatives"], adopt)
     if kind.module in environment.missing:
-        decision = Decision("no-op", ("this emulator has no such thing",))
+        decision = Decision("no-op", ("this emulator does not support it",))
     else:
         decision = decide(kind, wanted, found, adopt=adopt, disable_protection=task["disable_protection"])
     return Planned(kind, name, component, decision, wanted, found, task["once"], tuple(task["alternatives"]))
@@ -129,6 +129,8 @@ def _check(kind: ResourceType, name: str, given: Settings, task: Mapping[str, An
             for problem in arguments.problems(kind, {**given, **alternative}, task["once"])
         ]
     except LookupError as error:
-        raise AnsibleActionFail(f"{kind.title} {name}: {error}. Install what requirements.yml names.") from error
+        raise AnsibleActionFail(
+            f"{kind.title} {name}: {error}. Install the collections in requirements.yml."
+        ) from error
     if wrong:
-        raise AnsibleActionFail(f"{kind.title} {name}: {' '.join(dict.fromkeys(wrong))} Nothing was done to it.")
+        raise AnsibleActionFail(f"{kind.title} {name}: {' '.join(dict.fromkeys(wrong))} It was not changed.")

@@ -118,4 +118,4 @@ def _answer(output: str, errors: str, code: int) -> dict[str, Any]:
             result.pop("invocation", None)
             return result
     lines = errors.strip().splitlines()
-    return {"failed": True, "msg": lines[-1] if lines else f"the module ended with code {code} and no answer"}
+    return {"failed": True, "msg": lines[-1] if lines else f"the module exited with code {code} and no result"}

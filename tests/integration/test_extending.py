@@ -123,4 +123,4 @@ def test_a_new_environment_is_a_folder(fresh_aws: Aws, playbook: Playbook, check
     # Whoever forgets to rename it does not run another environment.
     settings.write_text(before)
     misnamed = playbook("-i", "inventories/stage", "site.yml", "--check", cwd=checkout)
-    assert "algo_environment: is qa, and the folder is inventories/stage" in misnamed.output
+    assert "algo_environment: is qa, but the folder is inventories/stage" in misnamed.output

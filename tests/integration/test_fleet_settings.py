@@ -103,7 +103,7 @@ def test_the_function_leaves_alone_what_the_play_does(qa: Qa) -> None:
     assert (document["max_terminate_share"], document["power"]) == (0.2, "keep")
 
     morning = qa.function()
-    assert (morning["changed"], morning["reason"]) == (False, "every server is as wanted")
+    assert (morning["changed"], morning["reason"]) == (False, "every server is up to date")
     assert qa.servers() == sorted(MOMENTUM)
 
     # A new version while the session is open: neither of them interrupts.
@@ -155,4 +155,4 @@ def test_another_layout_is_one_setting(qa: Qa) -> None:
     qa.play(aws_trading_server_model_pattern=layout)
     assert qa.servers() == ["momentum/TSLA/sma-outer_0_inner_1"]
     assert load_document(qa.parameter("trading_server/fleet"))["source"]["prefix"] == "v2/"
-    assert qa.function()["reason"] == "every server is as wanted"
+    assert qa.function()["reason"] == "every server is up to date"

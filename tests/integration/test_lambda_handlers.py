@@ -180,7 +180,7 @@ def test_a_shutdown_that_can_not_reach_aws_ends_as_an_error(functions: Functions
 
 def test_events_of_others_and_settings_that_are_missing_are_refused(fresh_aws: Aws, functions: Functions) -> None:
     wrong = functions.invoke("trading_server_shutdown", {"environment": "prod"})
-    assert "meant for the environment 'prod'" in wrong.stderr
+    assert "is for the environment 'prod'" in wrong.stderr
     missing = functions.invoke("trading_server", PROJECT="")
     assert "PROJECT is required" in missing.stderr
     # The refusal is told to people, nothing else is done.
@@ -256,7 +256,7 @@ def test_the_fleet_follows_the_models_and_obeys_the_halt(fresh_aws: Aws, functio
 
     fresh_aws.forget_calls()
     again = functions.invoke("trading_server").result
-    assert (again["changed"], again["reason"]) == (False, "every server is as wanted")
+    assert (again["changed"], again["reason"]) == (False, "every server is up to date")
     assert fresh_aws.calls(write=True) == []
 
     # The evening stops them, the morning starts them, with the model that came over night.
@@ -285,7 +285,7 @@ def test_the_models_that_the_settings_exclude_get_no_server(fresh_aws: Aws, func
     fresh_aws.client("s3").put_object(Bucket=BUCKET, Key="models/odd", Body=b"{}")
     fleet.store({**fleet.settings, "source": {**fleet.settings["source"], "on_invalid": "error"}})
     refused = functions.invoke("trading_server")
-    assert "holds 1 key(s) that belong to no model: 'models/odd'" in refused.stderr
+    assert "holds 1 key(s) that are not models: 'models/odd'" in refused.stderr
     assert len(states(fresh_aws)) == 1
 
 
@@ -322,7 +322,7 @@ def stored(**changes: Any) -> str:
         (None, "does not exist"),
         ("no json", "is not usable"),
         # As a version before the schema wrote it.
-        ('{"project": "algo-trading", "environment": "qa", "image_id": "ami-1"}', "an older version has written it"),
+        ('{"project": "algo-trading", "environment": "qa", "image_id": "ami-1"}', "an older version wrote it"),
         (stored(environment="prod"), "is about algo-trading prod"),
         (stored(halt_parameter=""), "names no halt parameter"),
         (stored(source={}), "names no bucket"),

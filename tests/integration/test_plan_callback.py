@@ -118,7 +118,7 @@ def test_a_run_prints_each_change_as_it_comes_and_then_the_summary(run):
     assert outcome.rc == 0, outcome.stdout + outcome.stderr
     assert outcome.head.index("\nNetwork\n") < outcome.head.index("+ VPC ") < outcome.head.index("\nComponents\n")
     assert outcome.head.count("+ subnet ") == 3
-    assert "schedule            algo-trading-trading-server-qa/old  is no longer wanted" in outcome.head
+    assert "schedule            algo-trading-trading-server-qa/old  is no longer in the settings" in outcome.head
     assert "changed=2" in outcome.tail
     assert "  mlflow_server  tracking server  mlflow-server.qa.algo-trading.internal           running" in outcome.tail
     assert "2 trading servers: 1 running, 1 pending" in outcome.tail
@@ -130,7 +130,7 @@ def test_a_run_prints_each_change_as_it_comes_and_then_the_summary(run):
 
 def test_a_second_run_says_that_there_is_nothing_to_change(run):
     outcome = run(variables={"built": True})
-    assert "Nothing to change: the environment is as its settings say (changed=0).\n" in outcome.tail
+    assert "Nothing to change: the environment is up to date (changed=0).\n" in outcome.tail
     assert "  4 unchanged\n" in outcome.head
     assert outcome.plan["counts"]["no-op"] == 7
     assert all(line["action"] == "no-op" for line in outcome.plan["plan"])
@@ -161,9 +161,11 @@ def test_a_failed_run_shows_the_message_once_and_names_the_task_at_the_end(run):
     )
     assert told in outcome.head
     assert outcome.stdout.count("Ask for more under Service Quotas") == 1
-    assert "What failed, see above\n✗ FAILED  mlflow_server: Create the database\n\n" in outcome.tail
-    assert "Failed. Done until then: 8 created, 0 changed, 0 replaced, 1 removed, 0 unchanged." in outcome.tail
-    assert "the same command goes on from here" in outcome.tail
+    assert "Failures, details above\n✗ FAILED  mlflow_server: Create the database\n\n" in outcome.tail
+    assert (
+        "Failed. Changes before the failure: 8 created, 0 changed, 0 replaced, 1 removed, 0 unchanged." in outcome.tail
+    )
+    assert "run the same command again" in outcome.tail
     plan = outcome.plan
     assert plan["status"] == "failed"
     assert [(failure["host"], failure["task"]) for failure in plan["failed"]] == [
@@ -194,9 +196,9 @@ def test_trouble_reads_well(run):
     outcome = run("--diff", playbook="trouble.yml", ANSIBLE_FORKS="1")
     head = outcome.head
     assert "✗ FAILED  trading_server: Fail and be ignored\n    ignored message\n" in head
-    assert "    ignored: the run goes on\n" in head
+    assert "    ignored: the run continues\n" in head
     assert "    rescued message\n" in head
-    assert "    the play has a rescue for this: the run goes on\n" in head
+    assert "    handled by the play's rescue: the run continues\n" in head
     assert "  rescue ran\n  second line\n" in head
     assert "✗ FAILED  trading_server: Loop over items (item false)\n" in head
     assert "One or more items failed" not in head

@@ -376,7 +376,7 @@ def roles(fresh_aws: Aws, playbook: Playbook, tmp_path: Path) -> Roles:
     return Roles(fresh_aws, playbook, tmp_path)
 
 
-def test_every_compared_argument_is_planned_made_and_then_as_wanted(roles: Roles, tmp_path: Path) -> None:
+def test_every_compared_argument_is_planned_made_and_then_up_to_date(roles: Roles, tmp_path: Path) -> None:
     package = tmp_path / "package.zip"
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
@@ -416,7 +416,7 @@ def test_every_compared_argument_is_planned_made_and_then_as_wanted(roles: Roles
     ("settings", "expected"),
     [
         ({"versionning": True}, "versionning is not an argument of amazon.aws.s3_bucket. Did you mean versioning?"),
-        ({"requester_pays": True}, "requester_pays is not compared"),
+        ({"requester_pays": True}, "requester_pays cannot be compared"),
     ],
 )
 def test_a_wrong_argument_fails_in_the_plan(roles: Roles, settings: dict[str, Any], expected: str) -> None:

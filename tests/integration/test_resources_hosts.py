@@ -145,7 +145,7 @@ def test_what_is_protected_is_neither_replaced_nor_removed(roles: Roles) -> None
 
     lifted = roles("aws_host", **bigger)
     assert lines(lifted) == [("update", "instance", WEBSOCKET)]
-    assert "volumes can follow in another run" in reasons(lifted)
+    assert "volumes changes in the next run" in reasons(lifted)
     assert instances(aws, WEBSOCKET)[0]["InstanceId"] == first
     planned = roles("aws_host", **bigger, check=True)
     assert lines(planned)[0] == ("replace", "instance", WEBSOCKET)

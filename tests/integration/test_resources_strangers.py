@@ -86,7 +86,7 @@ def test_an_adopted_host_is_neither_replaced_nor_doubled(roles: Roles) -> None:
     assert "ManagedBy: terraform → algo.trading" in reasons(planned)
     for name in ("instance_type: t3.large → t4g.small", "user_data"):
         assert name in reasons(planned)
-    assert "would need a new instance; left while algo_adopt names it" in reasons(planned)
+    assert "requires a new instance; not changed while algo_adopt names it" in reasons(planned)
 
     assert lines(roles("aws_host", **adopted)) == lines(planned)
     assert list(alive(roles.aws)) == [theirs]

@@ -142,7 +142,7 @@ def test_keys_that_fit_no_model_are_reported_as_asked(published: Aws, look: Look
     assert warned == ignored
     assert len(warned) == 4
     said = " ".join(run.stderr.split())
-    assert said.count(f"The bucket {BUCKET} holds 7 key(s) that belong to no model") >= 1
+    assert said.count(f"The bucket {BUCKET} holds 7 key(s) that are not models") >= 1
     assert "models/momentum/notes-0.txt" in said
     assert "and 2 more" in said
     assert "holds 7 key(s)" in failed
@@ -186,7 +186,7 @@ def test_every_failure_names_the_bucket_and_the_remedy(published: Aws, look: Loo
     assert "Could not list the bucket algo-nowhere" in missing
     assert "Create the bucket" in missing
     assert "at least one bucket" in no_bucket
-    assert "bare name of a bucket" in slashes
+    assert "Give the bucket name only" in slashes
     assert f"list the bucket {BUCKET}" in unreachable
     assert "embedded AWS" in unreachable
     assert BUCKET in profile

@@ -117,8 +117,8 @@ def test_mistakes_are_told_before_anything_is_called(fresh_aws: Aws, tasks: Task
         schedule(**{**SCHEDULE, "target": {**SCHEDULE["target"], "sqs_parameters": {"group": "x"}}}),
         {"algo.trading.scheduler_schedule_group": {"name": "default", "state": "absent"}},
     )
-    assert "is none of cron(" in bad_expression["msg"]
-    assert "can't be made without target.arn, target.role_arn" in no_target["msg"]
-    assert "target.sqs_parameters has no group" in bad_target["msg"]
+    assert "is not valid; use cron(" in bad_expression["msg"]
+    assert "cannot be created without target.arn, target.role_arn" in no_target["msg"]
+    assert "group is not valid in target.sqs_parameters" in bad_target["msg"]
     assert "belongs to AWS" in default_group["msg"]
     assert fresh_aws.calls(write=True) == []

@@ -27,12 +27,12 @@ RELEASE: dict[str, Any] = {"images": IMAGES, "algo_modeling": "0.1.0", "mlflow":
 WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
     "a setting that does not exist": (
         {"aws_network_nats": "single"},
-        ["aws_network_nats: there is no such setting", "Is aws_network_nat meant?"],
+        ["aws_network_nats: is not a known setting", "Did you mean aws_network_nat?"],
     ),
-    "a setting like no other": ({"algo_colour": "red"}, ["algo_colour: there is no such setting", "docs/settings.md"]),
+    "a setting like no other": ({"algo_colour": "red"}, ["algo_colour: is not a known setting", "docs/settings.md"]),
     "another environment's addresses": (
         {"aws_network_cidr": "10.20.128.0/17"},
-        ["aws_network_cidr: 10.20.128.0/17 overlaps 10.20.0.0/16 of dev", "Choose a range of its own"],
+        ["aws_network_cidr: 10.20.128.0/17 overlaps 10.20.0.0/16 of dev", "Choose another range"],
     ),
     "too small a network": (
         {"aws_network_cidr": "10.30.0.0/24"},
@@ -45,11 +45,11 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
     "no network at all": ({"aws_network_cidr": "ten"}, ["aws_network_cidr:", "'ten'", "such as 10.30.0.0/16"]),
     "no instance type": (
         {"aws_mlflow_server_instance_type": "t4g-small"},
-        ["aws_mlflow_server_instance_type: 't4g-small' is no instance type", "look like t4g.small"],
+        ["aws_mlflow_server_instance_type: 't4g-small' is not a valid instance type", "Examples: t4g.small"],
     ),
     "no instance type among several": (
         {"aws_trading_server_instance_types": ["t4g.small", "huge"]},
-        ["aws_trading_server_instance_types: 'huge' is no instance type"],
+        ["aws_trading_server_instance_types: 'huge' is not a valid instance type"],
     ),
     "another environment's bucket": (
         {"algo_model_bucket": "algo-model-deploy-prod"},
@@ -57,13 +57,16 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "no bucket name": (
         {"algo_model_bucket": "Algo_Models"},
-        ["algo_model_bucket: 'Algo_Models' is no bucket name", "lower-case"],
+        ["algo_model_bucket: 'Algo_Models' is not a valid bucket name", "lower-case"],
     ),
     "a region of others": (
         {"algo_region": "eu-west-1"},
-        ["algo_region: eu-west-1 does not belong to qa", "us-east-1", "Add it to algo_regions if it is meant"],
+        ["algo_region: eu-west-1 is not a region of qa", "us-east-1", "add it to algo_regions"],
     ),
-    "no account": ({"algo_account_id": "12345"}, ["algo_account_id: '12345' is no AWS account id", "12 digits"]),
+    "no account": (
+        {"algo_account_id": "12345"},
+        ["algo_account_id: '12345' is not a valid AWS account id", "12 digits"],
+    ),
     "a type that is wrong": ({"algo_schedules": "sometimes"}, ["algo_schedules:", "bool"]),
     "a value that is not offered": (
         {"aws_network_nat": "several"},
@@ -79,15 +82,15 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "no image": (
         {"algo_release": {**RELEASE, "images": {**IMAGES, "host": "debian-12"}}},
-        ["algo_release.images.host: 'debian-12' is neither an image id (ami-…) nor the path"],
+        ["algo_release.images.host: 'debian-12' is neither an image id (ami-…) nor a public SSM parameter path"],
     ),
     "a time zone that no exchange has": (
         {"algo_timezone": "Mars/Olympus"},
-        ["algo_timezone: 'Mars/Olympus' is no time zone", "America/New_York"],
+        ["algo_timezone: 'Mars/Olympus' is not a valid time zone", "America/New_York"],
     ),
     "no schedule": (
         {"aws_trading_server_schedule": "every morning"},
-        ["aws_trading_server_schedule: 'every morning' is no schedule", "cron("],
+        ["aws_trading_server_schedule: 'every morning' is not a valid schedule", "cron("],
     ),
     "a retention that CloudWatch does not know": (
         {"aws_trading_server_log_retention": 77},
@@ -95,11 +98,11 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "a given VPC without subnets": (
         {"aws_network_vpc_id": "vpc-0123456789abcdef0"},
-        ["aws_network_private_subnet_ids: is empty", "needs the subnets"],
+        ["aws_network_private_subnet_ids: is empty", "Set the subnets"],
     ),
     "an expression that leads nowhere": (
         {"algo_data_bucket": "{{ nobody }}-data"},
-        ["algo_data_bucket: can't be worked out", "nobody"],
+        ["algo_data_bucket: cannot be templated", "nobody"],
     ),
     "a setting of the fleet's own": (
         {"aws_trading_server_root_volume": {"size": "much"}},
@@ -129,7 +132,7 @@ def test_a_wrong_setting_is_refused_before_any_call(qa: Qa, what: str) -> None:
     written, said = WRONG[what]
     refused = qa(written)
     message = refused.run.plan["failed"][0]["message"]
-    assert "nothing was asked of AWS" in message
+    assert "No AWS call was made" in message
     for part in said:
         assert part in message
     # Only what was given is at fault, and it is found again where it was written.
@@ -178,7 +181,7 @@ def test_all_that_is_wrong_is_said_at_once(qa: Qa) -> None:
 def test_what_is_stored_is_not_set_on_the_command_line(qa: Qa) -> None:
     refused = qa({}, aws_trading_server_max_terminate_share=1)
     message = refused.run.plan["failed"][0]["message"]
-    assert "aws_trading_server_max_terminate_share: is kept for the function trading_server" in message
+    assert "aws_trading_server_max_terminate_share: is stored for the function trading_server" in message
     assert "set aws_trading_server_once_max_terminate_share instead" in message
     assert refused.asked == Counter()
 

@@ -38,14 +38,14 @@ def main(argv: list[str] | None = None) -> int:
             "--state", type=Path, default=manager.ROOT / ".local" / "aws", help="default: .local/aws of this clone"
         )
         if name == "clock":
-            command.add_argument("--next", action="store_true", help="move to the next event, which then happens")
-            command.add_argument("--at", help="show this time (ISO 8601); what lies between is skipped")
-            command.add_argument("--rate", type=float, help="seconds of this clock for each real one; 0 stands still")
+            command.add_argument("--next", action="store_true", help="move to the next event and deliver it")
+            command.add_argument("--at", help="set this time (ISO 8601); events in between are skipped")
+            command.add_argument("--rate", type=float, help="seconds of this clock for each real one; 0 stops it")
         if name == "serve":
-            command.add_argument("--port", type=int, default=0, help="0 takes a free one")
+            command.add_argument("--port", type=int, default=0, help="0 picks a free one")
             life = command.add_mutually_exclusive_group()
-            life.add_argument("--with-parent", action="store_true", help="end when standard input closes")
-            life.add_argument("--keep", action="store_true", help="live on, as the one server of the state directory")
+            life.add_argument("--with-parent", action="store_true", help="exit when standard input closes")
+            life.add_argument("--keep", action="store_true", help="run as the server of the state directory")
     args = parser.parse_args(argv)
     if args.command == "serve":
         from embedded_aws import server

@@ -94,5 +94,5 @@ def queue_url(arn: str, endpoint: str) -> str:
     """
     region, name = arn.split(":")[3], arn.rsplit(":", 1)[1]
     if name not in backend("sqs", region).queues:
-        raise LookupError(f"There is no queue {arn}.")
+        raise LookupError(f"Queue {arn} does not exist.")
     return f"{endpoint}/{account_id()}/{name}"

@@ -64,4 +64,4 @@ class Acting:
         elif service == "sns" and client is not None:
             client.publish(TopicArn=arn, Message=text)
         else:
-            raise ValueError(f"Nothing can be handed to {arn} here: {service} is not played out.")
+            raise ValueError(f"Cannot deliver to {arn}: the embedded AWS does not run {service}.")

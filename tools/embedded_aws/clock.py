@@ -26,7 +26,7 @@ class Clock:
     def set(self, timestamp: float | None = None, rate: float | None = None) -> None:
         """Show another time, or run at another pace; what is left out stays."""
         if rate is not None and not 0 <= rate <= 100_000:
-            raise ValueError(f"The pace is a number from 0 (stands still) to 100000, not {rate:g}.")
+            raise ValueError(f"The rate must be 0 (stopped) to 100000, not {rate:g}.")
         with self._changed:
             now = time.time()
             shown = self._shown + (now - self._real) * self._rate

@@ -128,21 +128,21 @@ def start(state: State) -> tuple[Server, bool]:
             if server and answers(server):
                 return server, child is not None and child.pid == server.pid
             if child is None and server and _hangs(state, server):
-                say(f"the embedded AWS (process {server.pid}) no longer answers: ending it")
+                say(f"the embedded AWS (process {server.pid}) no longer responds: terminating it")
                 _end(state, server, signal.SIGKILL)
                 continue
         elif child is None:
             child = _spawn(state, port)
         if child is not None and child.poll() is not None:
             if child.returncode == PORT_TAKEN and port:
-                say(f"port {port} is taken by another program now: using a new one")
+                say(f"port {port} is in use by another program: using a new one")
                 port, child = 0, None
             elif child.returncode == ALREADY_THERE:  # somebody else started it at the same moment
                 child = None
             elif not state.held():
-                raise EmbeddedAwsError(f"the embedded AWS ended at once ({child.returncode}). {_log_tail(state)}")
+                raise EmbeddedAwsError(f"the embedded AWS exited at once ({child.returncode}). {_log_tail(state)}")
         time.sleep(0.05)
-    raise EmbeddedAwsError(f"the embedded AWS does not answer after {START_SECONDS:.0f} s. {_log_tail(state)}")
+    raise EmbeddedAwsError(f"the embedded AWS did not respond within {START_SECONDS:.0f} s. {_log_tail(state)}")
 
 
 def stop(state: State) -> bool:
@@ -155,9 +155,7 @@ def stop(state: State) -> bool:
         if server and process_start(server.pid) == server.started:
             _end(state, server)
         elif time.monotonic() > deadline:
-            raise EmbeddedAwsError(
-                f"some process holds {state.lock} and {state.server} does not tell which: end it by hand (fuser -v)."
-            )
+            raise EmbeddedAwsError(f"an unknown process holds {state.lock}: find it with fuser -v and stop it.")
         else:
             time.sleep(0.1)  # it is just starting, and about to say who it is
     for file in (state.server, state.endpoint):
@@ -209,7 +207,7 @@ def _end(state: State, server: Server, *signals: signal.Signals) -> None:
             time.sleep(0.05)
         else:
             return
-    raise EmbeddedAwsError(f"process {server.pid}, the embedded AWS, cannot be ended.")
+    raise EmbeddedAwsError(f"process {server.pid}, the embedded AWS, cannot be stopped.")
 
 
 def _log_tail(state: State) -> str:

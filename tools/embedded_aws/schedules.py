@@ -232,7 +232,7 @@ def next_time(schedule: Any, after: float) -> float | None:
     elif kind == "cron":
         found = _next_cron(text, zone, after)
     else:
-        raise ValueError(f"{schedule.schedule_expression} is no schedule expression")
+        raise ValueError(f"{schedule.schedule_expression} is not a valid schedule expression")
     end = _timestamp(schedule.end_date)
     return None if found is None or (end is not None and found > end) else found
 

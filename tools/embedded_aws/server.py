@@ -99,9 +99,9 @@ def serve(state: Path, port: int, *, with_parent: bool, keep: bool) -> int:
     """Answer until the process is ended; returns an exit status where it can't begin.
 
     :param state: directory for what the server writes
-    :param port: 0 takes a free one
-    :param with_parent: end when standard input closes
-    :param keep: live on, as the one server of the state directory
+    :param port: 0 picks a free one
+    :param with_parent: exit when standard input closes
+    :param keep: run as the server of the state directory
     """
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     signal.signal(signal.SIGINT, lambda *_: os._exit(0))

@@ -42,7 +42,7 @@ def read_settings(data: Mapping[str, Any]) -> FleetSettings:
     """Read and check settings. Every mistake is in the one SettingsError that is raised."""
     problems = problems_of(data)
     if problems:
-        raise SettingsError("The fleet's settings are not usable: " + "; ".join(problems) + ".")
+        raise SettingsError("The fleet's settings are not valid: " + "; ".join(problems) + ".")
     return _typed(complete(DECIDING, data, []), [])
 
 
@@ -65,10 +65,10 @@ def _contradictions(values: Mapping[str, Any]) -> list[str]:
     tags = values.get("tags", {})
     for key in tags:
         if key in OWN_TAGS:
-            problems.append(f"tags.{key} is set by the fleet itself")
+            problems.append(f"tags.{key} is reserved for the fleet")
         elif key.lower().startswith("aws:") or not _TAG_KEY.match(key):
             problems.append(
-                f"tags.{key}: the key may not hold '/' or spaces, nor start with aws:, "
+                f"tags.{key}: the key must not contain '/' or spaces, nor start with aws:, "
                 "because hosts read their tags from the metadata service"
             )
     if len(tags) > 50 - len(OWN_TAGS):
@@ -94,7 +94,7 @@ def _architecture_problems(values: Mapping[str, Any]) -> list[str]:
         elif own and len(base) == 1 and own != base and not override.get("image_id"):
             problems.append(
                 f"overrides[{number}].instance_types are of {own[0]} and instance_types of {base[0]}; "
-                "such an override needs an image_id of its own"
+                "set image_id in this override"
             )
     return problems
 

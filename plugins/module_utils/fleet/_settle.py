@@ -74,5 +74,5 @@ def _learn(run: Run, instance: Instance, name: str) -> None:
     if kind == errors.CAPACITY:
         run.memory.add(instance.type, instance.subnet_id)
     elif kind not in errors.RETRYABLE or run.deaths[name] >= _CHANCES:
-        text = f"{instance.id} ended by itself: {code} {message}".strip()
+        text = f"{instance.id} was terminated by AWS or the host: {code} {message}".strip()
         run.problems[name] = Problem(kind, f"{text}. {errors.ADVICE[kind]}")

@@ -29,7 +29,7 @@ _ATTEMPTS = 6
 _PATIENT_ATTEMPTS = 10
 _PAGE = 1000
 _STATUS_IDS = 100
-_TOO_LATE = "The time for this run is over. Run again: it continues where this one ended."
+_TOO_LATE = "The run timed out. Run again: it continues where this one ended."
 
 
 class DeadlineError(FatalError):

@@ -72,10 +72,10 @@ def disagreement(tags: Mapping[str, str]) -> str:
     if not served:
         return ""
     if told != served:
-        return f"its tag Model was edited by hand ({told or 'removed'}); its other tags say {served}"
+        return f"its tag Model was edited by hand ({told or 'removed'}); its other tags name {served}"
     parts = parts_name(tags)
     if parts and parts != served:
-        return f"the tags of its model's parts were edited by hand ({parts}); its other tags say {served}"
+        return f"the tags of its model's parts were edited by hand ({parts}); its other tags name {served}"
     return ""
 
 

@@ -29,12 +29,12 @@ def explain(instance: Instance, kms_key: str) -> str:
     if instance.state_reason == _NOT_STARTED:
         key = f"the key {kms_key}" if kms_key else "the account's default key for EBS"
         cause = (
-            f"The usual cause is the encryption of its disk: {key} is disabled or gone, or its policy does not let the "
+            f"The usual cause is disk encryption: {key} is disabled or deleted, or its policy does not let the "
             "launching identity use it (kms:CreateGrant, kms:Decrypt, kms:DescribeKey, kms:ReEncrypt*, "
             "kms:GenerateDataKeyWithoutPlaintext). Correct the key or its policy, or set root_volume.kms_key_id."
         )
     return (
-        f"EC2 accepted the launch of {instance.id} and ended it at once: {said}. {cause} The same launch is not "
+        f"EC2 accepted the launch of {instance.id} and terminated it at once: {said}. {cause} The same launch is not "
         f"repeated before {instance.launch_time + REMEMBERED:%H:%M} UTC, unless its settings change."
     )
 

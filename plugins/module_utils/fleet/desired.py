@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What is wanted: the models, and for each the exact launch that would make its server."""
+"""Desired state: the models, and for each the exact launch that would make its server."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from .settings import FleetSettings, LaunchSettings
 MOST_IN_A_TAG = 256
 # By the status of the lookup's entries.
 _UNREADY = {
-    "publishing": "its model is being published, or was changed behind its manifest's back; "
+    "publishing": "its model is being published, or was changed after its manifest was written; "
     "run again when that is done",
-    "ambiguous": "the bucket holds several artifacts of its model; remove all but one",
+    "ambiguous": "the bucket has several artifacts of its model; remove all but one",
 }
 CONFIGURATION_PATH = "/etc/algo-trading/fleet.json"
 _MAX_USER_DATA = 16384
@@ -49,7 +49,9 @@ class FleetModel:
     def from_dict(cls, data: Mapping[str, Any]) -> FleetModel:
         missing = [key for key in ("name", "type", "symbol", "model") if not data.get(key)]
         if missing:
-            raise SettingsError(f"A model lacks {', '.join(missing)}: {dict(data)!r}. Pass entries of s3_models as is.")
+            raise SettingsError(
+                f"A model has no {', '.join(missing)}: {dict(data)!r}. Pass the entries of s3_models unchanged."
+            )
         try:
             outer, inner = int(data.get("outer") or 0), int(data.get("inner") or 0)
         except (TypeError, ValueError):

@@ -54,7 +54,7 @@ def fleet_document(options: Mapping[str, Any]) -> dict[str, Any]:
     if prefix:
         document["source"].setdefault("prefix", prefix)
     if problems:
-        raise SettingsError("The fleet's settings are not usable: " + "; ".join(problems) + ".")
+        raise SettingsError("The fleet's settings are not valid: " + "; ".join(problems) + ".")
     return document
 
 
@@ -82,13 +82,13 @@ def load_document(text: str) -> dict[str, Any]:
         older = isinstance(schema, int) and schema < SCHEMA
         raise SettingsError(
             f"It has schema {schema!r} and this version reads schema {SCHEMA}: "
-            f"{'an older' if older else 'another'} version has written it. {_REMEDY}."
+            f"{'an older' if older else 'another'} version wrote it. {_REMEDY}."
         )
     document = stored.get("fleet")
     if not isinstance(document, dict) or fleet_document(document) != document:
         missing = sorted(complete(LASTING, document, []).keys() - document.keys()) if isinstance(document, dict) else []
-        what = f" It lacks {', '.join(missing)}." if missing else ""
-        raise SettingsError(f"Another version has written it.{what} {_REMEDY}.")
+        what = f" It has no {', '.join(missing)}." if missing else ""
+        raise SettingsError(f"Another version wrote it.{what} {_REMEDY}.")
     return document
 
 

@@ -141,15 +141,13 @@ def _message(run: Run) -> str:
             by_text[problem.text].append(name)
         shown = "; ".join(f"{_some(names)}: {text}" for text, names in list(by_text.items())[:_SHOWN])
         more = f"; and {len(by_text) - _SHOWN} more, see unplaced" if len(by_text) > _SHOWN else ""
-        parts.append(
-            f"{len(run.problems)} servers are not as wanted; the rest is done, and the next run goes on. {shown}{more}"
-        )
+        parts.append(f"{len(run.problems)} servers are not up to date; the next run continues with them. {shown}{more}")
     if run.set_aside:
         bad = [f"{name or 'a model without a name'} ({reason})" for name, reason in sorted(run.set_aside.items())]
-        parts.append(f"{len(bad)} listed models cannot be served, their servers are left as they are: {_some(bad)}.")
+        parts.append(f"{len(bad)} listed models cannot be served; their servers are not changed: {_some(bad)}.")
     parts += run.alarms[:_SHOWN]
     if len(run.alarms) > _SHOWN:
-        parts.append(f"And {len(run.alarms) - _SHOWN} more like these; the plan's lines name them all.")
+        parts.append(f"{len(run.alarms) - _SHOWN} more warnings like these; see the plan lines.")
     return " ".join(parts)
 
 

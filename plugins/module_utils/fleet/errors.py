@@ -76,30 +76,29 @@ LAUNCH = "launch"
 HOPELESS = frozenset({CREDENTIALS, REGION, THROTTLED, UNREACHABLE})
 
 ADVICE: dict[str, str] = {
-    THROTTLED: "The account's request budget is used up, probably by another client. "
-    "Run again later, or lower rate_limits.factor so that this client takes a smaller part.",
-    CAPACITY: "AWS has no such capacity there now. Put more instance types or subnets in the ranked lists, "
-    "or run again later.",
-    SUBNET_FULL: "The subnet has no free address left. Add a subnet, or use a larger one.",
-    QUOTA: "A quota of the account is used up. Ask for more in the Service Quotas console, "
-    "or put a type of another family in the ranked list, then run again.",
-    DENIED: "The identity in use may not do this. Compare its policy with the one in docs, "
+    THROTTLED: "The account's API request rate is used up, probably by another client. "
+    "Run again later, or lower rate_limits.factor so that this client uses less of it.",
+    CAPACITY: "Add instance types or subnets to the ranked lists, or run again later.",
+    SUBNET_FULL: "The subnet has no free addresses. Add a subnet, or use a larger one.",
+    QUOTA: "A quota of the account is used up. Request an increase in the Service Quotas console, "
+    "or add a type of another family to the ranked list, then run again.",
+    DENIED: "The identity in use is not allowed to do this. Compare its policy with the one in docs, "
     "and check account and region.",
-    CREDENTIALS: "AWS does not accept the credentials. Log in again, or name others (profile, access keys, role).",
+    CREDENTIALS: "AWS rejected the credentials. Log in again, or use others (profile, access keys, role).",
     REGION: "The request went to the wrong region. Correct the region.",
-    PARAMETER: "AWS refuses a setting. Correct it and run again; nothing was launched by this request.",
-    PROTECTED: "The instance is protected against termination. Switch its protection off on purpose, then run again.",
-    TRANSIENT: "AWS or the network did not answer. Run again: the run continues where this one ended.",
-    UNREACHABLE: "No answer came. Check the endpoint, the network and the region, then run again: the run continues "
-    "where this one ended.",
-    NOT_OFFERED: "The endpoint, an emulator, lacks this operation.",
-    STATE: "The instance is not in a state that allows this. Look at it in EC2; the next run tries again.",
-    LAUNCH: "EC2 accepted the launch and ended the instance at once.",
-    NOT_READY: "A new instance profile takes a moment to be known to EC2. If it exists, run again; "
+    PARAMETER: "AWS rejected a setting. Correct it and run again; this request launched nothing.",
+    PROTECTED: "The instance is protected against termination. Turn its termination protection off, then run again.",
+    TRANSIENT: "AWS or the network did not respond. Run again: it continues where this run ended.",
+    UNREACHABLE: "No response. Check the endpoint, the network and the region, then run again: it continues "
+    "where this run ended.",
+    NOT_OFFERED: "The endpoint is an emulator and does not support this operation.",
+    STATE: "The instance's state does not allow this. Check it in EC2; the next run tries again.",
+    LAUNCH: "EC2 accepted the launch and terminated the instance at once.",
+    NOT_READY: "A new instance profile takes a moment to reach EC2. If it exists, run again; "
     "otherwise correct instance_profile_name.",
-    NOT_FOUND: "The instance is gone. Run again: the run starts from what is there.",
-    IDEMPOTENCY: "A client token was used before with other parameters. Run again.",
-    UNKNOWN: "Not a known refusal. See the cause.",
+    NOT_FOUND: "The instance no longer exists. Run again: the run reads the current state.",
+    IDEMPOTENCY: "The client token was already used with other parameters. Run again.",
+    UNKNOWN: "Unknown error. See the message from AWS.",
 }
 
 

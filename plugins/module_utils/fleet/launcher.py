@@ -165,7 +165,7 @@ class Launcher:
                 # All that this token ever made is spoken for or gone.
                 batch.generation += 1
                 if batch.generation > _GENERATIONS:
-                    text = "EC2 keeps answering with instances of an earlier launch. Run again later."
+                    text = "EC2 keeps returning instances of an earlier launch. Run again later."
                     self._fail(batch.servers, Problem(errors.IDEMPOTENCY, text), result)
                     return
                 continue
@@ -272,7 +272,7 @@ class Launcher:
         if not rest:
             return Problem(errors.SUBNET_FULL, addresses)
         capacity = f"no capacity for {tried} in {', '.join(rest)}.{said} {errors.ADVICE[errors.CAPACITY]}"
-        return Problem(errors.CAPACITY, f"{addresses} And {capacity}" if full else capacity)
+        return Problem(errors.CAPACITY, f"{addresses} Also, {capacity}" if full else capacity)
 
     def _fail(self, servers: Sequence[Server], problem: Problem, result: Launched) -> None:
         with self._lock:

@@ -57,24 +57,24 @@ def standing(instance: Instance, identity: Identity) -> Standing:
     launched_by_us = token is not None and token[1] == identity.mark
     if not wrong:
         if token and not launched_by_us:
-            return Standing(BORROWED, "it carries this fleet's tags, but its client token is another fleet's")
+            return Standing(BORROWED, "it carries this fleet's tags, but its client token belongs to another fleet")
         return Standing(OURS)
     edited = ", ".join(
-        f"its tag {key} is {value!r} instead of {identity.tags[key]!r}" if value else f"its tag {key} is missing"
+        f"its tag {key} is {value!r}, not {identity.tags[key]!r}" if value else f"its tag {key} is missing"
         for key, value in wrong.items()
     )
     if launched_by_us:
-        return Standing(MISLABELLED, f"it was launched by this fleet (its client token says so), but {edited}")
+        return Standing(MISLABELLED, f"this fleet launched it (by its client token), but {edited}")
     if token:
         return Standing(FOREIGN)
     other_maker = wrong.get("ManagedBy")
     named = tags.get("Name", "").startswith(f"{identity.name_prefix}-")
     if not other_maker and (instance.profile == identity.name_prefix or named):
         by = "instance profile" if instance.profile == identity.name_prefix else "name"
-        return Standing(MISLABELLED, f"its {by} is this fleet's, but {edited}")
+        return Standing(MISLABELLED, f"its {by} belongs to this fleet, but {edited}")
     if instance.model and "Environment" not in wrong and not wrong.get("Project"):
         maker = f"ManagedBy={other_maker}" if other_maker else edited
-        return Standing(RIVAL, f"it was not made by this fleet ({maker})")
+        return Standing(RIVAL, f"this fleet did not create it ({maker})")
     return Standing(FOREIGN)
 
 
@@ -83,10 +83,10 @@ def advice(kind: str, instance: Instance, identity: Identity) -> str:
     tags = " ".join(f"Key={key},Value={value}" for key, value in identity.tags.items())
     again = f"aws ec2 create-tags --resources {instance.id} --tags {tags}"
     if kind == MISLABELLED:
-        return f"Give it its tags back ({again}) or terminate it, then run again"
+        return f"Restore its tags ({again}) or terminate it, then run again"
     if kind == BORROWED:
-        return "Give it the tags of the environment that launched it back, or terminate it, then run again"
+        return "Restore the tags of the environment that launched it, or terminate it, then run again"
     return (
-        "Stop or terminate it where it is managed, or adopt it: take it out of there (terraform state rm), then "
-        f"{again}; the next run replaces it by a server of its own"
+        "Stop or terminate it with its own tool, or adopt it: remove it from that tool (terraform state rm), then "
+        f"{again}; the next run replaces it with its own server"
     )

@@ -117,7 +117,7 @@ class Plan:
             raise GuardError(
                 f"Refused: {len(gone)} of {self.fleet_size} servers would be terminated, because {' and '.join(why)}; "
                 f"max_terminate_share={settings.max_terminate_share:g} allows {allowed}. Nothing was terminated, "
-                f"launched or replaced. If bucket, prefix, pattern and tags are right and these servers are really to "
+                f"launched or replaced. If bucket, prefix, pattern and tags are right and these servers should "
                 f"go, allow it once: -e aws_trading_server_once_max_terminate_share={min(share, 1.0):g} with the "
                 f"playbook, once.max_terminate_share with the module. They are: {names}."
             )

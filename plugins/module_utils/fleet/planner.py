@@ -39,7 +39,7 @@ from .plan import (
 )
 from .settings import FleetSettings
 
-_DIED = "the same launch died a short while ago"
+_DIED = "the same launch failed a short while ago"
 
 
 def make_plan(
@@ -133,7 +133,7 @@ class _Planner:
                 continue
             if server is None and name in self.set_aside:
                 for instance in self.claimed[name]:
-                    self._add(LEAVE, instance, f"left as it is: {self.set_aside[name]}")
+                    self._add(LEAVE, instance, f"not changed: {self.set_aside[name]}")
                 continue
             keeper = self._keep_one(name, server)
             if server is None:
@@ -167,8 +167,8 @@ class _Planner:
             elif self.settings.state != "absent" and not self._protected(extra) and self._busy(extra):
                 alarm = (
                     f"{name} has two servers: {keeper.id} ({keeper.state}) and {extra.id} ({extra.state}). "
-                    f"{extra.id} is not terminated, since {self.session}. Drain and stop one of them by hand if both "
-                    "trade; a run outside the session terminates it."
+                    f"{extra.id} is not terminated: {self.session}. If both trade, drain and stop one of them by "
+                    "hand; a run outside the session terminates it."
                 )
                 self._hold(TERMINATE, extra, reason, None, cause="duplicate", alarm=alarm)
             else:
@@ -182,9 +182,9 @@ class _Planner:
 
     def _remove(self, instance: Instance) -> None:
         absent = self.settings.state == "absent"
-        reason = "the fleet is to be absent" if absent else "its model is no longer listed"
+        reason = "state is absent" if absent else "its model is no longer listed"
         if not absent and "" in self.set_aside:
-            self._hold(TERMINATE, instance, reason, None, why="a listed model has no usable name")
+            self._hold(TERMINATE, instance, reason, None, why="a listed model has no valid name")
         elif not absent and not self._protected(instance) and self._busy(instance):
             self._hold(TERMINATE, instance, reason, None)
         else:
@@ -193,18 +193,18 @@ class _Planner:
     def _end(self, instance: Instance, cause: str, reason: str) -> None:
         mark = self._protected(instance)
         if mark:
-            self._add(LEAVE, instance, f"protected by its tag {mark}, although {reason}")
+            self._add(LEAVE, instance, f"protected by its tag {mark}; otherwise terminated: {reason}")
         else:
             self._add(TERMINATE, instance, reason, cause=cause)
 
-    # Is it as wanted?
+    # Compare one server with its settings
 
     def _changes(self, server: Server, instance: Instance) -> dict[str, str]:
         """What differs, by kind, with the words for the plan."""
         spec, tags = server.spec, instance.tags
         changes: dict[str, str] = {}
         if reassigned(tags):
-            changes["claim"] = "its tags name another model than the one it was claimed for and still works for"
+            changes["claim"] = "its tags name another model than the one it serves"
         version = tags.get("ModelVersion", "")
         if server.model.version and version != server.model.version:
             changes["version"] = f"model version {version or 'none'} -> {server.model.version}"
@@ -238,7 +238,7 @@ class _Planner:
                 if what != "instance_type" and self._policy(what) != "replace"
             }
         policies = {self._policy(what) for what in changes}
-        reason = "; ".join([*changes.values(), *([f"its type stays: {unfit}"] if unfit else [])])
+        reason = "; ".join([*changes.values(), *([f"its type is not changed: {unfit}"] if unfit else [])])
         rival = self.served_elsewhere.get(server.name)
         if rival and self._power(instance) == START:
             self._hold(START, instance, "stopped", server, why=f"{rival.id} serves the same model already")
@@ -261,20 +261,20 @@ class _Planner:
             attributes["InstanceType"] = server.spec.settings.instance_types[0]
         power = self._power(instance)
         if instance.drain_asked and instance.state in ("pending", "running"):
-            reason = "; ".join(filter(None, [f"asked to drain at {instance.drain_asked}, and not stopped", reason]))
+            reason = "; ".join(filter(None, [f"drain requested at {instance.drain_asked}, not stopped since", reason]))
             if self.settings.power == "running":
                 policies.add("restart")
         details: dict[str, Any] = {"tags": tuple(sorted(tags.items())), "attributes": tuple(sorted(attributes.items()))}
         if power == START:
-            why = "stopped, and wanted running" + (f"; {reason}" if reason else "")
+            why = "stopped, power is running" + (f"; {reason}" if reason else "")
             self._add(START, instance, why, server, **details)
         elif power == STOP:
             if self._busy(instance):
-                self._hold(STOP, instance, "running, and wanted stopped", server)
+                self._hold(STOP, instance, "running, power is stopped", server)
             elif instance.lifecycle == "spot":
                 self._add(LEAVE, instance, "a one-time spot instance cannot be stopped", server)
             else:
-                why = "running, and wanted stopped" + (f"; {reason}" if reason else "")
+                why = "running, power is stopped" + (f"; {reason}" if reason else "")
                 self._add(STOP, instance, why, server, **details)
         elif "restart" in policies and instance.state not in ("stopped", "stopping"):
             if self._busy(instance):
@@ -287,7 +287,7 @@ class _Planner:
                 why += "; takes effect when it starts"
             self._add(RECONFIGURE, instance, why, server, **details)
         else:
-            self._add(LEAVE, instance, reason or self._as_wanted(instance), server)
+            self._add(LEAVE, instance, reason or self._up_to_date(instance), server)
 
     def _way(self, changes: Mapping[str, str]) -> str:
         return REPLACE if "replace" in {self._policy(what) for what in changes} else RESTART
@@ -302,8 +302,8 @@ class _Planner:
         if self._way(changes) == REPLACE and server.spec.settings.image_id not in ("", instance.image_id):
             return ""
         return (
-            f"{server.spec.settings.instance_types[0]} is of {wanted} and image {instance.image_id} of "
-            f"{architecture(instance.type)}; give an image of {wanted} too, and let on_change.instance_type be replace"
+            f"{server.spec.settings.instance_types[0]} is {wanted}, image {instance.image_id} is "
+            f"{architecture(instance.type)}; set an image for {wanted}, and on_change.instance_type to replace"
         )
 
     def _tag_updates(self, server: Server, instance: Instance, changes: Mapping[str, str]) -> dict[str, str]:
@@ -325,12 +325,12 @@ class _Planner:
             return STOP
         return ""
 
-    def _as_wanted(self, instance: Instance) -> str:
+    def _up_to_date(self, instance: Instance) -> str:
         if instance.state in ("stopped", "stopping"):
             if self.settings.power == "keep":
-                return "stopped, and left so (power: keep)"
-            return "stopped, as wanted"
-        return "as wanted"
+                return "stopped, not changed (power: keep)"
+            return "up to date (stopped)"
+        return "up to date"
 
     # Replacement
 
@@ -360,14 +360,18 @@ class _Planner:
                 instance = self._unclaimed_for(server, same_subnet=same_subnet)
                 if instance:
                     self._add(
-                        ADOPT, instance, "unclaimed and fits; its launch was not finished", server, model=server.name
+                        ADOPT,
+                        instance,
+                        "unclaimed, matches the settings; left by an unfinished launch",
+                        server,
+                        model=server.name,
                     )
                 else:
                     rest.append(server)
             missing = rest
         for server in rest:
             if self.settings.power == "stopped":
-                self._without_server(server, "none is created while power is stopped")
+                self._without_server(server, "not created while power is stopped")
             elif dead := self.deaths.get(deaths.key_of(server.spec)):
                 self._without_server(server, _DIED, self._death(dead, server))
             else:
@@ -383,9 +387,9 @@ class _Planner:
         if server.model.unready:
             return server.model.unready
         if elsewhere := self.served_elsewhere.get(server.name):
-            return f"{elsewhere.id} serves it already and is not touched"
+            return f"{elsewhere.id} already serves it and is not touched"
         if before := self.reassigned.get(claim_digest(server.name)):
-            return f"{before.id} still works for it until it is restarted, although its tags say {before.model}"
+            return f"{before.id} serves it until its restart, although its tags name {before.model}"
         return ""
 
     def _without_server(self, server: Server, why: str, alarm: str = "") -> None:
@@ -416,14 +420,14 @@ class _Planner:
         for instance in self.unclaimed:
             age = (self.now - instance.launch_time).total_seconds()
             if not self.settings.selection.everything:
-                self._add(LEAVE, instance, "unclaimed; cleared by a run without selection")
+                self._add(LEAVE, instance, "unclaimed; only a run without selection removes it")
             elif self.settings.state != "absent" and age < self.settings.claim_grace:
                 # Another operator may be about to claim it.
                 self._add(LEAVE, instance, f"unclaimed for less than {self.settings.claim_grace:g} s, may be in use")
             else:
                 self._end(instance, "unclaimed", "unclaimed, and no model needs it")
 
-    # Small things
+    # Helpers
 
     def _selected_server(self, server: Server) -> bool:
         model = server.model

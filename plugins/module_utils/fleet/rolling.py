@@ -62,7 +62,7 @@ def _room(run: Run, plan: Plan) -> int:
     if free <= 0:
         shown = ", ".join(f"{run.instances[id_].model} on {id_} ({what})" for id_, what in sorted(sick.items()))
         raise BadBatchError(
-            f"Nothing was restarted or replaced: {len(sick)} servers are not healthy already, and max_unavailable is "
+            f"Nothing was restarted or replaced: {len(sick)} servers are already unhealthy, and max_unavailable is "
             f"{settings.replace.max_unavailable}. Heal them or give them other settings first, or raise "
             f"replace.max_unavailable. They are: {shown}."
         )
@@ -124,7 +124,7 @@ def _replace(run: Run, batch: Sequence[Line]) -> list[Line]:
         )
         for name in [name for name, item in successors.items() if item.id in late]:
             item = run.instances[successors.pop(name).id]
-            text = f"its successor {item.id} did not come up: {item.state} {item.state_reason} {item.state_message}"
+            text = f"its successor {item.id} did not start: {item.state} {item.state_reason} {item.state_message}"
             kind = errors.kind_of_code(item.state_reason)
             server = servers[name]
             if errors.death_at_launch(item.state_reason) and server:
@@ -135,7 +135,7 @@ def _replace(run: Run, batch: Sequence[Line]) -> list[Line]:
     gone = end_all(run, batch)
     late = run.wait_for_state([line.instance_id for line in gone], "terminated", timeout=run.settings.health.timeout)
     for line in [line for line in gone if line.instance_id in late and run.instances[line.instance_id].live]:
-        run.fail(line, errors.TRANSIENT, f"{line.instance_id} did not end; its successor is not claimed yet")
+        run.fail(line, errors.TRANSIENT, f"{line.instance_id} did not terminate; its successor is not claimed yet")
     free = [line for line in gone if line.model not in run.problems]
     if run.settings.replace.surge:
         pairs = [(servers[line.model], successors[line.model]) for line in free]
@@ -182,10 +182,10 @@ def _gate(run: Run, lines: Sequence[Line], remaining: int) -> None:
         + [f"{line.model} ({run.problems[line.model].text})" for line in lost]
     )
     for line in failed:
-        run.fail(line, errors.UNKNOWN, f"not healthy after {run.settings.health.timeout:g} s")
+        run.fail(line, errors.UNKNOWN, f"unhealthy after {run.settings.health.timeout:g} s")
     was = failed[0].reason if failed else lost[0].reason
     raise BadBatchError(
-        f"Stopped after a bad batch, {remaining} servers were not begun. Not healthy: {shown}. "
-        f"To go on: heal them, then run again; the run continues with the rest. "
-        f"To go back: set what changed ({was}) to its earlier value and run again; only these servers are touched."
+        f"Stopped after a failed batch; {remaining} servers were not started on. Unhealthy: {shown}. "
+        f"To continue: repair them, then run again; the run continues with the rest. "
+        f"To go back: set what changed ({was}) to its previous value and run again; only these servers are touched."
     )

@@ -62,18 +62,18 @@ def read_session(values: Mapping[str, Any], problems: list[str]) -> Session | No
     days = values.get("days", [])
     unknown = [day for day in days if day not in _DAYS]
     if unknown:
-        problems.append(f"session.days must be of {', '.join(_DAYS)}, not {', '.join(unknown)}")
+        problems.append(f"session.days must be one or more of {', '.join(_DAYS)}, not {', '.join(unknown)}")
     try:
         ZoneInfo(zone)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        problems.append(f"session.timezone is not a known time zone: {zone!r}")
+        problems.append(f"session.timezone is not a valid time zone: {zone!r}")
     if not opens or not closes:
         return None
     try:
         if len(opens) <= 5 and len(closes) <= 5:
             daily = Daily(time.fromisoformat(opens), time.fromisoformat(closes), zone, tuple(days))
             if daily.opens == daily.closes:
-                problems.append(f"session: open and close are both {opens}; name two different times")
+                problems.append(f"session: open and close are both {opens}; set two different times")
             return daily
         session = Once(datetime.fromisoformat(opens), datetime.fromisoformat(closes))
         if session.begin.tzinfo is None or session.end.tzinfo is None or session.end <= session.begin:

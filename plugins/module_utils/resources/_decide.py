@@ -24,7 +24,7 @@ def desired_settings(
     alternatives: Sequence[Settings] = (),
     adopt: bool = False,
 ) -> Settings:
-    """What is wanted, completed by what is there already: by the alternative that a thing was made from, and by values
+    """Desired settings with AWS-managed values filled in: by the alternative that a thing was made from, and by values
     that AWS moves on by itself. For a thing to be made, by the first alternative."""
     if found is None or not (found["ours"] or adopt):
         return {**wanted, **(alternatives[0] if alternatives else {})}
@@ -44,11 +44,11 @@ def decide(
     adopt: bool = False,
     disable_protection: bool = False,
 ) -> Decision:
-    """Compare what is wanted (the module's arguments, tags included; None for absent) with what was found.
+    """Compare the desired settings (the module's arguments, tags included; None for absent) with what was found.
 
     ``adopt`` lets a thing that is not ours be taken over. It is never a reason to remove or replace one: as long as it
     is set, what AWS could only change on a new thing is listed and left. ``disable_protection``
-    lets a protected thing be removed: its protection is switched off first.
+    lets a protected thing be removed: its protection is turned off first.
     """
     if wanted is None:
         return _decide_absent(kind, found, disable_protection)
@@ -64,33 +64,33 @@ def decide(
     different = _differences(kind, after, actual)
     left = different & kind.force_new if adopt else set()
     kept = tuple(
-        f"{_reason(kind, name, actual.get(name), after[name])} would need a new {kind.title}; left while algo_adopt "
-        "names it"
+        f"{_reason(kind, name, actual.get(name), after[name])} requires a new {kind.title}; not changed while "
+        "algo_adopt names it"
         for name in sorted(left)
     )
     different -= left
     if not different and not deletion:
-        return Decision("no-op", kept or ("is as wanted",))
+        return Decision("no-op", kept or ("is up to date",))
     before = {name: actual.get(name) for name in different}
     after = {name: after[name] for name in different}
     reasons = (*(_reason(kind, name, before[name], after[name]) for name in sorted(different)), *kept)
     if deletion:
         reasons = (f"is {deletion}, and is restored", *reasons)
     if not found["ours"]:
-        reasons = ("is taken over, as algo_adopt says", *reasons)
+        reasons = ("is adopted (algo_adopt)", *reasons)
     state = str(found["attributes"].get("state") or "").lower()
     if kind.states and state in kind.states.stopped:
         how = kind.states.start.format(name=found["attributes"].get("id"))
-        return Decision("refuse", (*reasons, f"it is {state}, and AWS changes no {state} {kind.title}: {how}"))
+        return Decision("refuse", (*reasons, f"it is {state}, and AWS cannot change a {state} {kind.title}: {how}"))
     immutable = sorted(different & kind.force_new)
     if not immutable:
         return Decision("update", reasons, before, after, left=frozenset(left))
     if kind.replaceable and kind.protection and actual.get(kind.protection):
         if after.get(kind.protection) is False:
             off = _reason(kind, kind.protection, True, False)
-            rest = f"{', '.join(immutable)} can follow in another run, after its protection is off"
+            rest = f"{', '.join(immutable)} changes in the next run, when its protection is off"
             return Decision("update", (off, rest), {kind.protection: True}, {kind.protection: False})
-        guarded = f"it would have to be replaced, which {kind.protection} forbids"
+        guarded = f"replacement required, but {kind.protection} forbids it"
         return Decision("refuse", (*reasons, guarded), before, after)
     if kind.replaceable:
         return Decision("replace", reasons, before, after)
@@ -112,17 +112,17 @@ def _differences(kind: ResourceType, after: Settings, actual: Mapping[str, Any])
 
 def _decide_absent(kind: ResourceType, found: Mapping[str, Any] | None, disable_protection: bool) -> Decision:
     if found is None:
-        return Decision("no-op", ("is not there",))
+        return Decision("no-op", ("does not exist",))
     if not found["ours"]:
-        return Decision("no-op", ("is not ours",))
+        return Decision("no-op", ("is externally owned",))
     if found.get("pending_deletion"):
         return Decision("no-op", (f"is {found['pending_deletion']} already",))
     if kind.protection and found["settings"].get(kind.protection):
         if not disable_protection:
-            return Decision("refuse", (f"{kind.protection} forbids its removal; switch that off first",))
-        reasons = ("is no longer wanted", f"{kind.protection} is switched off first")
+            return Decision("refuse", (f"{kind.protection} forbids its deletion; turn it off first",))
+        reasons = ("is no longer in the settings", f"{kind.protection} is turned off first")
         return Decision("delete", reasons, before=found["settings"])
-    return Decision("delete", ("is no longer wanted",), before=found["settings"])
+    return Decision("delete", ("is no longer in the settings",), before=found["settings"])
 
 
 def _foreign(found: Mapping[str, Any]) -> str:

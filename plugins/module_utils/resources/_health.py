@@ -25,7 +25,7 @@ def unsettled(types: Mapping[str, ResourceType], state: Mapping[str, Mapping[str
     """Things of ours that are not usable now and need no repair, one sentence each, with what to do about it."""
     return [
         f"{kind.title} {name} is {word}: "
-        + (states.start.format(name=name) if word in states.stopped else "AWS is working on it")
+        + (states.start.format(name=name) if word in states.stopped else "AWS is changing it")
         for kind, states, name, word in _reported(types, state)
         if word in states.transitional | states.stopped
     ]

@@ -67,7 +67,7 @@ def _no_extra(arguments: Settings, found: Mapping[str, Any] | None) -> Settings:
     return {}
 
 
-def _as_wanted(wanted: Settings, found: Mapping[str, Any]) -> Settings:
+def _up_to_date(wanted: Settings, found: Mapping[str, Any]) -> Settings:
     return wanted
 
 
@@ -149,7 +149,7 @@ class ResourceType:
     destroy_order: int = 50
     unordered: frozenset[str] = frozenset()
     takes_region: bool = True
-    diff_suppress: Callable[[Settings, Mapping[str, Any]], Settings] = _as_wanted
+    diff_suppress: Callable[[Settings, Mapping[str, Any]], Settings] = _up_to_date
     protection: str | None = None
     restorable: bool = False
     capacity_errors: tuple[str, ...] = ()

@@ -87,7 +87,7 @@ _STATES = States(
         }
     ),
     stopped=frozenset({"stopped"}),
-    start="no run starts it, AWS does after seven days; aws rds start-db-instance --db-instance-identifier {name}",
+    start="runs do not start it. Start it with: aws rds start-db-instance --db-instance-identifier {name}",
 )
 
 

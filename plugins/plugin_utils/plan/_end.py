@@ -25,7 +25,7 @@ def end_text(
     failures = [failure for failure in report.failures if failure.counts]
     if failures:
         # Each was shown in full when it happened; a long run needs the list.
-        texts.append([("title", "What failed, see above")])
+        texts.append([("title", "Failures, details above")])
         texts += [[("error", f"✗ {failure_name(failure)}")] for failure in failures]
         texts.append([])
     if slowest and report.slowest:
@@ -43,12 +43,12 @@ def verdict(report: Report) -> list[tuple[str, str]]:
 def _check_verdict(report: Report) -> list[tuple[str, str]]:
     lines = [("title", f"Plan: {count_text(report.counts, todo=True)}.")]
     if report.failed:
-        lines.append(("error", "The plan is not complete, because something failed. Mend it and plan again."))
+        lines.append(("error", "The plan is incomplete: a task failed. Fix the cause and plan again."))
     elif not any(line.changes for line in report.planned):
-        lines.append(("ok", f"Nothing to change{_as_wanted(report)}."))
+        lines.append(("ok", f"Nothing to change{_up_to_date(report)}."))
     really = len(report.changes)
     if really:
-        lines.append(("warning", f"Nothing else was changed, but {really} by tasks that run in check mode too."))
+        lines.append(("warning", f"Changed by tasks that also run in check mode: {really}. Nothing else was changed."))
     else:
         lines.append(("plain", f"Nothing was changed: this was --check. It took {duration(report.seconds)}."))
     return lines
@@ -59,15 +59,15 @@ def _run_verdict(report: Report) -> list[tuple[str, str]]:
     told = count_text(report.counts, todo=False)
     if report.failed:
         return [
-            ("error", f"Failed. Done until then: {told}."),
-            ("plain", f"{took} When the cause is mended, the same command goes on from here."),
+            ("error", f"Failed. Changes before the failure: {told}."),
+            ("plain", f"{took} Fix the cause and run the same command again; it continues from here."),
         ]
     if not report.recap:
         return [("warning", "No host matched: nothing was done.")]
     if not report.changes and not any(numbers["changed"] for numbers in report.recap.values()):
-        return [("ok", f"Nothing to change{_as_wanted(report)} (changed=0)."), ("plain", took)]
+        return [("ok", f"Nothing to change{_up_to_date(report)} (changed=0)."), ("plain", took)]
     return [("ok", f"Done: {told}."), ("plain", took)]
 
 
-def _as_wanted(report: Report) -> str:
-    return ": the environment is as its settings say" if report.counts["no-op"] else ""
+def _up_to_date(report: Report) -> str:
+    return ": the environment is up to date" if report.counts["no-op"] else ""

@@ -44,7 +44,7 @@ ACTIONS: dict[str, Action] = {
 _SAME = {"terminate": "delete", "remove": "delete", "change": "update", "keep": "no-op", "none": "no-op"}
 # The type of what a module changed without saying more than `changed`.
 TASK = "task"
-_HIDDEN = "The message is hidden, because the task has no_log set. To see it, run the task by hand without no_log."
+_HIDDEN = "The message is hidden, because the task has no_log set. To see it, run the task without no_log."
 _TAIL = 15
 # Names whose values are never shown, should a task hand them over in spite of no_log.
 SECRET = re.compile(r"(password|passwd|secret|token|(private|secret|api)_?key|credentials?|secret_string)$", re.I)
@@ -177,7 +177,7 @@ def failure_of(result: Mapping[str, Any], *, host: str, task: str, hints: Iterab
             details.extend(_tail(name.removeprefix("module_"), text))
     if not message:
         held = "failed_when" if result.get("failed_when_result") else "module"
-        message = f"The task gave no message; its {held} says that it failed."
+        message = f"The task gave no message; its {held} reports a failure."
     return Failure(host, task, message, details=tuple(details), **more)
 
 

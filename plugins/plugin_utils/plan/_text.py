@@ -190,9 +190,9 @@ def failure_text(failure: Failure, width: int) -> list[Text]:
     if failure.path:
         texts.append([("dim", f"    at {clean(failure.path)}")])
     if failure.ignored:
-        texts.append([("dim", "    ignored: the run goes on")])
+        texts.append([("dim", "    ignored: the run continues")])
     elif failure.rescued:
-        texts.append([("dim", "    the play has a rescue for this: the run goes on")])
+        texts.append([("dim", "    handled by the play's rescue: the run continues")])
     return texts
 
 

@@ -266,7 +266,7 @@ def test_no_more_than_the_allowed_share_is_removed(world: Any) -> None:
 
 @examples(max_examples=200, deadline=None)
 @given(worlds())
-def test_what_is_left_is_either_as_wanted_or_says_why(world: Any) -> None:
+def test_what_is_left_is_either_up_to_date_or_says_why(world: Any) -> None:
     settings, servers, instances = world
     plan = make_plan(settings, servers, instances, NOW)
     for line in plan.of(LEAVE):
@@ -312,12 +312,12 @@ def test_one_slip_in_a_model_tag_ends_no_server_and_makes_none(world: Any, data:
 
 @examples(max_examples=200, deadline=None)
 @given(worlds())
-def test_what_was_asked_to_drain_is_not_called_as_wanted(world: Any) -> None:
+def test_what_was_asked_to_drain_is_not_called_up_to_date(world: Any) -> None:
     settings, servers, instances = world
     plan = make_plan(settings, servers, instances, NOW)
     drained = {item.id for item in ours(settings, instances) if item.drain_asked and item.state == "running"}
     for line in plan.lines:
         if line.instance_id in drained and line.server:
-            assert line.reason != "as wanted"
+            assert line.reason != "up to date"
             if settings.power == "running":
                 assert line.action in (RESTART, REPLACE) or line.held

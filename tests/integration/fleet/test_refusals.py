@@ -47,8 +47,8 @@ def test_what_could_not_be_placed_is_reported_and_the_next_run_continues(world: 
     assert [item["InstanceType"] for item in world.instances()] == ["m5.large"]
     assert {entry["kind"] for entry in result.unplaced} == {"capacity"}
     assert {entry["model"] for entry in result.unplaced} == {make(0)[0]["name"], make(2)[0]["name"]}
-    assert "2 servers are not as wanted" in result.message
-    assert "Put more instance types or subnets" in result.unplaced[0]["reason"]
+    assert "2 servers are not up to date" in result.message
+    assert "Add instance types or subnets" in result.unplaced[0]["reason"]
     world.standin.revive()
     assert not world.run(make(0, 1, 2), overrides=[big]).message
     world.assert_exactly_one_each(make(0, 1, 2))
@@ -224,7 +224,7 @@ def test_a_batch_that_does_not_become_healthy_stops_the_replacement(world: Any, 
     ids = [item["InstanceId"] for item in world.instances()]
     world.direct.create_tags(Resources=ids, Tags=[{"Key": "Health", "Value": "ok"}])
     result = world.run(make(0, 1, 2, 3), **settings)
-    assert "Stopped after a bad batch, 2 servers were not begun" in result.message
+    assert "Stopped after a failed batch; 2 servers were not started on" in result.message
     assert "To go back" in result.message
     assert f"image {old} -> {new}" in result.message
     assert Counter(item["ImageId"] for item in world.instances()) == {old: 2, new: 2}

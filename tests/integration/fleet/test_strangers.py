@@ -132,7 +132,7 @@ def test_a_server_with_borrowed_tags_is_not_touched(world: Any, make: Any) -> No
     retag(world, item, Environment="test")
     world.environment = "test"
     result = world.run([], max_terminate_share=1)
-    assert "its client token is another fleet's" in result.message
+    assert "its client token belongs to another fleet" in result.message
     assert not world.standin.calls["TerminateInstances"]
 
 

@@ -45,10 +45,10 @@ def test_an_empty_event_means_the_only_action() -> None:
     [
         (None, "must be an object"),
         ([], "must be an object"),
-        ({"Records": []}, "unknown: Records"),
+        ({"Records": []}, "unknown keys: Records"),
         ({"action": "explode"}, "action must be stop"),
         ({"action": None}, "action must be stop"),
-        ({"environment": "prod"}, "meant for the environment 'prod'"),
+        ({"environment": "prod"}, "is for the environment 'prod'"),
         ({"dry_run": "yes"}, "dry_run must be true or false"),
         ({"scheduled_time": "soon"}, "scheduled_time must be"),
         ({"scheduled_time": 5}, "scheduled_time must be"),
@@ -67,7 +67,7 @@ def test_an_event_that_is_not_for_us_is_refused(event: Any, says: str) -> None:
         (timedelta(minutes=59), None),
         (timedelta(minutes=61), "s ago"),
         (timedelta(minutes=-4), None),
-        (timedelta(minutes=-6), "only due at"),
+        (timedelta(minutes=-6), "not due until"),
     ],
 )
 def test_an_event_has_its_time(age: timedelta, why: str | None) -> None:

@@ -104,8 +104,8 @@ def test_a_host_that_fails_once_is_asked_again(world: World) -> None:
     ("given", "reason"),
     [
         ({"ends": "Failed"}, "Failed: persisted"),
-        ({"takes": None}, "no answer within 300 s"),
-        ({"reachable": False}, "SSM did not take the command"),
+        ({"takes": None}, "no result within 300 s"),
+        ({"reachable": False}, "SSM rejected the command"),
     ],
 )
 def test_a_host_that_does_not_confirm_keeps_running_and_is_reported(
@@ -306,10 +306,10 @@ def test_a_drain_that_can_not_be_noted_is_asked_all_the_same(world: World) -> No
 @pytest.mark.parametrize(
     ("changed", "token", "said"),
     [
-        ({"Environment": "prod"}, "ours", "its tag Environment is 'prod' instead of 'qa'"),
+        ({"Environment": "prod"}, "ours", "its tag Environment is 'prod', not 'qa'"),
         ({"Component": ""}, "ours", "its tag Component is missing"),
         ({"ManagedBy": "terraform"}, "", "ManagedBy=terraform"),
-        ({}, "another's", "its client token is another fleet's"),
+        ({}, "another's", "its client token belongs to another fleet"),
     ],
 )
 def test_a_server_that_may_trade_here_and_is_not_touched_is_reported(

@@ -12,14 +12,14 @@ from ansible_collections.algo.trading.plugins.action.model_fleet import table
 
 
 def server(name: str, action: str = "no-op", problem: str = "", **more: Any) -> dict[str, Any]:
-    return {"name": name, "action": action, "problem": problem, "reason": "as wanted", "state": "running", **more}
+    return {"name": name, "action": action, "problem": problem, "reason": "up to date", "state": "running", **more}
 
 
 def test_only_what_changed_is_shown_and_the_rest_is_counted() -> None:
     lines = table([server("a", "create"), server("b"), server("c")], changed_only=True)
     assert len(lines) == 3
     assert lines[1].startswith("a ")
-    assert lines[2] == "(2 more servers are as wanted)"
+    assert lines[2] == "(2 more servers are up to date)"
 
 
 def test_nothing_is_shown_when_nothing_changed() -> None:

@@ -42,7 +42,7 @@ def test_one_more_zone_moves_nothing() -> None:
     [
         ("10.30.0.0/15", 2, "is a /15; the range has to be a /16 to a /20"),
         ("10.30.0.0/21", 2, "is a /21"),
-        ("10.30.0.0/16", 0, "0 availability zones are asked for; one to 4 are possible"),
+        ("10.30.0.0/16", 0, "0 availability zones are set; the limit is 1 to 4"),
         ("10.30.0.0/16", 5, "5 availability zones"),
         ("10.30.0.1/16", 2, "has host bits set"),
         ("ten", 2, "ten"),

@@ -132,8 +132,8 @@ def test_what_does_not_resolve_is_said_in_words(aws: Aws) -> None:
     aws["ec2"].add_response("describe_images", {"Images": [IMAGE]}, {"ImageIds": [IMAGE["ImageId"]]})
     images = {"host": "/aws/service/none", "gone": "ami-00000000", "gpu": IMAGE["ImageId"]}
     assert resolve_images(aws.clients, images) == {
-        "host": {"error": "there is no public SSM parameter /aws/service/none in this region"},
-        "gone": {"error": "image ami-00000000 does not exist in this region or is not shared with us"},
+        "host": {"error": "the public SSM parameter /aws/service/none does not exist in this region"},
+        "gone": {"error": "image ami-00000000 does not exist in this region or is not shared with this account"},
         "gpu": RESOLVED,
     }
 

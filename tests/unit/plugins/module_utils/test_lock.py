@@ -23,11 +23,11 @@ BEFORE, AFTER = SINCE - timedelta(days=1), SINCE + timedelta(minutes=1)
 @pytest.mark.parametrize(
     ("by", "gone", "booted", "reason"),
     [
-        (OTHER, True, BEFORE, "its process 100 on this machine is gone"),
+        (OTHER, True, BEFORE, "its process 100 on this machine no longer runs"),
         (OTHER, False, BEFORE, None),
         (replace(OTHER, machine="elsewhere"), True, BEFORE, None),
         (replace(OTHER, machine=""), True, BEFORE, None),
-        (replace(OTHER, boot_id="boot-1"), False, AFTER, "its machine was restarted since"),
+        (replace(OTHER, boot_id="boot-1"), False, AFTER, "its machine was restarted"),
         # The same name and another start, but up for longer than the lock exists: a clone of the holder's machine.
         (replace(OTHER, boot_id="boot-1"), True, BEFORE, None),
         (replace(OTHER, boot_id="boot-1"), True, None, None),

@@ -152,7 +152,7 @@ def test_a_model_survives_the_way_through_a_dictionary() -> None:
 
 
 def test_a_dictionary_that_is_no_model_is_refused_with_a_reason() -> None:
-    with pytest.raises(errors.InvalidInput, match=r"no model as algo\.trading\.s3_models returns it.*outer"):
+    with pytest.raises(errors.InvalidInput, match=r"Not a model as returned by algo\.trading\.s3_models.*outer"):
         Model.from_dict({"key": SMA})
 
 
@@ -189,7 +189,7 @@ def test_the_empty_objects_that_consoles_make_for_folders_are_nothing() -> None:
 
 def test_a_model_folder_without_a_file_is_reported() -> None:
     models, invalid = listed(Store().put(f"{SMA}/", b""))
-    assert (models, invalid) == ([], [(f"{SMA}/", "is a model's folder without a file in it")])
+    assert (models, invalid) == ([], [(f"{SMA}/", "is a model folder without a file")])
 
 
 @pytest.mark.parametrize(
@@ -262,7 +262,7 @@ def test_a_pattern_of_ones_own() -> None:
 
 @pytest.mark.parametrize(
     ("pattern", "complaint"),
-    [("(", "no regular expression"), ("(?P<type>a)", "lacks the named group.*symbol, model, outer, inner")],
+    [("(", "not a valid regular expression"), ("(?P<type>a)", "has no named group.*symbol, model, outer, inner")],
 )
 def test_a_bad_pattern_is_refused_before_any_call(pattern: str, complaint: str) -> None:
     store = Store()
@@ -307,7 +307,7 @@ def test_filters_leave_what_they_allow(filters: dict[str, list[str]], expected: 
 
 
 def test_a_filter_by_something_else_is_refused() -> None:
-    with pytest.raises(errors.InvalidInput, match="no filter by colour"):
+    with pytest.raises(errors.InvalidInput, match="Not a filter: colour"):
         listed(Store(), filters={"colour": ["red"]})
 
 

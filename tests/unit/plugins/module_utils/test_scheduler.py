@@ -182,7 +182,7 @@ def test_an_unknown_parameter_is_named_with_its_place() -> None:
     shape = client().meta.service_model.shape_for("Target")
     with pytest.raises(scheduler.AnsibleSchedulerError) as caught:
         scheduler.to_api(shape, {"sqs_parameters": {"group": "x"}})
-    assert "target.sqs_parameters has no group; it takes message_group_id" in str(caught.value)
+    assert "group is not valid in target.sqs_parameters; valid are message_group_id" in str(caught.value)
 
 
 def test_users_see_snake_case_and_iso_times() -> None:

@@ -48,16 +48,19 @@ def test_right_settings_have_no_findings() -> None:
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"algo_project": "Algo Trading"}, "algo_project: 'Algo Trading' does not work in the names"),
-        ({"algo_project": "-algo"}, "algo_project: '-algo' does not work"),
-        ({"algo_account_id": 123456789012345}, "algo_account_id: '123456789012345' is no AWS account id"),
-        ({"algo_account_id": "12345678901"}, "algo_account_id: '12345678901' is no AWS account id"),
-        ({"algo_region": "eu-west-1"}, "algo_region: eu-west-1 does not belong to qa, whose regions are us-east-1."),
-        ({"algo_regions": []}, "algo_region: us-east-1 does not belong to qa, whose regions are none."),
-        ({"algo_data_bucket": "Data"}, "algo_data_bucket: 'Data' is no bucket name"),
-        ({"algo_data_bucket": "da..ta"}, "algo_data_bucket: 'da..ta' is no bucket name"),
-        ({"algo_data_bucket": "models-dev"}, "algo_data_bucket: models-dev is a bucket of dev. qa needs its own"),
-        ({"algo_model_bucket": "data-qa"}, "algo_model_bucket: data-qa is algo_data_bucket too"),
+        ({"algo_project": "Algo Trading"}, "algo_project: 'Algo Trading' is not valid in names"),
+        ({"algo_project": "-algo"}, "algo_project: '-algo' is not valid"),
+        ({"algo_account_id": 123456789012345}, "algo_account_id: '123456789012345' is not a valid AWS account id"),
+        ({"algo_account_id": "12345678901"}, "algo_account_id: '12345678901' is not a valid AWS account id"),
+        ({"algo_region": "eu-west-1"}, "algo_region: eu-west-1 is not a region of qa. Its regions: us-east-1."),
+        ({"algo_regions": []}, "algo_region: us-east-1 is not a region of qa. Its regions: none."),
+        ({"algo_data_bucket": "Data"}, "algo_data_bucket: 'Data' is not a valid bucket name"),
+        ({"algo_data_bucket": "da..ta"}, "algo_data_bucket: 'da..ta' is not a valid bucket name"),
+        (
+            {"algo_data_bucket": "models-dev"},
+            "algo_data_bucket: models-dev is already used by dev. qa needs its own bucket",
+        ),
+        ({"algo_model_bucket": "data-qa"}, "algo_model_bucket: data-qa is also set as algo_data_bucket"),
         ({"aws_network_cidr": "10.20.64.0/18"}, "aws_network_cidr: 10.20.64.0/18 overlaps 10.20.0.0/16 of dev"),
         ({"aws_network_cidr": "11.0.0.0/16"}, "aws_network_cidr: 11.0.0.0/16 is not a private range"),
         ({"aws_network_cidr": "10.30.0.0/28"}, "aws_network_cidr: 10.30.0.0/28 is a /28"),
@@ -67,14 +70,17 @@ def test_right_settings_have_no_findings() -> None:
             {"aws_network_private_subnet_ids": ["subnet-1"]},
             "aws_network_private_subnet_ids: is set without aws_network_vpc_id",
         ),
-        ({"aws_mlflow_server_instance_type": "small"}, "aws_mlflow_server_instance_type: 'small' is no instance type"),
+        (
+            {"aws_mlflow_server_instance_type": "small"},
+            "aws_mlflow_server_instance_type: 'small' is not a valid instance type",
+        ),
         ({"aws_trading_server_instance_types": ["t4g.small", "t4g"]}, "aws_trading_server_instance_types: 't4g' is no"),
         ({"algo_release": {"images": {"host": "debian"}}}, "algo_release.images.host: 'debian' is neither an image id"),
-        ({"algo_timezone": "EST5PDT8"}, "algo_timezone: 'EST5PDT8' is no time zone"),
-        ({"algo_timezone": "../etc"}, "algo_timezone: '../etc' is no time zone"),
+        ({"algo_timezone": "EST5PDT8"}, "algo_timezone: 'EST5PDT8' is not a valid time zone"),
+        ({"algo_timezone": "../etc"}, "algo_timezone: '../etc' is not a valid time zone"),
         (
             {"aws_trading_server_schedule": "cron(0 9 * * *)"},
-            "aws_trading_server_schedule: 'cron(0 9 * * *)' is no schedule",
+            "aws_trading_server_schedule: 'cron(0 9 * * *)' is not a valid schedule",
         ),
         (
             {"aws_trading_server_root_volume": {"size": "big"}},
@@ -98,7 +104,7 @@ def test_right_settings_have_no_findings() -> None:
         ),
         (
             {"aws_trading_server_model_prefix": "models/", "aws_trading_server_model_pattern": "v2/(?P<type>a)"},
-            "aws_trading_server_model_pattern: source.pattern: The pattern 'v2/(?P<type>a)' lacks the named group(s)",
+            "aws_trading_server_model_pattern: source.pattern: The pattern 'v2/(?P<type>a)' has no named group(s)",
         ),
         (
             {"aws_trading_server_model_prefix": "v2/"},
@@ -114,7 +120,7 @@ def test_right_settings_have_no_findings() -> None:
         ),
         (
             {"aws_trading_server_tags": {"cost centre": "7"}},
-            "aws_trading_server_tags: tags.cost centre: the key may not hold",
+            "aws_trading_server_tags: tags.cost centre: the key must not contain",
         ),
     ],
 )
@@ -160,8 +166,8 @@ def test_instance_types_are_found_by_the_settings_names() -> None:
 
 def test_an_unknown_name_is_told_with_the_one_that_was_meant() -> None:
     assert unknown_names(["algo_regoin", "zebra"], ["algo_region", "algo_tags"]) == [
-        "algo_regoin: there is no such setting. Is algo_region meant?",
-        "zebra: there is no such setting. docs/settings.md lists all settings.",
+        "algo_regoin: is not a known setting. Did you mean algo_region?",
+        "zebra: is not a known setting. docs/settings.md lists all settings.",
     ]
     assert unknown_names([], ["algo_region"]) == []
 
@@ -169,9 +175,9 @@ def test_an_unknown_name_is_told_with_the_one_that_was_meant() -> None:
 def test_what_is_stored_is_not_set_for_once() -> None:
     names = ["algo_region", "aws_trading_server_once_power", "aws_trading_server_max_terminate_share"]
     assert stored_for_once(names) == [
-        "aws_trading_server_max_terminate_share: is kept for the function trading_server, so the command line must not "
-        "set it. For one run, set aws_trading_server_once_max_terminate_share instead; to keep it, write it into "
-        "settings.yml."
+        "aws_trading_server_max_terminate_share: is stored for the function trading_server, so it cannot be "
+        "set on the command line. For one run, set aws_trading_server_once_max_terminate_share instead; to keep the "
+        "value, set it in settings.yml."
     ]
     # Whatever can be set for one run and lasts as well.
     assert len(stored_for_once(f"aws_trading_server_{name}" for name in ("power", "selection", "replace"))) == 2

@@ -30,7 +30,7 @@ def test_every_type_knows_its_modules_arguments(module: str) -> None:
         ({"public_access": {"block_public_acl": True}}, "public_access.block_public_acl is not an argument"),
         ({"versioning": "perhaps"}, "'versioning' is of type str and we were unable to convert to bool"),
         ({"encryption": "AES512"}, "value of encryption must be one of: none, AES256, aws:kms, got: AES512"),
-        ({"requester_pays": True}, "requester_pays is not compared"),
+        ({"requester_pays": True}, "requester_pays cannot be compared"),
         ({"name": None}, "missing required arguments: name"),
     ],
 )

@@ -46,7 +46,7 @@ def test_what_the_module_makes_may_be_changed_by_it() -> None:
 def test_an_answer_that_holds_more_than_was_asked_for_is_refused(arguments: dict[str, Any]) -> None:
     guard = CallGuard(INSTANCE, ["i-1"])
     assert guard.watch("DescribeInstances", arguments, lambda: instances("i-1")) == instances("i-1")
-    with pytest.raises(CallRefusedError, match="also holds i-2"):
+    with pytest.raises(CallRefusedError, match="also has i-2"):
         guard.watch("DescribeInstances", arguments, lambda: instances("i-1", "i-2"))
 
 

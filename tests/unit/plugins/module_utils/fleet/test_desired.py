@@ -156,8 +156,8 @@ def test_a_model_that_is_listed_twice_or_half_is_set_aside_and_the_others_are_re
     good, bad = read_models([model(0), {"name": "a", "type": "b"}, model(1), model(1), {"type": "b"}, long])
     assert [item.name for item in good] == [model(0)["name"]]
     assert bad.pop(model(1)["name"]) == "listed more than once"
-    assert "lacks symbol, model" in bad.pop("a")
-    assert "lacks name" in bad.pop("")
+    assert "has no symbol, model" in bad.pop("a")
+    assert "has no name" in bad.pop("")
     assert "must fit a tag" in bad.pop(long["name"])
     assert not bad
 

@@ -39,9 +39,9 @@ def test_what_is_stored_comes_back() -> None:
         (json.dumps({"schema": "2", "fleet": FLEET}), "It has schema '2'"),
         (
             json.dumps({"schema": 2, "fleet": BASE}),
-            "Another version has written it. It lacks action_batch, claim_grace",
+            "Another version wrote it. It has no action_batch, claim_grace",
         ),
-        (json.dumps({"schema": 2, "fleet": []}), "Another version has written it"),
+        (json.dumps({"schema": 2, "fleet": []}), "Another version wrote it"),
         (json.dumps({"schema": 2, "fleet": {**FLEET, "colour": "red"}}), "colour is not a known setting"),
         (json.dumps({"schema": 2, "fleet": {**FLEET, "once": {"force": True}}}), "once is not a known setting"),
         (json.dumps({"schema": 2, "fleet": {**FLEET, "power": "on"}}), "power must be one of running, keep, stopped"),

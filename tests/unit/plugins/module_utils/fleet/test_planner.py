@@ -68,11 +68,11 @@ def only(plan: Plan) -> Line:
     return plan.lines[0]
 
 
-def test_what_is_as_wanted_is_left() -> None:
+def test_what_is_up_to_date_is_left() -> None:
     how = settings()
     [server] = wanted(how)
     line = only(make_plan(how, [server], [instance(server)], NOW))
-    assert (line.action, line.reason) == ("no-op", "as wanted")
+    assert (line.action, line.reason) == ("no-op", "up to date")
 
 
 def publishing(how: FleetSettings, version: str = "v2") -> Server:
@@ -115,7 +115,7 @@ def test_a_server_whose_version_is_as_before_is_left_while_its_model_is_touched(
     assert only(make_plan(how, [publishing(how, "v1")], [instance(server)], NOW)).action == "no-op"
 
 
-def test_the_second_best_type_is_as_wanted_too() -> None:
+def test_the_second_best_type_is_up_to_date_too() -> None:
     how = settings()
     [server] = wanted(how)
     assert only(make_plan(how, [server], [instance(server, type="t3.micro")], NOW)).action == "no-op"
@@ -129,16 +129,16 @@ def test_the_second_best_type_is_as_wanted_too() -> None:
         ({"instance_types": ["m5.large"]}, "replace", "type t3.nano -> m5.large"),
         ({"configuration": {"a": 1}}, "replace", "configuration "),
         ({"security_group_ids": ["sg-2"]}, "replace", "launch settings "),
-        ({"subnet_ids": ["subnet-z"]}, "no-op", "as wanted"),
+        ({"subnet_ids": ["subnet-z"]}, "no-op", "up to date"),
         ({"tags": {"Team": "x"}}, "reconfigure", "tags Team"),
         ({"version": "v2", "on_change": {"version": "reconfigure"}}, "reconfigure", "model version v1 -> v2"),
-        ({"version": "v2", "on_change": {"version": "ignore"}}, "no-op", "as wanted"),
+        ({"version": "v2", "on_change": {"version": "ignore"}}, "no-op", "up to date"),
         ({"image_id": "ami-2", "version": "v2"}, "replace", "model version v1 -> v2; image ami-1 -> ami-2"),
         ({"configuration": {"a": 1}, "on_change": {"configuration": "restart"}}, "restart", "configuration "),
         ({"image_id": "ami-2", "session": OPEN}, "hold", "replace is held: the trading session is open until 16:00"),
         ({"version": "v2", "session": OPEN}, "hold", "restart is held"),
         ({"image_id": "ami-2", "session": OPEN, "once": {"force": True}}, "replace", "image ami-1 -> ami-2"),
-        ({"power": "stopped"}, "stop", "running, and wanted stopped"),
+        ({"power": "stopped"}, "stop", "running, power is stopped"),
         ({"power": "stopped", "session": OPEN}, "hold", "stop is held"),
     ],
 )
@@ -155,10 +155,10 @@ def test_a_change_has_its_action_and_reason(now: dict[str, Any], action: str, wo
 @pytest.mark.parametrize(
     ("power", "state", "action", "reason"),
     [
-        ("running", "stopped", "start", "stopped, and wanted running"),
-        ("keep", "stopped", "no-op", "stopped, and left so (power: keep)"),
-        ("stopped", "stopped", "no-op", "stopped, as wanted"),
-        ("running", "stopping", "start", "stopped, and wanted running"),
+        ("running", "stopped", "start", "stopped, power is running"),
+        ("keep", "stopped", "no-op", "stopped, not changed (power: keep)"),
+        ("stopped", "stopped", "no-op", "up to date (stopped)"),
+        ("running", "stopping", "start", "stopped, power is running"),
     ],
 )
 def test_a_stopped_server_is_judged_by_the_wanted_power(power: str, state: str, action: str, reason: str) -> None:

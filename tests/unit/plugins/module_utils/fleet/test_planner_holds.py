@@ -101,14 +101,14 @@ def test_another_architecture_needs_another_image(policy: str, image: str, actio
     line = planned([as_wanted()], **changes)
     assert (line.action, line.held) == (action, held)
     if held:
-        assert "t3.small is of x86_64 and image ami-arm of arm64; give an image of x86_64 too" in line.reason
+        assert "t3.small is x86_64, image ami-arm is arm64; set an image for x86_64" in line.reason
 
 
 @pytest.mark.parametrize("policy", ["replace", "restart"])
 def test_a_stopped_server_starts_as_it_is_rather_than_not_at_all(policy: str) -> None:
     line = planned([as_wanted(state="stopped")], instance_types=["t3.small"], on_change={"instance_type": policy})
     assert (line.action, line.attributes) == ("start", ())
-    assert "its type stays: t3.small is of x86_64" in line.reason
+    assert "its type is not changed: t3.small is x86_64" in line.reason
 
 
 def test_the_same_architecture_is_changed_as_before() -> None:

@@ -75,7 +75,7 @@ def read(*instances: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def test_an_instance_as_launched_is_left() -> None:
     found = read(launched("i-1", 1))[TAGS["Name"]]
-    assert decide(compute.INSTANCE, WANTED, found).reasons == ("is as wanted",)
+    assert decide(compute.INSTANCE, WANTED, found).reasons == ("is up to date",)
     assert found["attributes"]["private_ip"] == "10.0.0.9"
 
 

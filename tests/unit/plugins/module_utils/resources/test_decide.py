@@ -45,7 +45,7 @@ def test_what_counts_only_when_a_thing_is_made_is_not_compared() -> None:
     assert decide(kind, {"size": 1, "address": "a"}, found(size=1)).action == "no-op"
 
 
-def test_what_is_as_wanted_is_left() -> None:
+def test_what_is_up_to_date_is_left() -> None:
     decision = decide(THING, {"size": 1, "unset": None}, found(size=1, more="than asked for"))
     assert (decision.action, decision.changes) == ("no-op", False)
 
@@ -91,13 +91,13 @@ def test_what_aws_cannot_change_is_replaced_where_it_holds_none() -> None:
 def test_what_is_guarded_is_not_replaced(wanted: dict[str, Any]) -> None:
     decision = decide(SERVER, wanted, found(image="a", protected=True))
     assert decision.action == "refuse"
-    assert decision.reasons[-1] == "it would have to be replaced, which protected forbids"
+    assert decision.reasons[-1] == "replacement required, but protected forbids it"
 
 
 def test_a_guard_is_lifted_before_anything_is_replaced() -> None:
     decision = decide(SERVER, {"image": "b", "protected": False}, found(image="a", protected=True))
     assert (decision.action, decision.after) == ("update", {"protected": False})
-    assert "image can follow in another run" in decision.reasons[1]
+    assert "image changes in the next run" in decision.reasons[1]
     assert decide(SERVER, {"image": "b", "protected": False}, found(image="a", protected=False)).action == "replace"
 
 
@@ -105,9 +105,12 @@ def test_what_is_guarded_is_removed_only_when_that_is_said() -> None:
     protected = found(protected=True)
     refused = decide(SERVER, None, protected)
     assert (refused.action, refused.changes) == ("refuse", False)
-    assert refused.reasons == ("protected forbids its removal; switch that off first",)
+    assert refused.reasons == ("protected forbids its deletion; turn it off first",)
     removed = decide(SERVER, None, protected, disable_protection=True)
-    assert (removed.action, removed.reasons) == ("delete", ("is no longer wanted", "protected is switched off first"))
+    assert (removed.action, removed.reasons) == (
+        "delete",
+        ("is no longer in the settings", "protected is turned off first"),
+    )
     assert decide(SERVER, None, found(ours=False, protected=True), disable_protection=True).action == "no-op"
 
 
@@ -122,18 +125,18 @@ def test_what_is_not_ours_is_refused_with_its_tags() -> None:
 def test_what_is_not_ours_is_taken_over_when_the_operator_says_so() -> None:
     theirs = found(ours=False, tags={}, size=1)
     decision = decide(THING, {"size": 2}, theirs, adopt=True)
-    assert (decision.action, decision.reasons) == ("update", ("is taken over, as algo_adopt says", "size: 1 → 2"))
+    assert (decision.action, decision.reasons) == ("update", ("is adopted (algo_adopt)", "size: 1 → 2"))
     assert decide(THING, None, theirs, adopt=True).action == "no-op"
 
 
 @pytest.mark.parametrize(
     ("thing", "action", "reason"),
     [
-        (None, "no-op", "is not there"),
-        (found(ours=False), "no-op", "is not ours"),
+        (None, "no-op", "does not exist"),
+        (found(ours=False), "no-op", "is externally owned"),
         (found(pending_deletion="being deleted"), "no-op", "is being deleted already"),
-        (found(protected=True), "refuse", "protected forbids its removal; switch that off first"),
-        (found(protected=False), "delete", "is no longer wanted"),
+        (found(protected=True), "refuse", "protected forbids its deletion; turn it off first"),
+        (found(protected=False), "delete", "is no longer in the settings"),
     ],
 )
 def test_removing(thing: dict[str, Any] | None, action: str, reason: str) -> None:
@@ -185,7 +188,7 @@ def test_adopting_lists_what_would_need_a_new_thing_and_leaves_it() -> None:
     decision = decide(SERVER, wanted, theirs, adopt=True)
     assert (decision.action, decision.left) == ("update", frozenset({"image"}))
     assert set(decision.after) == {"groups", "tags"}
-    assert "image: old → new would need a new server; left while algo_adopt names it" in decision.reasons
+    assert "image: old → new requires a new server; not changed while algo_adopt names it" in decision.reasons
     # Once it carries our tags, the same holds for as long as it is named, and then no longer.
     ours = found(image="old", type="small", groups=["a"])
     assert decide(SERVER, {**wanted, "tags": None}, ours, adopt=True).action == "no-op"
@@ -203,4 +206,4 @@ def test_a_stopped_thing_is_not_changed_and_the_refusal_says_how_to_start_it() -
     assert decide(kind, {"size": 1}, stopped).action == "no-op"
     decision = decide(kind, {"size": 2}, stopped)
     assert decision.action == "refuse"
-    assert decision.reasons[-1] == "it is stopped, and AWS changes no stopped thing: start db"
+    assert decision.reasons[-1] == "it is stopped, and AWS cannot change a stopped thing: start db"

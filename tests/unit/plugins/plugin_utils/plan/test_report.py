@@ -42,7 +42,7 @@ def test_a_run_ends_in_the_count_of_what_was_done():
 
 def test_a_run_that_changed_nothing_says_so():
     text = words(report(LEAVE, ok=1))
-    assert text.startswith("Nothing to change: the environment is as its settings say (changed=0).")
+    assert text.startswith("Nothing to change: the environment is up to date (changed=0).")
 
 
 def test_a_run_without_any_plan_does_not_speak_of_an_environment():
@@ -57,13 +57,13 @@ def test_check_mode_ends_in_the_plan():
 
 def test_check_mode_of_a_built_environment_says_that_nothing_is_to_be_done():
     text = words(report(planned(LEAVE), check=True, ok=1))
-    assert "Nothing to change: the environment is as its settings say." in text
+    assert "Nothing to change: the environment is up to date." in text
 
 
 def test_check_mode_owns_up_to_what_was_changed_all_the_same():
     text = words(report(planned(CREATE), CREATE, check=True, ok=2, changed=2))
     assert "Nothing was changed" not in text
-    assert "1 by tasks that run in check mode too" in text
+    assert "Changed by tasks that also run in check mode: 1." in text
 
 
 def test_a_play_in_check_mode_is_a_check_without_the_option():
@@ -78,14 +78,14 @@ def test_a_failed_run_says_what_was_done_and_how_to_go_on():
     text = "\n".join("".join(part for _style, part in line) for line in end_text(made, (), 80, 20))
     assert "✗ FAILED  network: Create the database\n\n" in text
     assert "The quota is reached." not in text
-    assert "Failed. Done until then: 1 created" in text
-    assert "the same command goes on from here" in text
+    assert "Failed. Changes before the failure: 1 created" in text
+    assert "run the same command again" in text
 
 
 def test_a_plan_that_failed_is_not_called_complete():
     made = report(planned(CREATE), check=True)
     made.finish(recap(failures=1), None, START)
-    assert "The plan is not complete" in words(made)
+    assert "The plan is incomplete" in words(made)
 
 
 def test_a_run_on_no_host_says_so():

@@ -50,7 +50,7 @@ def test_names_are_never_cut(width):
 
 
 def test_lines_stand_in_columns():
-    lines = [BUCKET, Line("delete", "role", "x", reasons=("is no longer wanted",))]
+    lines = [BUCKET, Line("delete", "role", "x", reasons=("is no longer in the settings",))]
     first, second = shown(lines_text(lines, 100, 20))
     assert first.index("algo") == second.index("x  ")
     assert first.index("does not") == second.index("is no")
@@ -144,7 +144,7 @@ def test_a_failure_begins_with_where_and_what():
 
 def test_ignored_and_rescued_failures_say_that_the_run_goes_on():
     for failure in (Failure("h", "t", "m", ignored=True), Failure("h", "t", "m", rescued=True)):
-        assert "the run goes on" in shown(failure_text(failure, 80))[-1]
+        assert "the run continues" in shown(failure_text(failure, 80))[-1]
         assert failure_text(failure, 80)[0][0][0] == "warning"
 
 
