@@ -47,9 +47,9 @@ def _texts(text: str, default: list[str] | None = None) -> Option:
 
 def _selector(what: str, names: str) -> dict[str, Option]:
     return {
-        "types": _texts(f"{what} of these types. All, if empty.", []),
-        "symbols": _texts(f"{what} for these symbols. All, if empty.", []),
-        "models": _texts(f"{what} of these names, {names}. All, if empty.", []),
+        "types": _texts(f"{what} of these types. All if empty.", []),
+        "symbols": _texts(f"{what} for these symbols. All if empty.", []),
+        "models": _texts(f"{what} of these names, {names}. All if empty.", []),
     }
 
 
@@ -68,33 +68,31 @@ _SOURCE = Option(
         "bucket": Option("str", "Name of the bucket."),
         "owner": Option(
             "str",
-            "Id of the account that the bucket belongs to. A bucket of another account is not read. Not checked, if "
+            "Id of the account that the bucket belongs to. A bucket of another account is not read. Not checked if "
             "empty.",
         ),
-        "prefix": Option(
-            "str", "Only keys that begin like this are read. By default, the literal beginning of the pattern."
-        ),
+        "prefix": Option("str", "Key prefix; only such keys are read. By default the literal prefix of the pattern."),
         "pattern": Option(
             "str",
-            "A regular expression that matches the name of a model from the beginning of its key, with the named "
+            "A regular expression that matches the name of a model from the start of its key, with the named "
             "groups V(type), V(symbol), V(model), V(outer) and V(inner).",
             default=DEFAULT_PATTERN,
         ),
-        **_selector("Only models", "as the group V(model) of the pattern has them"),
+        **_selector("Only models", "as matched by the group V(model) of the pattern"),
         "on_invalid": Option(
             "str",
-            "What to do about keys in the bucket that fit no model. V(error) changes nothing while there is such a "
-            "key.",
+            "What to do about keys in the bucket that are not valid models. V(error) changes nothing while such a key "
+            "exists.",
             default="warn",
             choices=("warn", "error", "ignore"),
         ),
         "require_manifest": Option(
             "bool",
-            "Whether each model's folder has a C(manifest.json), uploaded last. Then a folder without one is still "
+            "Whether each model's folder has a C(manifest.json), uploaded last. A folder without one is still "
             "being published.",
             default=False,
         ),
-        "exact": Option("bool", "Whether models of 1000 objects and more are read to their end.", default=False),
+        "exact": Option("bool", "Whether models of 1000 objects and more are listed completely.", default=False),
     },
 )
 
@@ -116,14 +114,14 @@ _ROOT_VOLUME = Option(
 
 _OVERRIDES = Option(
     "list",
-    "Launch settings for some of the models. Later ones win over earlier ones. Models with different settings are "
+    "Launch settings for some of the models. Later entries override earlier ones. Models with different settings are "
     "launched in different groups.",
     elements="dict",
     default=[],
     options={
-        "type": _texts("Model types that this is for. All, if empty."),
-        "symbol": _texts("Symbols that this is for. All, if empty."),
-        "model": _texts(f"Models that this is for, by {_NAMES}. All, if empty."),
+        "type": _texts("Model types that this applies to. All if empty."),
+        "symbol": _texts("Symbols that this applies to. All if empty."),
+        "model": _texts(f"Models that this applies to, by {_NAMES}. All if empty."),
         "image_id": Option("str", "Replaces O(image_id)."),
         "instance_types": _texts("Replaces O(instance_types)."),
         "subnet_ids": _texts("Replaces O(subnet_ids)."),
@@ -131,7 +129,7 @@ _OVERRIDES = Option(
         "instance_profile_name": Option("str", "Replaces O(instance_profile_name)."),
         "user_data": Option("str", "Replaces O(user_data)."),
         "market": Option("str", "Replaces O(market).", choices=_MARKETS),
-        "configuration": Option("dict", "Is merged into O(configuration), nested dictionaries too."),
+        "configuration": Option("dict", "Merged into O(configuration) recursively."),
     },
 )
 
@@ -143,26 +141,26 @@ def _change(text: str, *choices: str) -> Option:
 _ON_CHANGE = Option(
     "dict",
     (
-        "What is done about an instance that is no longer as wanted.",
-        "With V(replace) a new instance takes its place. With V(restart) its tags are brought up to date and it is "
-        "rebooted, or stopped, modified and started where the change needs that. With V(reconfigure) only its tags "
-        "are brought up to date, and the host is to notice. With V(ignore) it is left.",
+        "What to do about an instance that differs from its desired settings.",
+        "With V(replace) a new instance takes its place. With V(restart) its tags are updated and it is "
+        "rebooted, or stopped, modified and started if the change requires that. With V(reconfigure) only its tags "
+        "are updated, and the host detects the change. With V(ignore) it is not changed.",
     ),
     options={
-        "version": _change("Another version of the model.", "restart", "reconfigure", "replace", "ignore"),
+        "version": _change("A different version of the model.", "restart", "reconfigure", "replace", "ignore"),
         "configuration": _change(
-            "Other O(configuration) or O(user_data).", "replace", "restart", "reconfigure", "ignore"
+            "Different O(configuration) or O(user_data).", "replace", "restart", "reconfigure", "ignore"
         ),
         "instance_type": _change(
-            "A type that is no longer in O(instance_types). To a type of another CPU architecture only a replacement "
-            "with another image leads; anything else is held.",
+            "A type that is no longer in O(instance_types). A type of another CPU architecture requires a replacement "
+            "with a different image; anything else is held.",
             "replace",
             "restart",
             "ignore",
         ),
-        "image": _change("Another O(image_id).", "replace", "ignore"),
+        "image": _change("A different O(image_id).", "replace", "ignore"),
         "launch": _change(
-            "Another security group, profile, volume, market, monitoring or metadata setting.", "replace", "ignore"
+            "A different security group, profile, volume, market, monitoring or metadata setting.", "replace", "ignore"
         ),
         "subnet": _change("A subnet that is no longer in O(subnet_ids).", "ignore", "replace"),
     },
@@ -170,19 +168,19 @@ _ON_CHANGE = Option(
 
 _REPLACE = Option(
     "dict",
-    "How servers are replaced and restarted, batch by batch, each waiting for the health of the one before.",
+    "How servers are replaced and restarted: in batches, each waiting until the previous one is healthy.",
     options={
         "batch_size": Option("int", "Servers per batch.", default=10, least=1, most=1000),
         "max_unavailable": Option(
             "int",
-            "At most so many servers may be away or unhealthy at once. Those that were not healthy before count. As "
-            "many as O(replace.batch_size) by default.",
+            "Maximum number of servers that may be unavailable or unhealthy at once, including those that already "
+            "were. O(replace.batch_size) by default.",
             least=1,
         ),
         "surge": Option(
             "bool",
-            "Whether successors are launched before the old servers end. They wait, unclaimed, so there are never two "
-            "servers for one model.",
+            "Whether replacements are launched before the old servers are terminated. They wait unclaimed, so a model "
+            "never has two servers.",
             default=True,
         ),
     },
@@ -192,8 +190,8 @@ _SESSION = Option(
     "dict",
     (
         "The trading session. While it is open, no running server is restarted, replaced, stopped or terminated. These "
-        "lines are held, with the reason. New servers are launched, and duplicates are ended, at any time.",
-        "Either a daily window (V(09:30) to V(16:00)), or the date and time of one session, with offset. A window "
+        "changes are held, with the reason. New servers are launched, and duplicates are terminated, at any time.",
+        "Either a daily window (V(09:30) to V(16:00)), or date and time of one session, with UTC offset. A window "
         "whose close is before its open ends on the next day.",
     ),
     options={
@@ -206,32 +204,30 @@ _SESSION = Option(
 
 _HEALTH = Option(
     "dict",
-    "What a restarted or replaced server must show before the next batch.",
+    "Health check of a restarted or replaced server before the next batch.",
     options={
         "check": Option(
             "str",
-            "With V(status) EC2's two status checks are passed. With V(tag) the instance has the tag of O(health.tag) "
-            "with the value of O(health.value), which the host or a monitor sets. With V(none) it runs.",
+            "With V(status) EC2's two status checks have passed. With V(tag) the instance has the tag O(health.tag) "
+            "with the value O(health.value), set by the host or a monitor. With V(none) it is running.",
             default="status",
             choices=("status", "tag", "none"),
         ),
-        "tag": Option("str", "The tag to look at.", default="Health"),
+        "tag": Option("str", "Key of the health tag.", default="Health"),
         "value": Option("str", "The value that means healthy.", default="ok"),
-        "timeout": Option("int", "Seconds to wait for it, per batch.", default=300, least=1),
+        "timeout": Option("int", "Seconds to wait for health, per batch.", default=300, least=1),
     },
 )
 
 _RATE_LIMITS = Option(
     "dict",
-    "EC2's request limits in this account and region, where they are not AWS's published ones.",
+    "EC2's request limits in this account and region, if they differ from the published ones.",
     options={
-        "factor": Option(
-            "float", "Multiplies all of AWS's published numbers. 0 switches pacing off.", default=1.0, least=0
-        ),
+        "factor": Option("float", "Multiplies all published limits. 0 disables pacing.", default=1.0, least=0),
         **{
             operation: Option(
                 "dict",
-                f"Limits of C({operation}), each as published if it is not given: V(bucket), V(refill), "
+                f"Limits of C({operation}), each as published by default: V(bucket), V(refill), "
                 "V(resource_bucket), V(resource_refill).",
                 options={
                     "bucket": Option("float", "Requests at once.", least=1),
@@ -247,9 +243,9 @@ _RATE_LIMITS = Option(
 
 # What lasts: the fleet's document, the same for the module and for the function.
 LASTING: Mapping[str, Option] = {
-    "project": Option("str", "The project, first part of all names and value of the tag C(Project).", required=True),
+    "project": Option("str", "The project: first part of all names, value of the tag C(Project).", required=True),
     "environment": Option(
-        "str", "The environment, last part of all names and value of the tag C(Environment).", required=True
+        "str", "The environment: last part of all names, value of the tag C(Environment).", required=True
     ),
     "component": Option("str", "Value of the tag C(Component).", default="trading_server"),
     "source": _SOURCE,
@@ -257,16 +253,13 @@ LASTING: Mapping[str, Option] = {
     "instance_types": Option(
         "list",
         (
-            "Instance types, best first. The next one is tried where there is no capacity for the one before.",
-            "An instance whose type is in the list counts as wanted, also if it is not the first. All are of the CPU "
-            "architecture of the image.",
+            "Instance types in order of preference. The next one is tried when one has no capacity.",
+            "An instance of any listed type is as desired. All types must have the CPU architecture of the image.",
         ),
         elements="str",
         default=[],
     ),
-    "subnet_ids": _texts(
-        "Subnets, over which the models are spread evenly. Where one has no capacity, the others are tried.", []
-    ),
+    "subnet_ids": _texts("Subnets. Models are spread evenly; if one has no capacity, the others are tried.", []),
     "security_group_ids": _texts("Security groups of the instances.", []),
     "instance_profile_name": Option("str", "Name of the instance profile."),
     "user_data": Option(
@@ -280,17 +273,17 @@ LASTING: Mapping[str, Option] = {
     ),
     "configuration": Option(
         "dict",
-        "Configuration that is injected into every server through its user data. Not for secrets, which anybody on "
-        "the host could read there.",
+        "Configuration that is injected into every server through its user data. No secrets: anyone on the host can "
+        "read it.",
         default={},
     ),
     "market": Option(
         "str",
-        "How capacity is bought. V(spot) uses one-time requests. Such an instance cannot be stopped, only ended.",
+        "Purchase option. V(spot) uses one-time requests; such an instance cannot be stopped, only terminated.",
         default="on-demand",
         choices=_MARKETS,
     ),
-    "monitoring": Option("bool", "Whether EC2's detailed monitoring is on.", default=False),
+    "monitoring": Option("bool", "Whether detailed monitoring is enabled.", default=False),
     "metadata_hop_limit": Option(
         "int",
         "Hop limit of the instance metadata service. Version 2 is always required, tags are always readable.",
@@ -302,25 +295,25 @@ LASTING: Mapping[str, Option] = {
     "overrides": _OVERRIDES,
     "tags": Option(
         "dict",
-        "More tags for the instances. Keys may contain neither V(/) nor spaces, for EC2 refuses such keys where tags "
-        "can be read from the metadata service. Tags that are on an instance but not here are left alone.",
+        "Additional tags for the instances. Keys must not contain V(/) or spaces: EC2 refuses them when tags are "
+        "readable from the metadata service. Other tags on an instance are not changed.",
         elements="str",
         default={},
     ),
     "selection": Option(
         "dict",
-        "Only these models and their instances are looked at, the rest of the fleet is left alone.",
+        "Only these models and their instances are considered; the rest of the fleet is not changed.",
         options=_selector("Models", f"by {_NAMES}"),
     ),
     "power": Option(
         "str",
         (
-            "What a stopped instance means whose model is still listed.",
-            "With V(running) it is started. This is what opens the trading day.",
-            "With V(keep) it is left stopped, with that reason in the plan. Use this for runs during the night, so "
-            "that they do not fight the shutdown. New instances are still launched, and run until the next shutdown. "
-            "The function trading_server, which opens the day, starts them all the same.",
-            "With V(stopped) running ones are stopped and none is created.",
+            "What to do about a stopped instance whose model is still listed.",
+            "With V(running) it is started, as before the open.",
+            "With V(keep) it is left stopped, and the plan says so. Use this for runs after the shutdown. New "
+            "instances are still launched, and run until the next shutdown. The function trading_server still starts "
+            "stopped instances before the open.",
+            "With V(stopped) running instances are stopped and none is launched.",
         ),
         default="running",
         choices=POWER,
@@ -334,22 +327,22 @@ LASTING: Mapping[str, Option] = {
         (
             "Name of the SSM parameter that halts trading. Nothing is launched, started, restarted or replaced while "
             "its value is anything but V(false), V(off), V(no) or V(0), while it does not exist, or while it cannot "
-            "be read. These lines are held, with the reason.",
-            "Not looked at, if empty.",
+            "be read. These changes are held, with the reason.",
+            "Not checked if empty.",
         ),
     ),
     "protect_tags": Option(
         "dict",
-        "An instance with one of these tags and values is neither terminated nor replaced.",
+        "An instance with one of these tags and values is not terminated or replaced.",
         elements="str",
         default={"Stateful": "true", "Protected": "true"},
     ),
     "max_terminate_share": Option(
         "float",
-        "Share of the fleet that may be terminated in one run because models are no longer listed or have a second "
-        "server. If it would be more, nothing is terminated, launched or replaced, and the message names them; stopped "
-        "servers of listed models are started all the same. Guards against an empty or shrunken listing, a wrong "
-        "bucket, a changed pattern, tags edited by hand.",
+        "Maximum share of the fleet that one run may terminate because models are no longer listed or have a second "
+        "server. Above it, nothing is terminated, launched or replaced, and the message names the servers; stopped "
+        "servers of listed models are still started. Protects against an empty or truncated listing, a wrong bucket, "
+        "a changed pattern, and tags edited by hand.",
         default=0.2,
         least=0,
         most=1,
@@ -360,12 +353,12 @@ LASTING: Mapping[str, Option] = {
     ),
     "workers": Option("int", "Threads that claim instances.", default=16, least=1, most=64),
     "rate_limits": _RATE_LIMITS,
-    "wait": Option("bool", "Whether to wait until what was launched or started is running.", default=True),
-    "wait_timeout": Option("int", "Seconds to wait for it.", default=600, least=1),
+    "wait": Option("bool", "Whether to wait until launched or started instances are running.", default=True),
+    "wait_timeout": Option("int", "Seconds to wait for running instances.", default=600, least=1),
     "claim_grace": Option(
         "int",
-        "An unclaimed instance that no model needs is terminated after so many seconds, because until then another "
-        "operator may be about to claim it.",
+        "Seconds after which an unclaimed instance that no model needs is terminated. Until then another run may "
+        "claim it.",
         default=300,
         least=0,
     ),
@@ -374,7 +367,7 @@ LASTING: Mapping[str, Option] = {
 # What a person may want for one run. Never part of the document, so the function never sees it.
 ONCE = Option(
     "dict",
-    "What holds for this run only, whatever the other options say.",
+    "Options for this run only, which override the others.",
     options={
         "max_terminate_share": Option("float", "Replaces O(max_terminate_share).", least=0, most=1),
         "power": Option("str", "Replaces O(power).", choices=POWER),
@@ -383,14 +376,14 @@ ONCE = Option(
             "Replaces O(selection).",
             options={name: _texts(str(option.text)) for name, option in LASTING["selection"].options.items()},
         ),
-        "force": Option("bool", "Whether to go on although the trading O(session) is open.", default=False),
+        "force": Option("bool", "Whether to apply changes although the trading O(session) is open.", default=False),
     },
 )
 
 STATE = Option(
     "str",
     "With V(absent) all instances of this fleet are terminated, whatever O(models) says. Neither "
-    "O(max_terminate_share) nor O(session) nor O(halt_parameter) applies then. Protected instances stay, and are "
+    "O(max_terminate_share) nor O(session) nor O(halt_parameter) applies then. Protected instances are kept and "
     "reported.",
     default="present",
     choices=("present", "absent"),
@@ -407,9 +400,9 @@ _RUN: Mapping[str, Option] = {
             "One dictionary per model, as P(algo.trading.s3_models#lookup) returns it. C(name), C(type), C(symbol) "
             "and C(model) are required; C(outer), C(inner), C(uri), C(version) and C(status) are used; other keys are "
             "ignored.",
-            "From a model whose C(status) is V(publishing) nothing is launched, started anew or replaced. Its server "
-            "stays as it is, and the plan holds the change with that reason.",
-            "C(name) identifies a model within the environment. C(version) may be empty, then it is never compared.",
+            "For a model whose C(status) is V(publishing), nothing is launched, restarted or replaced. Its server "
+            "is not changed, and the plan holds the change with that reason.",
+            "C(name) identifies a model within the environment. An empty C(version) is never compared.",
             "Ignored when O(state=absent).",
         ),
         elements="dict",
@@ -417,30 +410,28 @@ _RUN: Mapping[str, Option] = {
     ),
     "halt_planned": Option(
         "str",
-        "In check mode, the value that O(halt_parameter) counts as having while it does not exist, because the same "
-        "play would create it so.",
+        "In check mode, the assumed value of O(halt_parameter) if it does not exist, because the same play would "
+        "create it.",
     ),
     "save_plan": Option(
         "path",
-        "File on the host that runs the module, where the plan is written to, to be looked at and given to "
-        "O(apply_plan) later. Written in check mode too.",
+        "File on the host that runs the module, to which the plan is written, for review and for O(apply_plan). "
+        "Written in check mode too.",
     ),
     "apply_plan": Option(
         "path",
-        "A file that O(save_plan) has written. The run is refused, and shows the difference, unless its own plan is "
-        "the same.",
+        "A file written by O(save_plan). Unless the run's own plan is the same, the run fails and shows the "
+        "difference.",
     ),
     "capacity_memory": Option(
         "path",
-        "File in which the module remembers for five minutes what had no capacity, so that the next run does not ask "
-        "again. Without it, only the run itself remembers.",
+        "File that caches for five minutes which types and subnets had no capacity, so that the next run skips "
+        "them. Without it, the cache lasts for one run.",
     ),
-    "progress_file": Option(
-        "path", "File to which lines of progress are appended. The action plugin sets and shows it."
-    ),
+    "progress_file": Option("path", "File to which progress lines are appended. The action plugin sets and shows it."),
     "show_table": Option(
         "str",
-        "Whether a table is shown at the end, of V(all) servers, of the V(changed) ones, or V(none).",
+        "Which servers the table at the end shows: V(all), V(changed) or V(none).",
         default="changed",
         choices=("all", "changed", "none"),
     ),
