@@ -16,7 +16,7 @@ from ansible_collections.algo.trading.plugins.module_utils.fleet.pacing import C
 from .hosts import in_batches
 from .settings import DrainPoll, ShutdownSettings
 
-# SSM gives up on a host that has not picked the command up by then; 30 is the least it takes.
+# SSM times out for a host that has not picked up the command by then; the minimum is 30.
 _DELIVERY_TIMEOUT = 60
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 10.0
 _UNDER_WAY = frozenset({"Pending", "InProgress", "Delayed", "Cancelling"})
@@ -25,7 +25,7 @@ _NOT_YET_KNOWN = frozenset({"InvocationDoesNotExist"})
 
 @dataclass(frozen=True)
 class Answer:
-    """How one host's drain stands."""
+    """State of one host's drain."""
 
     under_way: bool
     confirmed: bool
@@ -34,7 +34,7 @@ class Answer:
 
 @dataclass
 class Drained:
-    """How the drains of many hosts ended: confirmed, failed with the reason, or not known when time was up."""
+    """Results of the drains: confirmed, failed with the reason, or unknown at the timeout."""
 
     confirmed: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
@@ -42,7 +42,7 @@ class Drained:
 
 
 def drain(ssm: Any, settings: ShutdownSettings, ids: Sequence[str], clock: Clock, deadline: float) -> Drained:
-    """Ask each of these hosts once. What is unfinished at `deadline` (on the clock) may well succeed later."""
+    """Send the drain to each of these hosts once. What is unfinished at `deadline` may succeed later."""
     result = Drained()
     commands: dict[str, list[str]] = {}
 
@@ -71,7 +71,7 @@ def drain(ssm: Any, settings: ShutdownSettings, ids: Sequence[str], clock: Clock
                     if not answer.under_way:
                         (result.confirmed if answer.confirmed else result.failed)[id_] = answer.detail
                         batch.discard(id_)
-            except Exception as error:  # the answer is still there to be had in the next round
+            except Exception as error:  # the next round asks again
                 trouble = f"; SSM calls failed: {error}"
             if not batch:
                 del waiting[command]

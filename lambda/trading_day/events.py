@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a function is asked to do."""
+"""The event of a function."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .settings import Settings
 
 START, STOP = "start", "stop"
 _KEYS = ("action", "dry_run", "environment", "scheduled_time")
-# A clock that runs ahead by this much is no reason to stay idle.
+# Clock skew that is tolerated.
 _SKEW = timedelta(minutes=5)
 
 
@@ -30,7 +30,7 @@ class Request:
     scheduled: datetime | None = None
 
     def why_not(self, now: datetime, max_age: float) -> str | None:
-        """The reason not to act on it any more, or not yet."""
+        """Why the event is too old or too early; empty if it is neither."""
         if self.scheduled is None:
             return None
         age = now - self.scheduled
@@ -42,7 +42,7 @@ class Request:
 
 
 def parse(event: Any, settings: Settings, actions: Sequence[str], default: str | None = None) -> Request:
-    """Read an event, refusing whatever is not meant for this function."""
+    """Parse an event; refuse events for anything but this function."""
     if not isinstance(event, Mapping):
         raise _refused(f"it must be an object, not {type(event).__name__}")
     unknown = sorted(set(map(str, event)) - set(_KEYS))

@@ -71,7 +71,7 @@ def fleet_settings(settings: Settings, value: str | None) -> FleetSettings:
 def run(
     settings: Settings, request: Request, aws: Aws, clock: Clock, log: report.Log, deadline: float
 ) -> dict[str, Any]:
-    """Look whether anything may be started, then let the fleet's own code decide and act."""
+    """Check the event and the halt flag, then let the fleet's code decide and act."""
     late = request.why_not(clock.now(), settings.max_event_age)
     if late:
         report.alert(aws.sns, settings, log, "Fleet not changed", [late])
@@ -153,7 +153,7 @@ def _report(
 
 
 def _check_models(log: report.Log, fleet: FleetSettings, listing: Listing) -> None:
-    """Report what is odd about the listing, as the lookup does, and refuse it where the settings say so."""
+    """Report invalid keys and unpublished models, as the lookup does, and fail where the settings say so."""
     log.info("Listed models", models=len(listing.models), ignored=len(listing.invalid))
     if listing.invalid and fleet.source.on_invalid == "error":
         raise InvalidInput(invalid_message(fleet.source.bucket, listing.invalid))

@@ -21,7 +21,7 @@ from . import events, fleet, ingestion, shutdown
 from .report import Log, alert
 from .settings import Settings, ShutdownSettings
 
-# Time that is kept for the report, of what Lambda gives.
+# Seconds of Lambda's timeout kept for the report.
 _RESERVE = 30.0
 
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Instances of the own environment, and of no other."""
+"""Instances of this environment only."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Stranger:
-    """An instance that trades in this environment, or may do so, and must not be touched from here."""
+    """An externally owned instance that trades, or may trade, in this environment."""
 
     host: Host
     reason: str
@@ -68,14 +68,14 @@ def find(ec2: Any, tags: Mapping[str, str], states: Sequence[str]) -> Found:
     """Instances with all of these tags in one of these states, oldest id first."""
     filters = [{"Name": f"tag:{key}", "Values": [value]} for key, value in tags.items()]
     instances = _describe(ec2, filters, states)
-    # The filter is EC2's word; this is ours. Filters take wildcards and have been wrong before.
+    # Check again here: filters take wildcards, and not every endpoint applies them.
     ours = [item for item in instances if carries(item.tags, tags)]
     foreign = tuple(sorted(item.id for item in instances if not carries(item.tags, tags)))
     return Found(tuple(sorted(map(_host, ours), key=lambda host: host.id)), foreign)
 
 
 def strangers(ec2: Any, identity: Identity, states: Sequence[str]) -> list[Stranger]:
-    """Instances that lost one of our tags, borrowed them, or were made here by something else for a model."""
+    """Instances with an edited tag, with another fleet's launch token, or created for a model by another tool."""
     instances = _describe(ec2, [{"Name": "tag-key", "Values": list(TELLTALE_TAGS)}], states)
     found = [(item, standing(item, identity)) for item in sorted(instances, key=lambda item: item.id)]
     return [
@@ -101,16 +101,16 @@ def _host(item: Instance) -> Host:
 
 @dataclass
 class Outcome:
-    """What was done to which hosts, and the reason why not to the others."""
+    """The hosts that were changed, and the reason for each that was not."""
 
     done: set[str] = field(default_factory=set)
     failed: dict[str, str] = field(default_factory=dict)
-    # Of those that were done with, the ones that had to be terminated.
+    # Of the changed ones, those that were terminated.
     ended: set[str] = field(default_factory=set)
 
 
 def in_batches(ids: Sequence[str], act: Callable[[list[str]], Any]) -> Outcome:
-    """Act on ids in batches, so that one that AWS refuses does not cost its batch."""
+    """Act on ids in batches, so that one refused host does not fail its batch."""
     found = _batches(ids, act)
     return Outcome(set(found.done), {id_: str(error) for id_, error in found.failed.items()})
 

@@ -42,7 +42,7 @@ def decide(action: str, host: Host) -> tuple[str, str]:
 def run(
     settings: Settings, request: Request, ec2: Any, sns: Callable[[], Any], clock: Clock, log: report.Log
 ) -> dict[str, Any]:
-    """Start or stop what is there."""
+    """Start or stop the ingestion host."""
     late = request.why_not(clock.now(), settings.max_event_age)
     if late:
         report.alert(sns, settings, log, "Ingestion host not changed", [late])

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a function says: lines of JSON for people and machines, metrics within them, and alerts."""
+"""Output of the functions: JSON log lines with metrics, and alerts."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Log:
 
 
 def alert(sns: Callable[[], Any], settings: Settings, log: Log, what: str, lines: list[str]) -> None:
-    """Tell people. A topic that can't be reached is an error, but after everything else is done."""
+    """Publish an alert. An unreachable topic is an error, raised after everything else is done."""
     log.warning(what, alert=True, details=len(lines))
     if not settings.alert_topic_arn:
         return

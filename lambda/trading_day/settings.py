@@ -2,13 +2,13 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a function is told by its environment, as one frozen, typed value.
+"""Settings of a function from its environment variables, as one frozen, typed value.
 
 All functions: PROJECT, ENVIRONMENT (required), LOG_LEVEL, MAX_EVENT_AGE, ALERT_TOPIC_ARN.
 trading_server_shutdown: ALERT_TOPIC_ARN (required), DRAIN_DOCUMENT, DRAIN_TIMEOUT, DRAIN_ATTEMPTS, DRAIN_POLL,
 ON_DRAIN_FAILURE.
 
-Their meaning and defaults stand in ../README.md.
+../README.md has their meaning and defaults.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
 class OnDrainFailure(StrEnum):
-    """What becomes of a host that does not confirm its drain."""
+    """What to do with a host that does not confirm its drain."""
 
     KEEP = "keep"
     STOP = "stop"
@@ -42,7 +42,7 @@ class DrainPoll(StrEnum):
 
 @dataclass(frozen=True)
 class Settings:
-    """What all functions are told."""
+    """Settings of all functions."""
 
     function: str
     project: str
@@ -68,7 +68,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class ShutdownSettings(Settings):
-    """What `trading_server_shutdown` is told besides."""
+    """Further settings of `trading_server_shutdown`."""
 
     drain_document: str = ""
     drain_timeout: float = 300.0

@@ -30,7 +30,7 @@ COMPONENT = "trading_server"
 
 # Outcomes of a host.
 PLANNED = "planned"  # dry run
-STOPPED = "stopped"  # confirmed its drain and was told to stop
+STOPPED = "stopped"  # confirmed its drain; StopInstances accepted
 TERMINATED = "terminated"  # the same, but terminated: one-time spot instances cannot be stopped
 FORCED = "stopped_undrained"  # did not confirm; stopped by policy
 KEPT = "left_running"  # did not confirm; left running by policy
@@ -44,7 +44,7 @@ _STOP_ORDERED = frozenset({STOPPED, TERMINATED, FORCED})
 
 
 class ShutdownUnfinished(AlgoTradingError):
-    """Hosts are left to do. Ends the invocation with an error, so that Lambda retries it."""
+    """Some hosts are not finished. Ends the invocation with an error, so that Lambda retries it."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Aws:
 def run(
     settings: ShutdownSettings, request: Request, aws: Aws, clock: Clock, log: report.Log, deadline: float
 ) -> dict[str, Any]:
-    """One shutdown. `deadline` is when this invocation has to have reported, on the clock's monotonic scale."""
+    """One shutdown. `deadline` is when this invocation must have reported, on the clock's monotonic scale."""
     late = request.why_not(clock.now(), settings.max_event_age)
     if late:
         report.alert(aws.sns, settings, log, "Shutdown not started", [late])
@@ -123,7 +123,7 @@ def _shut_down(
     waiting: dict[str, str] = dict.fromkeys(known, "drain not requested yet")
     if known:
         noted = hosts.note_drain(aws.ec2, sorted(known), clock.now())
-        # Not a reason to keep positions: the hosts are drained all the same.
+        # Not a reason to keep positions: drain the hosts anyway.
         for id_, why in noted.failed.items():
             log.warning("Drain tag not written on the host", instance_id=id_, reason=why)
     for attempt in range(1, settings.drain_attempts + 1):
@@ -131,7 +131,7 @@ def _shut_down(
             break
         log.info("Draining", hosts=len(waiting), attempt=attempt)
         drained = drain(aws.ssm, settings, sorted(waiting), clock, deadline)
-        # At once, not after the last straggler: if this invocation ends early, these are done.
+        # At once, not after the slowest: if this invocation ends early, these are done.
         told = hosts.stop_or_end(aws.ec2, [known[id_] for id_ in sorted(drained.confirmed)])
         for id_, detail in drained.confirmed.items():
             refused = told.failed.get(id_)
@@ -150,7 +150,7 @@ def _shut_down(
         }
         for id_, reason in waiting.items():
             results[id_] = HostResult(known[id_], failed_outcome(settings.on_drain_failure), reason, attempt)
-    # Asked less often than allowed: that is for the next invocation, not for the policy.
+    # Fewer attempts than allowed: the next invocation continues, the policy does not apply yet.
     for id_, reason in waiting.items():
         attempts = results[id_].attempts if id_ in results else 0
         if attempts < settings.drain_attempts:
@@ -166,7 +166,7 @@ def _shut_down(
 def _check(
     running: Callable[[], Sequence[Host]], results: Mapping[str, HostResult], clock: Clock, deadline: float
 ) -> dict[str, HostResult]:
-    """Look at what runs now. EC2's descriptions may lag behind its answers, so a stop gets a moment to show."""
+    """Describe the hosts again. EC2's descriptions lag, so a stop gets a few seconds to show."""
     for pause in _CHECK_DELAYS:
         after = look_again(results, running())
         told = [id_ for id_, result in results.items() if result.outcome in _STOP_ORDERED]
@@ -182,7 +182,7 @@ def failed_outcome(policy: OnDrainFailure) -> str:
 
 
 def look_again(results: Mapping[str, HostResult], running: Sequence[Host]) -> dict[str, HostResult]:
-    """Compare what was done with what runs now: the world may have moved meanwhile."""
+    """Compare the results with what runs now; both may differ."""
     now = {host.id: host for host in running}
     after: dict[str, HostResult] = {}
     for id_, result in results.items():

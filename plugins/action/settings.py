@@ -33,7 +33,7 @@ _FACTS = frozenset(
     {"algo_awaited", "algo_state", "algo_account", "algo_settings", "algo_network", "algo_aws_connection"}
 )
 
-# What environments must not share.
+# Settings that environments must not share.
 _COMPARED = ("algo_model_bucket", "algo_data_bucket", "algo_artifact_bucket", "aws_network_cidr", "aws_network_vpc_id")
 
 
@@ -75,7 +75,7 @@ class ActionModule(ActionBase):
         findings += _misplaced(inventory, settings)
         findings += self._invalid(options, settings, {name.split(":")[0] for name in failures})
         if not failures:
-            # What is wrong by itself can't be compared with anything, and is not told twice.
+            # Invalid values are not compared with others and are reported once.
             told = {_name_of(finding) for finding in findings}
             sound = {name: value for name, value in settings.items() if name not in told}
             compared = contradictions(sound, self._others(variables, defaults))
@@ -107,7 +107,7 @@ class ActionModule(ActionBase):
         return {name: option for spec in specs.values() for name, option in (spec.get("options") or {}).items()}
 
     def _places(self, files: list[Path], settings: dict[str, Any]) -> dict[str, str]:
-        """Where the values in force stand. The last file wins; the command line wins over all, and is no place."""
+        """Where the effective values are set. The last file wins; values from the command line have no place."""
         places: dict[str, str] = {}
         for path in files:
             values = self._load(path)
@@ -138,7 +138,7 @@ class ActionModule(ActionBase):
                 settings[name] = templar.template(value)
             except AnsibleError as error:
                 if name not in variables:
-                    continue  # a default that follows from what the run itself finds out
+                    continue  # a default that depends on facts of the run
                 findings.append(f"{name}: cannot be templated: {error.message}")
         return settings, findings
 
@@ -179,7 +179,7 @@ class ActionModule(ActionBase):
 
 
 def _misplaced(inventory: Path, settings: dict[str, Any]) -> list[str]:
-    """An environment is the folder of its name: whoever copies one must not run the other by mistake."""
+    """An environment's name must match its folder, so that a copied folder is not run as the original by mistake."""
     name = settings.get("algo_environment")
     if inventory.parent.name != FOLDER or name in (None, inventory.name):
         return []

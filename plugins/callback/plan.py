@@ -10,8 +10,8 @@ type: stdout
 version_added: 0.1.0
 short_description: Show what a run changes or would change, and what runs where afterwards
 description:
-  - Prints one line for each change with its reason instead of one for each task and host. What is as it should be is
-    counted, what takes long says that it is under way, what fails is shown in full.
+  - Prints one line for each change with its reason instead of one for each task and host. What is up to date is
+    counted, long steps show progress, failures are shown in full.
   - In check mode it ends in the plan, grouped by component, with a count of what would be created, changed, replaced
     and removed. A real run ends in the count of what was done, and both in the summary that the roles hand over with
     M(ansible.builtin.set_stats) under C(summary).

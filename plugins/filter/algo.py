@@ -25,7 +25,7 @@ def subnet_plan(cidr: str, zones: Sequence[str]) -> list[dict[str, str]]:
 
 
 def network_ids(state: dict[str, Any], name: str, settings: dict[str, Any] | None = None) -> dict[str, Any]:
-    """What the network role hands to the other components, from what was read; a given VPC from the settings."""
+    """What the network role passes to the other components: from the reading, or from the settings for a given VPC."""
 
     def ours(module: str) -> dict[str, dict[str, Any]]:
         return {key: thing for key, thing in state.get(module, {}).items() if thing["ours"]}
@@ -55,7 +55,7 @@ def network_ids(state: dict[str, Any], name: str, settings: dict[str, Any] | Non
 
 
 def foreign(state: dict[str, Any], adopted: Sequence[str] = ()) -> list[str]:
-    """Things that have a name of ours and not our tags, each with its kind, but for those to be taken over."""
+    """Resources with a name of ours but without our tags, each with its type; without those to adopt."""
     return [
         f"{TYPES[module].title} {name}"
         for module, things in state.items()
@@ -67,13 +67,13 @@ def foreign(state: dict[str, Any], adopted: Sequence[str] = ()) -> list[str]:
 def components_of_run(
     hosts: Sequence[str], chosen: Sequence[str] | None, tags: Sequence[str], skipped: Sequence[str]
 ) -> list[str]:
-    """The components that a run is about: the pseudo-hosts of its play, as playbook and tags choose."""
+    """The components of this run: the pseudo-hosts of its play, as playbook and tags select."""
     found = [host.removeprefix("aws_") for host in hosts if chosen is None or host in chosen]
     return [name for name in found if ("all" in tags or name in tags) and name not in skipped]
 
 
 def unmatched_adoptions(state: dict[str, Any], adopted: Sequence[str], planned: Sequence[str] = ()) -> list[str]:
-    """Names to be taken over that nothing has, a sentence each, with the names that come near.
+    """Names to adopt that no resource has, a sentence each, with similar names.
 
     :param planned: names that may not exist yet.
     """
@@ -89,7 +89,7 @@ def unmatched_adoptions(state: dict[str, Any], adopted: Sequence[str], planned: 
 
 
 def _known(component: str) -> None:
-    """Refuse the name of a component that the registry does not have: what carries it would never be found again."""
+    """Refuse a component that is not in the registry: its resources would never be found again."""
     if component not in _components.COMPONENTS:
         there = ", ".join(_components.COMPONENTS)
         raise AnsibleFilterError(f"{component!r} is not a component. Known components: {there}.")

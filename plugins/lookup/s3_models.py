@@ -63,7 +63,7 @@ options:
   owner:
     description:
       - Id of the account that the buckets belong to. S3 then refuses to read a bucket of another account, for instance
-        one that somebody else has made under a name that became free.
+        one that another account created under a freed name.
       - Not checked, if not set.
     type: str
   on_invalid:
@@ -96,8 +96,8 @@ notes:
     Versions depend neither on the bucket nor on neighbouring models, so that the same files have the same version in
     every environment, given the same way of uploading and encrypting.
   - B(Publication in progress.) S3 has no transactions. An entry is V(publishing) while a file is newer than the
-    folder's manifest, or while it is written during the listing. If that lasts, somebody changed a file behind the
-    manifest's back.
+    folder's manifest, or while it is written during the listing. If that lasts, a file was changed
+    after its manifest was written.
   - B(Copies.) Who copies a bucket writes files in the order of their keys, some after the manifest. Then the content
     decides, in models of fewer than 1000 objects, if the manifest names each file with C(path), C(size) and C(sha256);
     the files newer than it are asked for their SHA-256, or read, up to 512 MiB for a model. That is one request for

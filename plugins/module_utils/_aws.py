@@ -30,7 +30,7 @@ class Clients:
 
 
 def unless_missing(call: Callable[..., Any], *codes: str, **arguments: Any) -> Any:
-    """Make one API call; None where AWS says with one of ``codes`` that the thing is not there."""
+    """Make one API call; None where AWS says with one of ``codes`` that the resource is not there."""
     try:
         return call(**arguments)
     except Exception as error:

@@ -19,7 +19,7 @@ class Port:
 
     number: int
     used_by: str
-    """Whom it is open for, as the rule in the security group says it."""
+    """Who may connect, as in the description of the security group's rule."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Component:
     """One component. Its role is ``aws_<name>``.
 
     :param name: its name in tags, variables, tags of tasks and names of resources.
-    :param title: what it is called in texts.
-    :param foundation: whether the others stand on it: it is made before them and removed after them.
+    :param title: its name in texts.
+    :param foundation: whether the others depend on it: it is created before them and removed after them.
     :param hosts: whether it has EC2 instances: an identity and a security group for them.
     :param fleet: whether these are many, made by ``model_fleet``, rather than one.
     :param function: whether it has a Lambda function, and so an identity for it.

@@ -25,7 +25,7 @@ class AlgoTradingError(Exception):
 
 
 class InvalidInput(AlgoTradingError):
-    """What the caller asked for can't be done by anybody."""
+    """The request is invalid, whoever makes it."""
 
 
 class CredentialsProblem(AlgoTradingError):
@@ -33,19 +33,19 @@ class CredentialsProblem(AlgoTradingError):
 
 
 class AccessDenied(AlgoTradingError):
-    """The credentials are good, the permission is missing."""
+    """The credentials are valid, a permission is missing."""
 
 
 class NotFound(AlgoTradingError):
-    """The named thing does not exist."""
+    """The named resource does not exist."""
 
 
 class WrongRegion(AlgoTradingError):
-    """The thing exists, in another region than the one that was asked."""
+    """The resource exists, in another region than the one that was asked."""
 
 
 class Unreachable(AlgoTradingError):
-    """No answer came from the endpoint."""
+    """The endpoint did not respond."""
 
 
 class Throttled(AlgoTradingError):
@@ -53,10 +53,10 @@ class Throttled(AlgoTradingError):
 
 
 class Changed(AlgoTradingError):
-    """The thing changed while it was being read, so that what was read is not to be trusted."""
+    """The resource changed while it was being read, so the reading is not reliable."""
 
 
-# What a refusal means, not how AWS spells it.
+# Meaning of an error, independent of AWS's code for it.
 THROTTLED = "throttled"
 CAPACITY = "capacity"
 SUBNET_FULL = "subnet_full"
@@ -187,7 +187,7 @@ _CODES: dict[str, tuple[str, ...]] = {
         "ServiceUnavailable",
         "Unavailable",
     ),
-    # The thing is in a state that does not allow the request; repeating it at once changes nothing.
+    # The resource is in a state that does not allow the request; repeating it at once changes nothing.
     STATE: ("IncorrectInstanceState", "IncorrectSpotRequestState", "IncorrectState"),
     UNREACHABLE: (
         "ConnectTimeoutError",
@@ -208,7 +208,7 @@ _CODES: dict[str, tuple[str, ...]] = {
     # How emulators say that they lack an operation; AWS itself answers so to nothing that we ask.
     NOT_OFFERED: ("InvalidAction", "NotImplemented", "UnknownOperation", "UnknownOperationException"),
 }
-# Refusals under a code that also means other things: a new instance profile is not yet known to EC2. It passes.
+# Refusals under a code that also means other errors: a new instance profile is not yet known to EC2. Transient.
 PROFILE_NOT_READY = ("Invalid IAM Instance Profile",)
 _KIND_OF = {code: kind for kind, codes in _CODES.items() for code in codes}
 # The many codes by which AWS refuses a value have a form in common.
@@ -267,7 +267,7 @@ def from_aws(
 ) -> AlgoTradingError:
     """The error to raise (from `exc`) for a failed AWS call.
 
-    `action` completes "Could not …" and names the thing, for example "list the bucket algo-model-deploy".
+    `action` completes "Could not …" and names the resource, for example "list the bucket algo-model-deploy".
     `remedies` says per kind what to do next; the caller knows best what would help.
     """
     kind = _CLASSES.get(kind_of(exc), AlgoTradingError)

@@ -184,7 +184,7 @@ def read_manifest(s3: t.Any, bucket: str, group: Group) -> ManifestRead | None:
 
 
 def agrees(s3: t.Any, bucket: str, group: Group, newer: Sequence[Entry]) -> bool:
-    """Whether a model is what its manifest says, although these of its files were written after it.
+    """Whether a model matches its manifest, although these files were written after it.
 
     The manifest has to name exactly the files that are there, with their sizes, and of the newer ones the SHA-256.
     S3 tells that of an object that was uploaded with it; other objects are read, up to a limit for the model.

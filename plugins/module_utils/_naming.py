@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What things of an environment are called: names, parameter paths, log groups, DNS names and ARNs."""
+"""Names of an environment's resources: names, parameter paths, log groups, DNS names and ARNs."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def partition(region: str) -> str:
 
 
 def arn(service: str, resource: str, *, region: str, account: str = "", partition_: str = "") -> str:
-    """The ARN of a resource. S3 buckets have no region and no account in it, IAM's things no region.
+    """The ARN of a resource. S3 buckets have no region and no account in it, IAM's resources no region.
 
     >>> arn("sns", "algo-trading-trading-server-shutdown-qa", region="us-east-1", account="123456789012")
     'arn:aws:sns:us-east-1:123456789012:algo-trading-trading-server-shutdown-qa'
@@ -99,7 +99,7 @@ class Scope:
     region: str = "us-east-1"
     buckets: tuple[str, ...] = ()
     adopt: tuple[str, ...] = ()
-    """Names of things that are not ours and are to be taken over: they are read as if they were."""
+    """Names of externally owned resources to adopt; they are read like our own."""
 
     def name(self, component: str, suffix: str = "") -> str:
         """The name of a component's resources, e.g. ``algo-trading-mlflow-server-qa``."""
@@ -123,9 +123,9 @@ class Scope:
         return _tags.identity_tags(self.project, self.environment, component)
 
     def names(self, tags: Mapping[str, str]) -> bool:
-        """Whether tags name this environment, whoever made the thing."""
+        """Whether tags name this environment, whoever made the resource."""
         return tags.get("Project") == self.project and tags.get("Environment") == self.environment
 
     def owns(self, tags: Mapping[str, str]) -> bool:
-        """Whether tags say that a thing is this environment's and made by us."""
+        """Whether tags say that a resource is this environment's and made by us."""
         return _tags.owns(tags, self.project, self.environment)

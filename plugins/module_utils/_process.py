@@ -50,7 +50,7 @@ def _from_proc(pid: int) -> Process | None:
         arguments = (_PROC / str(pid) / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
     except OSError:
         return None
-    if after_name[0] in "ZX":  # a zombie does nothing any more
+    if after_name[0] in "ZX":  # a zombie no longer does anything
         return None
     return Process(pid, int(after_name[1]), after_name[19], tuple(arguments))
 
@@ -83,7 +83,7 @@ def this_run(pid: int, look: Callable[[int], Process | None] = look_up) -> Proce
 
 
 def is_gone(pid: int, started: str, look: Callable[[int], Process | None] = look_up) -> bool:
-    """Whether that process is certainly not there any more. When in doubt, it is."""
+    """Whether that process certainly no longer runs. When in doubt, it runs."""
     process = look(pid)
     if process is not None:
         return process.started != started

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Tags: which ones make a thing ours, and AWS's lists of tags as dictionaries."""
+"""Tags: which ones make a resource ours, and AWS's lists of tags as dictionaries."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ IDENTITY = ("Project", "Environment", "Component", "ManagedBy")
 
 
 def identity_tags(project: str, environment: str, component: str) -> dict[str, str]:
-    """The tags that make a thing a component's of one environment. Nothing without all of them is ever touched."""
+    """The tags that make a resource a component's of one environment. Nothing without all of them is ever touched."""
     return dict(zip(IDENTITY, (project, environment, component, MANAGED_BY), strict=True))
 
 
 def owns(tags: Mapping[str, str], project: str, environment: str) -> bool:
-    """Whether tags say that a thing is this environment's, of whichever component, and made by us."""
+    """Whether tags say that a resource is this environment's, of whichever component, and made by us."""
     return carries(tags, {**identity_tags(project, environment, ""), "Component": tags.get("Component", "")})
 
 

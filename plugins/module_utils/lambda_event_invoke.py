@@ -61,6 +61,6 @@ def put_config(client: Any, name: str, qualifier: str | None, wanted: dict[str, 
 
 
 def delete_config(client: Any, name: str, qualifier: str | None) -> bool:
-    """Delete the configuration; False where somebody else was faster."""
+    """Delete the configuration; False if it no longer exists."""
     delete = EventInvokeErrorHandler.deletion_error_handler(f"reset the asynchronous invocation settings of {name}")
     return bool(delete(client.delete_function_event_invoke_config)(aws_retry=True, **_which(name, qualifier)))

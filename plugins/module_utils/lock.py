@@ -4,10 +4,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Who holds an environment's lock, whether that holder is still there, and the lock itself in SSM.
+"""An environment's lock in SSM: who holds it, and whether that holder still runs.
 
-SSM can create a parameter atomically but can't delete one conditionally. So whoever breaks another's lock first
-creates a second parameter, the claim; with it in hand it looks again, deletes just the lock it had seen, and lets go.
+SSM can create a parameter atomically but can't delete one conditionally. So a run that takes over a lock first
+creates a second parameter, the claim; holding it, the run reads the lock again, deletes exactly the lock that it had
+seen, and deletes the claim.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _CLAIM_LIFETIME = timedelta(minutes=2)
 
 
 class AnsibleLockError(AnsibleAWSError):
-    """A lock that can't be had or given back, with what to do about it."""
+    """A lock that cannot be acquired or released, with what to do about it."""
 
 
 class LockErrorHandler(AWSErrorHandler):
@@ -73,7 +74,7 @@ class Lock:
 
     @classmethod
     def from_json(cls, value: str, version: int) -> Lock:
-        """Read a lock. One that nobody can read still is a lock: it has an id, and never counts as given up."""
+        """Read a lock. An unreadable one is still a lock: it has an id and never counts as stale."""
         try:
             found = json.loads(value)
             by = Holder(**{field.name: found[field.name] for field in fields(Holder)})
@@ -91,7 +92,7 @@ Gone = Callable[[Holder], bool]
 
 
 def why_free(lock: Lock, me: Holder, gone: Gone, booted: datetime | None, now: datetime) -> str | None:
-    """The reason for which a lock may be taken over without asking; None if it may not."""
+    """Why a lock is stale and may be taken over; None if it is not."""
     if now >= datetime.fromisoformat(lock.expires):
         return f"it expired at {lock.expires}"
     if not lock.by.machine or lock.by.machine != me.machine:
@@ -124,7 +125,7 @@ class Seen:
 
 
 class LockStore:
-    """The lock in SSM Parameter Store, one method per thing that can be done to it."""
+    """The lock in SSM Parameter Store, one method per operation."""
 
     def __init__(self, client: Any, name: str, tags: Mapping[str, str] | None = None) -> None:
         self._client = client
@@ -136,18 +137,18 @@ class LockStore:
         return Seen(Lock.from_json(parameter["Value"], parameter["Version"]) if parameter else None, now)
 
     def create(self, lock: Lock) -> Seen:
-        """Take the lock if it is free; tells whose it is in any case."""
+        """Acquire the lock if it is free; return the current lock in any case."""
         if self._put(self.name, lock.to_json()):
             return Seen(lock, datetime.fromisoformat(lock.since))
         # Ours as well, if an earlier answer got lost and the SDK asked again.
         return self.read()
 
     def delete_own(self) -> bool:
-        """Give back a lock of our own that nobody may break meanwhile."""
+        """Release our own lock."""
         return self._delete(self.name)
 
     def break_lock(self, lock: Lock) -> bool:
-        """Delete exactly this lock; False if it is not there any more. Raises while another one is at it."""
+        """Delete exactly this lock; False if it no longer exists. Raises while another run is deleting it."""
         claim = f"{self.name}-takeover"
         if not self._put(claim, json.dumps({"lock_id": lock.lock_id})):
             other, now = self._get(claim)

@@ -7,13 +7,13 @@ How a listing stays cheap. Objects are read flat, in key order. Where a page end
 page's worth (1000 objects) has been seen, the next page starts behind that model. So every page starts where the
 flat listing's page would have started, or further on, and there are never more pages than in a flat listing.
 
-What the version of such a large model rests on. What was skipped was not seen, so somebody else has to vouch for
+What the version of such a large model rests on. What was skipped was not seen, so another source has to cover
 it: `manifest.json`, which the publisher uploads last and which names every file with its digest. The version of a
 large model is the digest of its first 1000 objects and of its manifest. It depends on nothing else, so that it does
 not move when neighbours shift the page boundaries. Without a manifest the model is marked `partial`.
 Models of fewer than 1000 objects are always read whole, with or without a manifest.
 
-One key that is no model, or one model that cannot be read, is reported and stops no other.
+An invalid key or an unreadable model is reported and does not stop the others.
 
 Plain Python without Ansible or boto3: the lookup and the trading_server Lambda share it.
 """
@@ -43,7 +43,7 @@ FILTERS = ("type", "symbol", "model")
 # A model is a folder, or one file with an extension, or one file without.
 _ARTIFACT = r"(?P<_rest>/.*|\.[^/]+)?"
 
-# What lies beside an artifact and tells something about it, or is not there yet.
+# Companions of an artifact: checksums, signatures, unfinished uploads.
 _COMPANION = re.compile(
     r"\.(md5|sha1|sha224|sha256|sha384|sha512|crc32c?|asc|gpg|minisig|sig|sigstore|part|partial|tmp)$", re.IGNORECASE
 )
@@ -239,7 +239,7 @@ class _Candidate:
 
 
 def _why_no_model(bucket: str, group: listing.Group, values: Mapping[str, str | None]) -> str:
-    """Why a key of a model's form can't be one. It is reported, and stops no other."""
+    """Why a key that looks like a model is not valid. It is reported and does not stop the others."""
     if not group.entries:
         return "is a model folder without a file"
     if not group.folder and _COMPANION.search(group.member):
@@ -289,7 +289,7 @@ def _name(values: Mapping[str, str | None]) -> str:
 
 
 def invalid_message(bucket: str, invalid: Collection[InvalidKey], shown: int = 5) -> str:
-    """What to tell people about keys that belong to no model."""
+    """The message about keys that are not models."""
     some = ", ".join(f"{key!r} ({reason})" for key, reason in list(invalid)[:shown])
     more = f" and {len(invalid) - shown} more" if len(invalid) > shown else ""
     return (

@@ -4,10 +4,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Amazon EventBridge Scheduler: what a schedule should be, and one function per API call.
+"""Amazon EventBridge Scheduler: the desired schedule, and one function per API call.
 
 A schedule is handled in *request form* throughout: the dict that UpdateSchedule takes. That API replaces the whole
-schedule and resets what it isn't given, so the request is always built from what exists plus what is wanted.
+schedule and resets what it isn't given, so the request is always built from the existing schedule and the options.
 """
 
 from __future__ import annotations
@@ -181,7 +181,7 @@ def call_api(client: Any, method: str, doing: str, **arguments: Any) -> dict[str
 
 
 def get_or_none(client: Any, method: str, doing: str, **arguments: Any) -> dict[str, Any] | None:
-    """Make a reading call; None where the thing does not exist."""
+    """Make a reading call; None where the resource does not exist."""
     call = SchedulerErrorHandler.list_error_handler(doing)(getattr(client, method))
     response: dict[str, Any] | None = call(aws_retry=True, **arguments)
     return response
@@ -205,7 +205,7 @@ def update_schedule(client: Any, request: dict[str, Any], role_timeout: float) -
 
 
 def delete_schedule(client: Any, name: str, group_name: str) -> bool:
-    """Delete a schedule; False where somebody else was faster."""
+    """Delete a schedule; False if it no longer exists."""
     delete = SchedulerErrorHandler.deletion_error_handler(f"delete schedule {group_name}/{name}")
     return bool(delete(client.delete_schedule)(aws_retry=True, Name=name, GroupName=group_name))
 

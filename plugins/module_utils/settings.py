@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What settings must agree on with each other. Plain values in, findings in words out; nothing asks AWS."""
+"""Checks of settings against each other. Plain values in, findings out; no AWS calls."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BUCKET = re.compile(r"(?!xn--|sthree-)(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9
 _ACCOUNT = re.compile(r"\d{12}")
 _INSTANCE_TYPE = re.compile(r"[a-z][a-z0-9-]*\.(nano|micro|small|medium|large|xlarge|\d+xlarge|metal(-\d+xl)?)")
 _PROJECT = re.compile(r"[a-z][a-z0-9-]{1,30}[a-z0-9]")
-# No hyphen: names end in the environment, so qa would take the things of an environment qa-eu for its own.
+# No hyphen: names end in the environment, so qa would take the resources of an environment qa-eu for its own.
 _ENVIRONMENT = re.compile(r"[a-z][a-z0-9]{1,15}")
 _IMAGE = re.compile(r"ami-[0-9a-f]{8,17}|/[A-Za-z0-9_./-]+")
 # https://docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html

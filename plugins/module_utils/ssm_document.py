@@ -159,6 +159,6 @@ def tag_document(client: Any, name: str, set_tags: dict[str, str], remove_keys: 
 
 
 def delete_document(client: Any, name: str) -> bool:
-    """Delete a document with all its versions; False where somebody else was faster."""
+    """Delete a document with all its versions; False if it no longer exists."""
     delete = DocumentErrorHandler.deletion_error_handler(f"delete document {name}")
     return bool(delete(client.delete_document)(aws_retry=True, Name=name))

@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 ---
 module: environment_info
 version_added: 0.1.0
-short_description: Read what an environment consists of in AWS
+short_description: Read the resources of an environment
 description:
   - Reads, in one process and side by side, every resource that belongs to one environment of one project, and the
     few facts about the account and region that settings are checked against.
@@ -32,7 +32,7 @@ options:
     elements: str
     default: []
   adopt:
-    description: Names of things that are not ours and are to be taken over. They are read in full.
+    description: Names of externally owned resources to adopt. They are read in full.
     type: list
     elements: str
     default: []
@@ -58,7 +58,7 @@ options:
     type: bool
     default: false
   leftovers_timeout:
-    description: For how many seconds to ask again while something is left; the tagging API sees a removal late.
+    description: Seconds to keep asking while something is left; the tagging API lags behind removals.
     type: int
     default: 0
 author:
@@ -87,7 +87,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 resources:
-  description: Module that manages the kind of thing, to the thing's name, to what was found.
+  description: Module that manages the resource type, to the resource's name, to what was found.
   returned: always
   type: dict
   sample:
@@ -109,7 +109,7 @@ partition:
   type: str
   sample: aws
 caller_arn:
-  description: Who the credentials belong to.
+  description: ARN of the caller's identity.
   returned: always
   type: str
   sample: arn:aws:sts::123456789012:assumed-role/deploy/awx
@@ -119,7 +119,7 @@ embedded:
   type: bool
   sample: false
 missing:
-  description: Modules of those kinds of resources that an emulator lacks. Always empty with AWS itself.
+  description: Modules whose resource types an emulator does not support. Always empty with AWS itself.
   returned: always
   type: list
   elements: str
@@ -148,7 +148,7 @@ unknown_instance_types:
   elements: str
   sample: []
 leftovers:
-  description: ARNs of what carries the environment's tags and is still there.
+  description: ARNs of existing resources that carry the environment's tags.
   returned: when O(leftovers) is true
   type: list
   elements: str

@@ -10,13 +10,13 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: environment_lock
 version_added: 0.1.0
-short_description: Take and give back the lock of an environment
+short_description: Acquire and release the lock of an environment
 description:
-  - Takes a lock, kept as a parameter of AWS Systems Manager, so that two runs of a playbook do not change the same
+  - Acquires a lock, kept as a parameter of AWS Systems Manager, so that two runs of a playbook do not change the same
     environment at once. The parameter is created atomically.
   - The lock belongs to the running C(ansible-playbook) process. Taking it again from the same run is fine.
   - A lock is taken over, with a warning, when it has expired or when its holder was a process on this very machine
-    which is gone.
+    that no longer runs.
   - Must run on the controller.
 author:
   - The algo.trading authors (@algo-trading)
@@ -27,17 +27,17 @@ options:
     required: true
   state:
     description:
-      - V(present) takes the lock, and fails if another run holds it.
-      - V(absent) gives it back. That of another run is only given back with O(lock_id), unless it may be taken over.
+      - V(present) acquires the lock, and fails if another run holds it.
+      - V(absent) releases it. The lock of another run is released only with O(lock_id), or if it is stale.
     type: str
     choices: [present, absent]
     default: present
   purpose:
-    description: What the lock is held for, shown to those who find it taken.
+    description: What the lock is held for, shown to runs that find it held.
     type: str
     default: ''
   expires_in:
-    description: After how many seconds anybody may take the lock over. Longer than the longest run.
+    description: Seconds after which the lock is stale. Must be longer than the longest run.
     type: int
     default: 21600
   lock_id:
@@ -52,7 +52,7 @@ attributes:
     description: Reads only, and warns if another run holds the lock.
     support: full
   diff_mode:
-    description: A lock is no part of what an environment consists of.
+    description: A lock is not a resource of the environment.
     support: none
 notes:
   - Returns C(changed=false) always. A lock is no change to the environment, and a run that changes nothing must say so.
@@ -90,12 +90,12 @@ acquired:
   type: bool
   sample: true
 released:
-  description: Whether a lock was given back.
+  description: Whether a lock was released.
   returned: success
   type: bool
   sample: false
 lock:
-  description: The lock as it is now, or the one which was given back. Empty where there is none.
+  description: The lock as it is now, or the released one. Empty where there is none.
   returned: always
   type: dict
   contains: &lock
@@ -135,7 +135,7 @@ lock:
       type: str
       sample: '2025-06-02T14:00:00+00:00'
     expires:
-      description: When anybody may take it over, in ISO 8601.
+      description: When it becomes stale, in ISO 8601.
       returned: when there is a lock
       type: str
       sample: '2025-06-02T20:00:00+00:00'
@@ -145,7 +145,7 @@ lock:
       type: str
       sample: site.yml
 taken_over:
-  description: The lock of another run which had to go, like RV(lock). Empty where there was none.
+  description: The stale lock of another run that was taken over, like RV(lock). Empty where there was none.
   returned: success
   type: dict
   contains: *lock

@@ -39,7 +39,7 @@ options:
   on_failure:
     description:
       - ARN of the queue, topic, bus, bucket or function that gets the record of an invocation that was given up.
-        Nobody, if empty. The function's role must be allowed to send there.
+        Empty for none. The function's role must be allowed to send there.
     type: str
   on_success:
     description: The same for invocations that succeeded.

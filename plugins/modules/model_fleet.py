@@ -19,8 +19,8 @@ description:
     the plan is the difference. In check mode nothing but C(DescribeInstances) is called, and C(ssm:GetParameter) for
     the halt flag, so the image, network, security groups and instance profile need not exist yet.
   - Instances with equal launch settings are launched together (C(RunInstances) with a client token that only depends
-    on what is wanted), without a model. Each then becomes a model's server by its claim, one C(CreateTags). Unclaimed
-    instances that an interrupted run has left are adopted. So neither a crash nor a retry nor a second operator makes
+    on the desired launch), without a model. Each then becomes a model's server by its claim, one C(CreateTags).
+    Unclaimed instances of an interrupted run are adopted. So neither a crash nor a retry nor a second operator creates
     a duplicate or loses a model.
   - The host learns from its tags (instance metadata service) which model it serves, and waits for its claim. The
     configuration that the launch group shares is in its user data, which cloud-init writes to
@@ -269,13 +269,13 @@ unplaced:
       sample: momentum/GOOG/sma-outer_0_inner_1
     kind:
       description:
-        - What stands in the way. One of V(capacity), V(quota), V(throttled), V(denied), V(parameter), V(protected),
+        - Kind of the error. One of V(capacity), V(quota), V(throttled), V(denied), V(parameter), V(protected),
           V(transient), V(idempotency), V(not_found), V(subnet_full), V(state), V(launch), V(not_ready), V(credentials),
           V(region), V(unreachable) and V(unknown).
       type: str
       sample: capacity
     reason:
-      description: What was tried, what AWS said, what to do.
+      description: What was tried, AWS's error, and what to do.
       type: str
       sample: no capacity for t4g.small in subnet-0123456789abcdef0
 held:

@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 ---
 module: resource
 version_added: 0.1.0
-short_description: Make one resource of an environment be as its settings say
+short_description: Make one resource of an environment match its settings
 description:
   - Compares what a resource should be with what M(algo.trading.environment_info) found, and calls the resource's own
     Ansible module only when something is to be done. A run that changes nothing starts no module.
@@ -17,7 +17,7 @@ description:
     yet; their ids are then V((known after apply)).
   - Checks the arguments against the documentation of that module before it decides, and refuses those that it could not
     compare. So what a plan shows is what a run does.
-  - Adds the environment's tags and the name, keeps its hands off whatever does not carry those tags, and refuses
+  - Adds the environment's tags and the name, does not touch resources without those tags, and refuses
     changes that AWS cannot make to a resource which holds data.
 options:
   module:
@@ -31,7 +31,7 @@ options:
     required: true
   settings:
     description:
-      - The module's arguments, as its documentation says, without name, tags and connection.
+      - The module's arguments without name, tags and connection.
       - An argument that no reading of the account reports is refused here. It can be given in O(once).
     type: dict
     default: {}
@@ -60,7 +60,7 @@ options:
     default: []
   disable_protection:
     description:
-      - Whether a resource is removed although it is protected against that, such as a database by deletion protection,
+      - Whether to delete a resource despite deletion protection, such as a database's,
         which is turned off first. For the removal of a whole environment that was confirmed.
     type: bool
     default: false
@@ -99,7 +99,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 action:
-  description: What was decided.
+  description: The decision.
   returned: always
   type: str
   sample: update

@@ -9,11 +9,11 @@ DOCUMENTATION = r"""
 ---
 module: settings
 version_added: 0.1.0
-short_description: Check all settings of an environment before anything is asked of AWS
+short_description: Check all settings of an environment before any AWS call
 description:
   - Checks every setting against the argument specs of the roles that use it, and the settings against each other and
     against those of the other environments in the same project.
-  - Reports everything that is wrong at once, with the file and line, and what would be right.
+  - Reports all errors at once, each with file, line and what is valid.
   - Knows the roles' defaults, so what it returns is what a run will use.
 options:
   roles:
@@ -60,7 +60,7 @@ images:
   type: dict
   sample: {host: /aws/service/debian/release/12/latest/arm64}
 findings:
-  description: What is wrong, one line each.
+  description: The errors, one line each.
   returned: always
   type: list
   elements: str

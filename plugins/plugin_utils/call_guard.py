@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Keep a module's API calls to the one thing that it was started for.
+"""Keep a module's API calls to the one resource that it was started for.
 
-Modules find a thing by filters and change whatever the answer holds. An endpoint that ignores a filter, or a thing of
-somebody else's that happens to fit, would be changed or removed with ours. So each answer is compared with what was
+Modules find a resource by filters and change whatever the answer has. An endpoint that ignores a filter, or an
+externally owned resource that matches, would be changed or removed with ours. So each answer is compared with what was
 asked, and each call that writes with what it may touch, before the module sees the one or AWS the other.
 """
 
@@ -31,10 +31,10 @@ class CallRefusedError(BaseException):
 class CallGuard:
     """What the calls of one module run may touch.
 
-    :param parameters: names of request parameters that name the thing in calls that write, singular: ``InstanceId``
+    :param parameters: names of request parameters that name the resource in calls that write, singular: ``InstanceId``
         stands for ``InstanceIds`` too.
     :param allowed: values that they may have. What the module itself makes is added.
-    :param allow_untagged: whether a thing without any tags may be touched as well: one that an interrupted run has made
+    :param allow_untagged: whether a resource without tags may be touched as well: one that an interrupted run has made
         and not tagged yet.
     """
 
@@ -119,7 +119,7 @@ def _given(arguments: Mapping[str, Any], name: str) -> list[str]:
 
 
 def _items(answer: Any) -> Iterable[Mapping[str, Any]]:
-    """The things that an answer of EC2 lists; instances stand one level deeper than everything else."""
+    """The resources that an answer of EC2 lists; instances stand one level deeper than everything else."""
     for value in answer.values() if isinstance(answer, Mapping) else ():
         for item in value if isinstance(value, list) else ():
             if isinstance(item, Mapping):

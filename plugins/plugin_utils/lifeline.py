@@ -5,7 +5,7 @@
 """Let what a run has started end with it.
 
 Ansible's workers lead sessions of their own, so a killed ansible-playbook leaves them working for a while, and the next
-run, which finds the dead one's lock and takes it over, would change things at the same time as they do.
+run, which finds the dead one's lock and takes it over, would change resources at the same time.
 """
 
 from __future__ import annotations

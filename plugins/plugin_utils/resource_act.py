@@ -39,7 +39,7 @@ class Runner:
 
 
 def act(planned: Planned, runner: Runner) -> Settings:
-    """Do what was decided, and give what others refer to."""
+    """Carry out the decision and return what others refer to."""
     kind, found, wanted = planned.kind, planned.found, planned.wanted
     if planned.decision.action in {"delete", "replace"} and found is not None:
         named = {kind.name_argument: planned.name} if kind.name_argument else {}
@@ -76,7 +76,7 @@ def _with_left(wanted: Settings, found: Mapping[str, Any], left: frozenset[str])
 
 
 def _make_first(planned: Planned, runner: Runner, wanted: Settings) -> tuple[Settings, Settings]:
-    """Make the thing by the first of its alternatives that AWS has capacity for."""
+    """Make the resource by the first of its alternatives that AWS has capacity for."""
     kind, tried = planned.kind, []
     for alternative in planned.alternatives:
         arguments = {**wanted, **alternative, **planned.once}

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""From what a task asks for, and what was read, to a decision: the same in check mode and in a run.
+"""From a task's arguments and the reading to a decision: the same in check mode and in a run.
 
 Nothing here belongs to a task of Ansible's, so that one task can ask for one resource or for a list of them.
 """
@@ -53,7 +53,7 @@ class Environment:
 
 @dataclass(frozen=True)
 class Planned:
-    """One resource: what was asked for, what is there, and what is to be done."""
+    """One resource: desired, actual, and the decision."""
 
     kind: ResourceType
     name: str

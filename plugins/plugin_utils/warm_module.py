@@ -50,7 +50,7 @@ def run(
 
     :param arguments: as for ``ActionBase._execute_module``, Ansible's own (``_ansible_…``) included.
     :param environment: variables that the module's process gets in addition.
-    :param guard: keeps the module's calls to the thing that it is started for.
+    :param guard: keeps the module's calls to the resource that it is started for.
     :return: what the module answered; ``failed`` with ``msg`` where it ended without an answer.
     """
     encoder = get_module_encoder(_PROFILE, Direction.CONTROLLER_TO_MODULE)

@@ -1,10 +1,10 @@
 """The embedded AWS of this clone.
 
 start    make sure that it runs (a second start changes nothing)
-stop     end it
+stop     stop it
 status   say whether it runs, and where
 env      print the environment that points AWS tools at it:  eval "$(python tools/embedded_aws env)"
-serve    be the server
+serve    run the server
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a person or a test may ask of the embedded AWS itself: its clock, its schedules, its permissions."""
+"""The control API of the embedded AWS: its clock, its schedules, its permissions."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Control:
         return {"operator": self._permissions.operator, **self._permissions.report()}
 
     def forget(self) -> None:
-        """The account was emptied."""
+        """Forget everything: the account was reset."""
         self._schedules.forget()
         self._functions.forget()
         self._permissions.forget()

@@ -44,7 +44,7 @@ _RETRY_SECONDS = (60.0, 120.0)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one execution came to."""
+    """Result of one execution."""
 
     request_id: str
     payload: Any
@@ -174,7 +174,7 @@ class Functions:
         return request_id
 
     def forget(self) -> None:
-        """Drop what is queued: the account was emptied."""
+        """Drop what is queued: the account was reset."""
         with self._changed:
             self._queue.clear()
 
@@ -241,7 +241,7 @@ class Functions:
             "AWS_REGION": task.region,
             "AWS_DEFAULT_REGION": task.region,
             **task.variables,
-            # Nothing of the function's own may lead it to another AWS or another identity.
+            # The function must not reach another AWS or use another identity.
             "AWS_ENDPOINT_URL": self._acting.endpoint(),
             "AWS_EC2_METADATA_DISABLED": "true",
             "AWS_CONFIG_FILE": os.devnull,

@@ -28,7 +28,7 @@ PORT_TAKEN, ALREADY_THERE = 98, 97
 
 
 class EmbeddedAwsError(Exception):
-    """What went wrong and what to do, in plain words."""
+    """An error with what to do about it."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def start(state: State) -> tuple[Server, bool]:
             if child.returncode == PORT_TAKEN and port:
                 say(f"port {port} is in use by another program: using a new one")
                 port, child = 0, None
-            elif child.returncode == ALREADY_THERE:  # somebody else started it at the same moment
+            elif child.returncode == ALREADY_THERE:  # another process started it at the same moment
                 child = None
             elif not state.held():
                 raise EmbeddedAwsError(f"the embedded AWS exited at once ({child.returncode}). {_log_tail(state)}")

@@ -1,4 +1,4 @@
-"""Permissions count: a call with a role's credentials needs what AWS would ask for, else it is refused as AWS would.
+"""Permissions are enforced: a call with a role's credentials needs what AWS requires, else it is refused as AWS would.
 
 Calls with credentials of no role, the operator's, are let through unless a role is named for them (`operator`).
 What each operation needs is in `needs`; an operation that is not listed there needs itself on ``*``.
@@ -112,7 +112,7 @@ def _policies(role: Any) -> tuple[list[Policy], Policy | None]:
     boundary = None
     if role.permissions_boundary_arn:
         found = account.backend("iam", account.PARTITION).managed_policies.get(role.permissions_boundary_arn)
-        # A boundary that is gone bounds everything.
+        # A missing boundary denies everything.
         boundary = Policy("boundary", _managed(found) if found else '{"Statement": []}')
     return own, boundary
 

@@ -116,7 +116,7 @@ def _holds(operator: str, key: str, values: list[str], context: Mapping[str, Any
     actual = [] if given is None else [given] if isinstance(given, str) else list(given)
     negated = name in _NEGATED
     test = _TESTS.get(_NEGATED.get(name, name))
-    if test is None:  # what is not understood must not let anybody through
+    if test is None:  # unknown conditions never match
         return deny
 
     def fits(one: str) -> bool:

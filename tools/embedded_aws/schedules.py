@@ -100,7 +100,7 @@ class Schedules:
                 self._seen = timestamp - 1 if fire else timestamp
 
     def forget(self) -> None:
-        """Drop what is under way: the account was emptied."""
+        """Drop pending deliveries: the account was reset."""
         with self._lock:
             self._deliveries.clear()
 
@@ -109,7 +109,7 @@ class Schedules:
             self._clock.wait(_LOOK_SECONDS)
             try:
                 self._look()
-            except Exception as error:  # one odd schedule must not stop the others for good
+            except Exception as error:  # one invalid schedule must not stop the others
                 self._log(f"schedules: {error!r}")
 
     def _look(self) -> None:

@@ -80,7 +80,7 @@ def _lock(path: Path) -> bool:
 
 
 def _end_with_directory(lock: Path, inode: int) -> None:
-    """Whoever deletes `.local`, or the whole clone, means us too."""
+    """End when `.local` or the whole clone is deleted."""
 
     def watch() -> None:
         while True:

@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Carrying out a plan, part by part. What fails in one part does not keep the others from being done.
+"""Carries out a plan, part by part. A failure in one part does not stop the others.
 
-Servers that exist are started first: nothing that is new or going may keep them from trading.
+Existing servers start first: launches and terminations must not delay them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .rolling import end_all, roll, start_one_way
 
 
 def carry_out_once(run: Run, plan: Plan) -> None:
-    """Do all that the plan says, and note what fails."""
+    """Carry out the plan and record failures."""
     run.launcher.know(list(run.instances.values()))
     stopping: list[Line] = []
     woken: list[Line] = []
@@ -33,7 +33,7 @@ def carry_out_once(run: Run, plan: Plan) -> None:
         lambda: _reconfigure(run, plan.of(RECONFIGURE)),
         lambda: _stop(run, plan.of(STOP)),
         lambda: roll(run, plan),
-        # Last: one that takes its time to stop delays nobody.
+        # Last, so that a slow stop delays nothing else.
         lambda: _start_when_stopped(run, stopping),
     ]
     for part in parts:
@@ -54,7 +54,7 @@ def _terminate(run: Run, lines: Sequence[Line]) -> None:
 
 
 def _adopt(run: Run, lines: Sequence[Line]) -> list[Line]:
-    """Claim what an interrupted launch has left. Returns those that have to be started as well."""
+    """Claim instances left by an interrupted launch. Returns those that also need a start."""
     pairs = [(line.server, run.instances[line.instance_id]) for line in lines if line.server]
     if not pairs:
         return []
@@ -104,7 +104,7 @@ def _start(run: Run, lines: Sequence[Line]) -> list[Line]:
     ready = [line for line in lines if line not in stopping]
     run.progress.expect("started", len(ready))
     started = start_one_way(run, ready)
-    # EC2 knows better than its description of a moment ago.
+    # Newer than the description of a moment ago.
     started += _forgive(run, ready, "pending", "running")
     run.progress.done("started", len(started))
     for line in started:

@@ -17,7 +17,7 @@ from .spec import Option
 def complete(options: Mapping[str, Option], given: Any, problems: list[str], path: str = "") -> dict[str, Any]:
     """The values of all options, without those that are not given and have no default.
 
-    Completing what is complete changes nothing. What is not usable is left out, and named in `problems`.
+    Completing what is complete changes nothing. Invalid values are left out and named in `problems`.
     """
     if not isinstance(given, Mapping):
         problems.append(f"{path or 'settings'} must be a dictionary, not {type(given).__name__}")

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a run knows and has done so far, shared by the parts that act."""
+"""State of a run, shared by the parts that act."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ class Run:
     deaths: Counter[str] = field(default_factory=Counter)
     # How launches died, one text for all of a kind.
     death_texts: dict[tuple[str, ...], str] = field(default_factory=dict)
-    # The wanted servers by name, models that cannot be judged with the reason, and what a person has to look at.
+    # Desired servers by name, models set aside with the reason, and warnings for the operator.
     servers: dict[str, Server] = field(default_factory=dict)
     set_aside: dict[str, str] = field(default_factory=dict)
     alarms: list[str] = field(default_factory=list)
-    # What went wrong with a whole part of the run. The other parts are carried out all the same.
+    # Failures of a whole part of the run. The other parts are still carried out.
     failures: list[str] = field(default_factory=list)
     changed: bool = False
-    # Why trading is halted, or nothing.
+    # Why trading is halted, or empty.
     halt: str = ""
 
     def see(self, described: Iterable[Instance]) -> None:
@@ -98,7 +98,7 @@ class Run:
         self.problems[line.model or line.instance_id] = Problem(kind, text)
 
     def session(self) -> str:
-        """Why nothing may be interrupted at this moment. Asked again before each batch: a run may last."""
+        """Why nothing may be interrupted now. Checked before each batch, since a run may take long."""
         if self.settings.session is None or self.settings.force:
             return ""
         return self.settings.session.reason(self.clock.now())
@@ -114,13 +114,13 @@ class Run:
                 raise error
             if error.hopeless:
                 raise FatalError(error.explain(doing)) from error
-            # One that is gone was ended by somebody else: the next look at the fleet will tell.
+            # No longer exists: terminated by somebody else; the next description shows it.
             if error.kind != errors.NOT_FOUND:
                 self.fail(by_id[id_], error.kind, error.explain(f"{doing} {id_}"))
         return [by_id[id_] for id_ in outcome.done]
 
     def set_tags(self, lines: Iterable[Line]) -> None:
-        """Write each line's tags; instances that get the same ones share a request."""
+        """Write each line's tags; instances with the same tags share a request."""
         groups: dict[tuple[tuple[str, str], ...], list[Line]] = {}
         for line in lines:
             if line.tags:

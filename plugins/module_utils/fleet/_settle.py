@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The look after the act: wait for what was begun, learn from what died, and say what has to be mended at once."""
+"""After the changes: wait for them, handle failed launches, and return what must be repaired in this run."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from .launcher import Problem
 from .plan import ADOPT, CREATE, TERMINATE, Plan
 from .planner import make_plan
 
-# AWS may fail to start an instance through no fault of ours. Once is bad luck.
+# AWS may fail to start an instance; one failure is retried.
 _CHANCES = 2
-# What another operator at the same time has made necessary.
+# Needed because another operator acted at the same time.
 _MENDED = ("duplicate", "taken back", "unclaimed")
 
 
@@ -37,7 +37,7 @@ def settle(run: Run) -> Plan:
     for id_ in sorted(late):
         _learn(run, run.instances[id_], awaited[id_])
     run.awaited.clear()
-    # Its problem is told already, and whatever could be done about it was done.
+    # Its problem is already reported and handled.
     wanted = [server for server in run.servers.values() if server.name not in run.problems]
     ours = [item for item in run.instances.values() if not item.live or item.model not in run.problems]
     ours = [item for item in ours if item.id not in run.ended]
@@ -57,7 +57,7 @@ def settle(run: Run) -> Plan:
 
 
 def _learn(run: Run, instance: Instance, name: str) -> None:
-    """Draw the conclusion from an instance that did not come up."""
+    """Handle an instance that did not start."""
     code, message = instance.state_reason, instance.state_message
     if errors.death_at_launch(code):
         server = run.servers.get(name)

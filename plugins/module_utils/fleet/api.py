@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The EC2 calls of the fleet, one function each: paced, retried, counted, and refused with a meaning."""
+"""The EC2 calls of the fleet, one function each: paced, retried, counted, with classified errors."""
 
 from __future__ import annotations
 

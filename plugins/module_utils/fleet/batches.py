@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""One action on many instances with few requests, where one bad instance does not cost the others their turn.
+"""One action on many instances in few requests; one failing instance does not block the others.
 
 AWS refuses a whole request because of one instance in it. Sometimes the answer names that one, often it does not.
 """

@@ -4,8 +4,8 @@
 
 """A claim: the tags that make an instance the server of a model, and what is believed when they disagree.
 
-Tags are edited by hand, and a slip must neither end a server nor make a second one for its model. So a claim says
-the same thing several times, and one edited tag is outvoted by the others.
+Tags are edited by hand, and a mistake must neither terminate a server nor create a second one for its model. So a
+claim is redundant, and one edited tag is outvoted by the others.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def served_model(tags: Mapping[str, str]) -> str:
 
 
 def disagreement(tags: Mapping[str, str]) -> str:
-    """What one edited tag says against all others, in words; empty if they agree."""
+    """How one edited tag differs from all others, as text; empty if they agree."""
     told, served = tags.get(MODEL, ""), served_model(tags)
     if not served:
         return ""

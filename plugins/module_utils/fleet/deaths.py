@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Launches that EC2 accepts and ends a moment later. The true answer stands in the dead instance's state reason.
+"""Launches that EC2 accepts and then terminates. The cause is in the instance's state reason.
 
 EC2 shows an ended instance for about an hour. That is the memory: nothing is stored, and whoever runs next, the
 module or the function, reads the same. A launch that died is not repeated for a while.
@@ -18,7 +18,7 @@ from .desired import LaunchSpec
 from .instances import Instance
 
 REMEMBERED = timedelta(minutes=10)
-# A likely cause for each state reason that tells none itself.
+# The likely cause for each state reason that does not name one.
 _NOT_STARTED = "Client.InternalError"
 
 
@@ -40,7 +40,7 @@ def explain(instance: Instance, kms_key: str) -> str:
 
 
 def recent(instances: Iterable[Instance], now: datetime) -> dict[tuple[str, ...], Instance]:
-    """The launches that died lately, by what they were launched as. One that has worked since is forgiven."""
+    """The recently failed launches by launch key, except those that have succeeded since."""
     dead: dict[tuple[str, ...], Instance] = {}
     alive: dict[tuple[str, ...], datetime] = {}
     for item in sorted(instances, key=lambda item: item.age_key):

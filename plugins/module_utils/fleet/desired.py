@@ -124,7 +124,7 @@ class LaunchSpec:
         if self.user_data:
             parameters["UserData"] = self.user_data
         if launch.market == "spot":
-            # One-time: a persistent request would launch behind our back what we end.
+            # One-time: a persistent request would relaunch what we terminate.
             parameters["InstanceMarketOptions"] = {
                 "MarketType": "spot",
                 "SpotOptions": {"SpotInstanceType": "one-time"},

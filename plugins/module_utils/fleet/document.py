@@ -30,7 +30,7 @@ _REMEDY = "Run playbooks/trading_server.yml from the checkout that the function 
 
 @dataclass(frozen=True)
 class Difference:
-    """Something that the function does otherwise than the module does with the same document."""
+    """A difference between function and module for the same document."""
 
     option: str
     module: str
@@ -38,7 +38,7 @@ class Difference:
     why: str
 
 
-# All of them. Everything else is decided alike, and a test takes these from here.
+# All of them; everything else is decided alike. Tests read this list.
 DIFFERENCES = (
     Difference("power", "keep", "running", "the function opens the trading day, when stopped servers are to start"),
 )

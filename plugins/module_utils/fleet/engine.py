@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""One run from start to end: look, decide, act, look again. The module and the Lambda both call `reconcile`."""
+"""One run: describe, decide, act, describe again. The module and the Lambda both call `reconcile`."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def reconcile(
             require_launchable([line.server for line in plan.of(CREATE, REPLACE) if line.server])
     except FleetError as exc:
         run.failures.append(str(exc))
-        # Whatever else is doubtful: a stopped server of a listed model is wanted running.
+        # Even if the rest is refused: a stopped server of a listed model must start.
         todo = plan.only(START)
     if not check and todo.changed:
         _carry_out(run, todo)
@@ -115,13 +115,13 @@ def _health(settings: FleetSettings, api: Ec2Api) -> HealthCheck:
 
 
 def _carry_out(run: Run, plan: Plan) -> None:
-    """Act, look again, and mend what somebody else or a hidden refusal has broken meanwhile."""
+    """Act, describe again, and repair what changed meanwhile."""
     guarded = bool(run.failures)
     try:
         for _round in range(_ROUNDS):
             carry_out_once(run, plan)
             if guarded or (not run.awaited and not plan.of(ADOPT, CREATE, REPLACE)):
-                # Nothing was begun whose end is to be waited for, and nothing made that another could have made too.
+                # Nothing to wait for, and nothing that another operator could also have created.
                 break
             plan = settle(run)
             if not plan.lines:

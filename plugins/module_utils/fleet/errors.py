@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The fleet's errors: what a refusal by EC2 means for it, and what an operator can do."""
+"""The fleet's errors: the meaning of each EC2 error, and what an operator can do."""
 
 from __future__ import annotations
 
@@ -68,11 +68,11 @@ __all__ = [
 
 # Safe to send again unchanged: either nothing happened, or the client token makes the repetition harmless.
 RETRYABLE = frozenset({THROTTLED, TRANSIENT, UNREACHABLE})
-# What is new may be unknown to other parts of AWS for longer than other failures last.
+# A new resource may take longer to appear everywhere than other errors last.
 SLOW_TO_APPEAR = frozenset({NOT_FOUND, NOT_READY})
-# EC2 accepted a launch and ended it at once: no error code of AWS, but a kind of problem.
+# EC2 accepted a launch and terminated the instance at once. Not an AWS error code.
 LAUNCH = "launch"
-# No other request of a run would fare better.
+# Every other request of the run would fail as well.
 HOPELESS = frozenset({CREDENTIALS, REGION, THROTTLED, UNREACHABLE})
 
 ADVICE: dict[str, str] = {
@@ -103,19 +103,19 @@ ADVICE: dict[str, str] = {
 
 
 class FleetError(Exception):
-    """Anything that the fleet's code reports on purpose. The message is for the operator."""
+    """Base of the fleet's errors. The message is for the operator."""
 
 
 class SettingsError(FleetError):
-    """The settings or the list of models are not usable. Nothing was called."""
+    """The settings or the list of models are not valid. No AWS call was made."""
 
 
 class FatalError(FleetError):
-    """Going on with anything else of this run is pointless. What was done until then is done."""
+    """The rest of this run cannot succeed. Changes made so far stay."""
 
 
 class GuardError(FleetError):
-    """A guard rail refuses the plan. Nothing was changed."""
+    """A guard refuses the plan. Nothing was changed."""
 
 
 class PlanMovedError(FleetError):
@@ -123,7 +123,7 @@ class PlanMovedError(FleetError):
 
 
 class ApiError(FleetError):
-    """One refused request, with its meaning."""
+    """One failed request, classified."""
 
     def __init__(self, operation: str, kind: str, code: str, message: str) -> None:
         super().__init__(f"{operation}: {code}: {message}")

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The halt flag: an SSM parameter that keeps every run from starting anything. What is not a clear "no" halts."""
+"""The halt flag: an SSM parameter that keeps every run from starting anything. Anything but a clear "no" halts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NOT_HALTED = ("false", "off", "no", "0")
 
 
 def halt_reason(ssm: Any, name: str, *, planned: str = "") -> str:
-    """Why trading is halted, or nothing if it is not.
+    """Why trading is halted; empty if it is not.
 
     :param name: the parameter's name. Empty: there is no such flag, and nothing is halted.
     :param planned: the value that the same run is about to give to a parameter that does not exist yet.

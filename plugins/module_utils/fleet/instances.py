@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What is there: EC2's description of an instance as a typed value."""
+"""Actual state: EC2's description of an instance as a typed value."""
 
 from __future__ import annotations
 
@@ -64,12 +64,12 @@ class Instance:
 
     @property
     def model(self) -> str:
-        """The name of the model that claimed this instance, or nothing."""
+        """The name of the model that claims this instance, or empty."""
         return served_model(self.tags)
 
     @property
     def drain_asked(self) -> str:
-        """When it was asked to drain since its last start, or nothing."""
+        """When a drain was requested since its last start, or empty."""
         return self.tags.get(DRAIN_ASKED, "")
 
     @property

@@ -4,7 +4,7 @@
 
 """Launching in groups and claiming one by one, so that no crash, retry or second operator makes a duplicate.
 
-An instance is launched without a model, under a token that only depends on what is wanted, and becomes a model's
+An instance is launched without a model, under a token that only depends on the desired launch, and becomes a model's
 server by its claim (CreateTags). Whoever finds it unclaimed later may finish the job.
 """
 
@@ -37,7 +37,7 @@ from .settings import FleetSettings
 
 _LAUNCH_THREADS = 4
 _GENERATIONS = 50
-# So many claims denied: the others would be as well.
+# After so many denied claims, the others would be denied as well.
 _DENIED_CLAIMS = 5
 
 
@@ -55,11 +55,11 @@ class Problem:
 
 @dataclass
 class Launched:
-    """What a launch brought about, by model name."""
+    """Results of a launch, by model name."""
 
     placed: dict[str, Instance] = field(default_factory=dict)
     problems: dict[str, Problem] = field(default_factory=dict)
-    # Set when going on is pointless; what was done until then is in `placed`.
+    # Set when the rest cannot succeed; what was done until then is in `placed`.
     abort: FleetError | None = None
 
 
@@ -80,7 +80,7 @@ class Launcher:
         self._claims_denied = 0
 
     def know(self, instances: Sequence[Instance]) -> None:
-        """These are spoken for: a repeated token may return them, but they are not new."""
+        """Mark these as taken: a repeated token may return them, but they are not new."""
         with self._lock:
             self._taken |= {instance.id for instance in instances}
 
@@ -140,7 +140,7 @@ class Launcher:
                 instance_type=candidate.instance_type,
                 subnet_id=candidate.subnet_id,
                 count=len(servers),
-                # All of them, or where that much room is not to be had, as many as there is room for.
+                # All of them, or as many as there is capacity for.
                 least=1 if batch.partial else len(servers),
                 batch=servers[0].name,
             )
@@ -162,7 +162,7 @@ class Launcher:
                 continue
             pairs = self._pair(servers, instances)
             if not pairs:
-                # All that this token ever made is spoken for or gone.
+                # All instances of this token are taken or terminated.
                 batch.generation += 1
                 if batch.generation > _GENERATIONS:
                     text = "EC2 keeps returning instances of an earlier launch. Run again later."
@@ -191,14 +191,14 @@ class Launcher:
         return None
 
     def _learn(self, error: ApiError, batch: Batch, candidate: Candidate, asked: int) -> bool:
-        """Draw the conclusion from a refusal. False: this batch cannot be helped."""
+        """Handle an error. False: this batch cannot be retried."""
         if error.kind == errors.CAPACITY and asked > 1 and not batch.partial:
             batch.partial = True
         elif error.kind == errors.CAPACITY:
             batch.partial = False
             self._memory.add(candidate.instance_type, candidate.subnet_id)
         elif error.kind == errors.SUBNET_FULL and asked > 1:
-            # There may still be addresses for some.
+            # There may be addresses for some.
             batch.most = asked // 2
         elif error.kind == errors.SUBNET_FULL:
             batch.most = 1000
@@ -208,7 +208,7 @@ class Launcher:
             return batch.generation <= _GENERATIONS
         elif error.kind == errors.QUOTA:
             if asked > 1:
-                # The quota may still have room for some.
+                # The quota may allow some.
                 batch.most = asked // 2
             else:
                 with self._lock:

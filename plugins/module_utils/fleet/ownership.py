@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Whose is an instance? Tags decide what may be touched; what a tag editor cannot change decides what is reported.
+"""Ownership of instances. Tags decide what may be touched; what a tag editor cannot change decides what is reported.
 
 A fleet touches an instance only if it carries all of the fleet's identity tags. An instance that lost one of them
-is not touched, since nobody can know what else was meant, but it is found: it may still be trading.
+is not touched, since the intent is unknown, but it is reported: it may still be trading.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _TOKEN = re.compile(r"algo-([0-9a-f]{8})-[0-9a-f]{44}-\d+")
 
 @dataclass(frozen=True)
 class Identity:
-    """What marks a fleet's instances: its tags, and two things that no tag editor reaches."""
+    """What identifies a fleet's instances: its tags, and two fields that no tag editor can change."""
 
     tags: Mapping[str, str]
     name_prefix: str
@@ -43,14 +43,14 @@ class Identity:
 
 @dataclass(frozen=True)
 class Standing:
-    """What an instance is to a fleet, and for the operator: why."""
+    """Who owns an instance, from the fleet's view, and why."""
 
     kind: str
     reason: str = ""
 
 
 def standing(instance: Instance, identity: Identity) -> Standing:
-    """What this instance is to the fleet."""
+    """Who owns this instance, from the fleet's view."""
     tags = instance.tags
     wrong = {key: tags.get(key, "") for key, value in identity.tags.items() if tags.get(key) != value}
     token = _TOKEN.fullmatch(instance.client_token)
@@ -79,7 +79,7 @@ def standing(instance: Instance, identity: Identity) -> Standing:
 
 
 def advice(kind: str, instance: Instance, identity: Identity) -> str:
-    """What an operator should do about an instance that must not be touched from here."""
+    """What an operator should do about an instance that the fleet must not touch."""
     tags = " ".join(f"Key={key},Value={value}" for key, value in identity.tags.items())
     again = f"aws ec2 create-tags --resources {instance.id} --tags {tags}"
     if kind == MISLABELLED:

@@ -109,13 +109,13 @@ class TokenBucket:
         return max(0.0, -self._tokens / self.refill)
 
     def refused(self, now: float) -> None:
-        """The other side says that the bucket is empty: believe it, and halve the pace."""
+        """AWS throttled: treat the bucket as empty and halve the pace."""
         self._advance(now)
         self._tokens = min(self._tokens, 0.0)
         self.refill = max(self.refill * 0.5, self._nominal * _LEAST_RATE)
 
     def accepted(self) -> None:
-        """A success: come back to the nominal pace slowly."""
+        """A success: return to the nominal pace slowly."""
         if self.refill < self._nominal:
             self.refill = min(self._nominal, self.refill + self._nominal * 0.01)
 

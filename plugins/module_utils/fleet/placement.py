@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Where instances go: ranked types by subnets, spread over zones, with a short memory of what had no room."""
+"""Where instances go: ranked types by subnets, spread over zones, with a short memory of places without capacity."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class CapacityMemory:
                 stored = json.loads(self._path.read_text(encoding="utf-8"))
                 self._until = {(kind, subnet): float(until) for kind, subnet, until in stored}
             except (ValueError, TypeError, OSError):
-                # A memory that cannot be read is only a memory lost.
+                # An unreadable memory is treated as empty.
                 self._until = {}
 
     def add(self, instance_type: str, subnet_id: str) -> None:
@@ -114,7 +114,7 @@ def spec_key(spec: LaunchSpec) -> str:
 def client_token(batch: Batch, servers: Sequence[Server], candidate: Candidate, mark: str) -> str:
     """The same servers, launch, place and generation give the same token: on a retry, after a crash, and for a
     second operator. A different count or parameter gives another one, so that EC2 never sees a mismatch. The fleet's
-    mark in it tells whose an instance is, whatever becomes of its tags."""
+    mark in it tells whose an instance is, even if its tags change."""
     content = digest(
         [
             mark,

@@ -39,9 +39,9 @@ class Line:
     model: str
     instance_id: str
     reason: str
-    # Why the instance goes. What is "removed" or a "duplicate" counts against max_terminate_share, strays do not.
+    # Why the instance is terminated. "removed" and "duplicate" count against max_terminate_share, others do not.
     cause: str = ""
-    # Set where a person has to look: the run ends as failed and says this, whatever else it has done.
+    # Set where an operator must act: the run fails with this message, whatever else it has done.
     alarm: str = ""
     # What the held action would have been.
     held: str = ""
@@ -95,7 +95,7 @@ class Plan:
 
     @property
     def alarms(self) -> list[str]:
-        """What a person has to look at, each thing once."""
+        """Warnings for the operator, each once."""
         return list(dict.fromkeys(line.alarm for line in self.lines if line.alarm))
 
     def only(self, *actions: str) -> Plan:
@@ -103,7 +103,7 @@ class Plan:
         return Plan(tuple(self.of(*actions)), self.fleet_size)
 
     def check_guard(self, settings: FleetSettings) -> None:
-        """Refuse to end more of the fleet than the operator allows at once."""
+        """Refuse to terminate more of the fleet at once than the operator allows."""
         gone = self.removals
         if settings.state == "absent" or not gone:
             return

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A plan that can be held: saved by check mode, looked at, and later applied only if the world has not moved."""
+"""Saved plans: written by check mode, reviewed, and applied later only if nothing has changed."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class SavedPlan:
         Path(path).write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
 
     def require(self, plan: Plan) -> None:
-        """Refuse a plan that differs from this one, and say in what."""
+        """Refuse a plan that differs from this one, with the difference."""
         now = {_identity(entry): entry for entry in (_entry(line) for line in plan.lines if line.action != LEAVE)}
         then = {_identity(entry): entry for entry in self.lines}
         if now.keys() == then.keys():

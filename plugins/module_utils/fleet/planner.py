@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The decision: wanted servers and described instances in, a plan out. Pure: no call, no clock, no randomness.
+"""The decision: desired servers and described instances in, a plan out. Pure: no call, no clock, no randomness.
 
 Check mode, a real run, a saved plan and the Lambda all get their plan here.
 """
@@ -51,10 +51,10 @@ def make_plan(
     just_made: Collection[str] = (),
     halt: str = "",
 ) -> Plan:
-    """Decide what happens to every wanted model and to every instance of ours.
+    """Decide what happens to every listed model and to every instance of ours.
 
-    `set_aside` are models that cannot be judged, with the reason: their servers are left as they are. One without
-    a name makes it unknown which server is not wanted any more, so that none is removed. `just_made` are instances
+    `set_aside` are models set aside, with the reason: their servers are not changed. One without
+    a name makes it unknown which servers are obsolete, so none is removed. `just_made` are instances
     that this run has launched itself: if another operator was faster, it takes its own back. `halt` is why trading is
     halted, if it is.
     """
@@ -153,7 +153,7 @@ class _Planner:
     # One per model
 
     def _keep_one(self, name: str, server: Server | None) -> Instance | None:
-        """Choose among several instances of one model, and end the others."""
+        """Choose among several instances of one model, and terminate the others."""
         held = self.claimed.get(name, [])
         if not held:
             return None
@@ -200,7 +200,7 @@ class _Planner:
     # Compare one server with its settings
 
     def _changes(self, server: Server, instance: Instance) -> dict[str, str]:
-        """What differs, by kind, with the words for the plan."""
+        """The differences by kind, as text for the plan."""
         spec, tags = server.spec, instance.tags
         changes: dict[str, str] = {}
         if reassigned(tags):

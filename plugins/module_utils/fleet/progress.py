@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Progress while it works: one line for people whenever something has moved on, not more often than they can read."""
+"""Progress lines during a run, rate-limited."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a run came to, complete enough that nothing else need be looked up."""
+"""The result of a run, with all details."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from .plan import CREATE, Line, Plan
 
 @dataclass
 class FleetResult:
-    """All that a caller may want to know. `message` is set when the run failed."""
+    """The result for callers. `message` is set when the run failed."""
 
     plan: Plan
     changed: bool = False
     message: str = ""
-    # Why trading is halted, or nothing.
+    # Why trading is halted, or empty.
     halt: str = ""
     servers: list[dict[str, Any]] = field(default_factory=list)
     unplaced: list[dict[str, str]] = field(default_factory=list)

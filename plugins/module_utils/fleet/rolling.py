@@ -20,7 +20,7 @@ from .plan import LEAVE, REPLACE, RESTART, Line, Plan
 
 
 class BadBatchError(FleetError):
-    """A batch did not become healthy. The rest was not begun."""
+    """A batch did not become healthy. The rest was not started."""
 
 
 def roll(run: Run, plan: Plan) -> None:
@@ -49,7 +49,7 @@ def roll(run: Run, plan: Plan) -> None:
 
 
 def _room(run: Run, plan: Plan) -> int:
-    """How many may be away at once, those counted that are not healthy now."""
+    """How many may be down at once, including those already unhealthy."""
     settings = run.settings
     size = min(settings.replace.batch_size, settings.replace.max_unavailable)
     standing = [
@@ -70,7 +70,7 @@ def _room(run: Run, plan: Plan) -> int:
 
 
 def _restart(run: Run, batch: Sequence[Line]) -> list[Line]:
-    """New tags and, for what cannot change while it runs, new attributes. Then a fresh start."""
+    """Write tags, stop, write the attributes that cannot change while running, start."""
     timeout = run.settings.health.timeout
     drained = {line.instance_id for line in batch if run.instances[line.instance_id].drain_asked}
     run.set_tags(batch)
@@ -85,7 +85,7 @@ def _restart(run: Run, batch: Sequence[Line]) -> list[Line]:
                 run.fail(line, errors.TRANSIENT, f"{line.instance_id} did not stop in {timeout:g} s")
             else:
                 done += start_one_way(run, [line])
-    # Not before: a host that was drained and could not be restarted is still not as wanted.
+    # Not earlier: a host that was drained and could not be restarted is not up to date.
     run.set_tags([replace(line, tags=((DRAIN_ASKED, ""),)) for line in done if line.instance_id in drained])
     return done
 
@@ -158,7 +158,7 @@ def end_all(run: Run, lines: Sequence[Line]) -> list[Line]:
 
 
 def _gate(run: Run, lines: Sequence[Line], remaining: int) -> None:
-    """Wait for the batch's health. What is not healthy in time stops the rolling change."""
+    """Wait until the batch is healthy. An unhealthy server stops the rolling change."""
     by_model = {item.model: item.id for item in run.instances.values() if item.live and item.model}
     ids = [by_model[line.model] for line in lines if line.model in by_model]
     sick: dict[str, str] = {}

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The fleet's settings as one frozen, typed value. Defaults and limits stand in `spec`, and only there."""
+"""The fleet's settings as one frozen, typed value. Defaults and limits are in `spec` only."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class RootVolume:
 
 @dataclass(frozen=True)
 class LaunchSettings:
-    """What an instance is made of. An override replaces single fields of it for some models."""
+    """Launch settings of an instance. An override replaces single fields for some models."""
 
     image_id: str
     instance_types: tuple[str, ...]
@@ -135,7 +135,7 @@ class HealthSettings:
 
 @dataclass(frozen=True)
 class FleetSettings:
-    """All that decides about a fleet, apart from the models, the account's state and the time."""
+    """All settings of a fleet."""
 
     project: str
     environment: str

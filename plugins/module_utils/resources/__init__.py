@@ -2,11 +2,12 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The resource engine: read an environment once, decide about each thing purely, and let a module act.
+"""The resource engine: read an environment once, decide about each resource purely, and let a module act.
 
 Tags are the state. :func:`read_environment` asks AWS what an environment consists of; :func:`decide` compares one
-thing's wanted arguments with that; the ``algo.trading.resource`` action calls the Ansible module only when something
-is to be done. So check mode and a real run share every decision, and a run that changes nothing starts no module.
+resource's desired arguments with that; the ``algo.trading.resource`` action calls the Ansible module only when
+something is to be done. So check mode and a real run share every decision, and a run that changes nothing starts
+no module.
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ def read_environment(
 
 
 def _as_dict(found: Found, scope: Scope, owners: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
-    """What cannot carry tags is ours, and the component's, as the thing that it is a part of is."""
+    """What cannot carry tags is ours, and the component's, as the resource that it is a part of is."""
     tags = found.tags if found.tags is not None else owners.get(found.owner or "", {})
     return {**found.as_dict(scope.owns(tags)), "component": tags.get("Component")}
 
@@ -120,20 +121,20 @@ def _within(name: str, kept: str) -> bool:
 
 
 def unhealthy(state: State) -> list[str]:
-    """Things of ours that AWS reports as unusable, one sentence each; empty is what a run should end with."""
+    """Resources of ours that AWS reports as unusable, one sentence each; empty is what a run should end with."""
     return _health.unhealthy(TYPES, state)
 
 
 def unsettled(state: State) -> list[str]:
-    """Things of ours that AWS still works on or that somebody has stopped, one sentence each."""
+    """Resources of ours that AWS still works on or that somebody has stopped, one sentence each."""
     return _health.unsettled(TYPES, state)
 
 
 def teardown_order(state: State, keep: Sequence[str] = ()) -> list[dict[str, Any]]:
     """What of a reading is ours, in the order in which it can be removed.
 
-    :param keep: keys to leave out; what is a part of such a thing (``bucket/rule``) is left out with it.
-    :return: ``{module, name, component, title, references}``; a thing that others name comes after them.
+    :param keep: keys to leave out; what is a part of such a resource (``bucket/rule``) is left out with it.
+    :return: ``{module, name, component, title, references}``; a resource that others name comes after them.
     """
     ours = [
         (TYPES[module], name, thing)

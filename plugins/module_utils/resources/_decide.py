@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The one place that decides what happens to a resource. Pure: check mode and a real run get the same answer."""
+"""The decision about one resource. Pure: check mode and a real run get the same result."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from ._model import Decision, ResourceType, Settings
 
-# Arguments that every module understands and that say nothing about the thing.
+# Arguments that every module understands and that say nothing about the resource.
 STEERING = frozenset({"state", "wait", "wait_timeout", "purge_tags", "force", "apply_immediately"})
 _LONG = 120
 
@@ -24,8 +24,8 @@ def desired_settings(
     alternatives: Sequence[Settings] = (),
     adopt: bool = False,
 ) -> Settings:
-    """Desired settings with AWS-managed values filled in: by the alternative that a thing was made from, and by values
-    that AWS moves on by itself. For a thing to be made, by the first alternative."""
+    """Desired settings with AWS-managed values filled in: the alternative that the resource was made from, and values
+    that AWS updates by itself. For a new resource, the first alternative."""
     if found is None or not (found["ours"] or adopt):
         return {**wanted, **(alternatives[0] if alternatives else {})}
     found = {**found, "adopted": adopt}
@@ -46,9 +46,9 @@ def decide(
 ) -> Decision:
     """Compare the desired settings (the module's arguments, tags included; None for absent) with what was found.
 
-    ``adopt`` lets a thing that is not ours be taken over. It is never a reason to remove or replace one: as long as it
-    is set, what AWS could only change on a new thing is listed and left. ``disable_protection``
-    lets a protected thing be removed: its protection is turned off first.
+    ``adopt`` allows adopting an externally owned resource. It never removes or replaces one: as long as it
+    is set, changes that need a new resource are listed and not made. ``disable_protection``
+    turns a resource's deletion protection off before it is deleted.
     """
     if wanted is None:
         return _decide_absent(kind, found, disable_protection)
@@ -100,7 +100,7 @@ def decide(
 
 
 def describe(kind: ResourceType, wanted: Settings) -> Settings:
-    """The arguments that describe the thing, in the shape that a reading of the account gives."""
+    """The arguments that describe the resource, in the shape that a reading of the account gives."""
     ignored = STEERING | kind.steering | kind.create_only
     described = {name: value for name, value in wanted.items() if name not in ignored and value is not None}
     return kind.normalize(described)

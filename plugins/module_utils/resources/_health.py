@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the states that AWS reports mean for a run that ends. Each type says what its own words mean."""
+"""Health of resources by the states that AWS reports. Each resource type defines its own states."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ._model import ResourceType, States
 
 
 def unhealthy(types: Mapping[str, ResourceType], state: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Things of ours that AWS reports as unusable, one sentence each."""
+    """Resources of ours that AWS reports as unusable, one sentence each."""
     return [
         f"{kind.title} {name} is {word}"
         for kind, states, name, word in _reported(types, state)
@@ -22,7 +22,7 @@ def unhealthy(types: Mapping[str, ResourceType], state: Mapping[str, Mapping[str
 
 
 def unsettled(types: Mapping[str, ResourceType], state: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Things of ours that are not usable now and need no repair, one sentence each, with what to do about it."""
+    """Resources of ours that are not usable now and need no repair, one sentence each, with what to do about it."""
     return [
         f"{kind.title} {name} is {word}: "
         + (states.start.format(name=name) if word in states.stopped else "AWS is changing it")

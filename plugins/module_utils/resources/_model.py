@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the resource engine talks about: an environment's scope, a kind of resource, a thing found, a decision.
+"""Types of the resource engine: an environment's scope, a resource type, a resource found, a decision.
 
-The engine decides from two plain values, what the settings want and what one reading of the account found. Both are
+The engine decides from two plain values: the desired settings and the actual ones. Both are
 written in the vocabulary of the Ansible module that would make the change, so a task looks like that module's task.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 
 from .._naming import Scope
 
-# Stands for a value that AWS gives only when the thing is made; the plan shows it as it is.
+# Stands for a value that AWS gives only when the resource is made; the plan shows it as it is.
 UNKNOWN = "(known after apply)"
 
 Settings = dict[str, Any]
@@ -35,13 +35,13 @@ class Found:
     attributes: Settings = field(default_factory=dict)
     tags: dict[str, str] | None = None
     owner: str | None = None
-    """Key of the taggable thing that this one is a part of (a rule of a bucket): it is ours when that one is."""
+    """Key of the taggable resource that this one is a part of (a rule of a bucket): it is ours when that one is."""
     unfinished: bool = False
     """Made under our name in our account by a run that was cut off before it could tag it, and still empty: ours."""
     pending_deletion: str = ""
-    """Why it will not be there for long, such as ``being deleted``."""
+    """Set while AWS deletes it, such as ``being deleted``."""
     note: str = ""
-    """What an operator should know when it is refused."""
+    """Note for the operator, shown when it is refused."""
 
     def as_dict(self, ours: bool) -> Settings:
         return {
@@ -76,11 +76,11 @@ Reader = Callable[[Any, Scope], Iterable[Found]]
 
 @dataclass(frozen=True)
 class States:
-    """AWS's words for the state of one kind of thing, in lower case. A word that is not listed is unhealthy.
+    """AWS's words for the state of one resource type, in lower case. A word that is not listed is unhealthy.
 
     :param healthy: usable, also while AWS works on it.
-    :param transitional: on its way; asked again later, it is usable or gone.
-    :param stopped: stopped by a person. AWS changes nothing about such a thing.
+    :param transitional: changing; later it is usable or gone.
+    :param stopped: stopped by a person. AWS changes nothing about such a resource.
     :param start: how to start it, a template for its ``name``.
     """
 
@@ -95,37 +95,37 @@ class ResourceType:
     """How one kind of resource is read, compared, made and removed.
 
     :param module: the Ansible module that makes the change.
-    :param title: what an operator calls the thing.
-    :param read: ``(clients, scope)`` to the things found; ``clients(service)`` gives a boto3 client.
+    :param title: what an operator calls the resource.
+    :param read: ``(clients, scope)`` to the resources found; ``clients(service)`` gives a boto3 client.
     :param tagged: whether the module takes tags; the engine then adds the environment's.
-    :param separate_tags: whether the module, though the thing has tags, takes none: the engine then puts them on by the
+    :param separate_tags: whether the resource has tags but the module takes none: the engine then sets them by the
         ARN among ``attributes``.
-    :param force_new: arguments that AWS cannot change on an existing thing.
-    :param replaceable: whether a changed ``force_new`` argument may remove the thing and make it anew.
+    :param force_new: arguments that AWS cannot change on an existing resource.
+    :param replaceable: whether a changed ``force_new`` argument may delete the resource and create a new one.
     :param compared: arguments that ``read`` reports, so that a plan can compare them. What is neither among these nor
         create-only or steering is refused: it would differ in every run.
-    :param create_only: arguments that count when the thing is made and are never compared.
-    :param steering: arguments that tell the module how to work and do not describe the thing.
+    :param create_only: arguments that count when the resource is made and are never compared.
+    :param steering: arguments that tell the module how to work and do not describe the resource.
     :param normalize: arguments to the shape that ``read`` gives.
-    :param extra_arguments: more arguments for the call, from ours and the thing found (its id, say).
-    :param name_argument: the argument that takes the thing's name, if the module has one.
-    :param computed: names of the attributes that others refer to; a plan shows them as unknown until the thing is made.
+    :param extra_arguments: more arguments for the call, from ours and the resource found (its id, say).
+    :param name_argument: the argument that takes the resource's name, if the module has one.
+    :param computed: attributes that others refer to; a plan shows them as unknown until the resource is created.
     :param attributes: the module's result and arguments to ``attributes`` as ``read`` gives them.
-    :param delete_arguments: arguments that remove the thing, from what was found; its name is added.
+    :param delete_arguments: arguments that remove the resource, from what was found; its name is added.
     :param retryable_errors: parts of AWS's messages that pass by themselves (a role not yet known everywhere).
     :param destroy_order: removal order, lowest first.
     :param unordered: list arguments whose order has no meaning.
     :param takes_region: whether the module's ``region`` is the connection's.
     :param diff_suppress: ``(wanted, found)`` to the wanted settings without the differences that AWS itself makes (a
-        minor version, grown storage). ``found["adopted"]`` says that somebody else made the thing.
-    :param protection: the setting that keeps the thing from being removed; replacing does not get past it, and
-        removing only when told to switch it off.
-    :param restorable: whether a thing that is pending deletion is restored by running the module.
+        minor version, grown storage). ``found["adopted"]`` says that somebody else made the resource.
+    :param protection: the setting that keeps the resource from being removed; replacing does not get past it, and
+        removing only when told to turn it off.
+    :param restorable: whether a resource that is pending deletion is restored by running the module.
     :param capacity_errors: parts of AWS's messages that say "not this one": the next of a task's alternatives is tried.
-    :param states: what AWS's words for the thing's state mean.
-    :param write_ids: request parameters, singular, that name the thing in calls that write. The calls of the module may
+    :param states: what AWS's words for the resource's state mean.
+    :param write_ids: request parameters, singular, that name the resource in write calls. The calls of the module may
         touch what was found under them or what the module has just made, and nothing else.
-    :param tagged_later: whether the module makes the thing first and tags it in a second call.
+    :param tagged_later: whether the module makes the resource first and tags it in a second call.
     :param retry_attempts: how often what ``retryable_errors`` names is tried, five seconds apart.
     """
 
@@ -161,14 +161,14 @@ class ResourceType:
 
 @dataclass(frozen=True)
 class Decision:
-    """What is to be done with one thing, and why. ``action`` is create, update, replace, delete, leave or refuse."""
+    """What is to be done with one resource, and why. ``action`` is create, update, replace, delete, leave or refuse."""
 
     action: str
     reasons: tuple[str, ...] = ()
     before: Settings = field(default_factory=dict)
     after: Settings = field(default_factory=dict)
     left: frozenset[str] = frozenset()
-    """Arguments that differ and stay as they are on an adopted thing: AWS could change them on a new one only."""
+    """Arguments that differ and stay as they are on an adopted resource: AWS could change them on a new one only."""
 
     @property
     def changes(self) -> bool:

@@ -37,7 +37,7 @@ def _normalize(argument: str) -> Callable[[Settings], Settings]:
 
 
 def _each(read: Callable[[str], list[Found]], names: Iterable[str]) -> Iterator[Found]:
-    """Read things side by side, IAM being slow to answer."""
+    """Read resources side by side, IAM being slow to answer."""
     with ThreadPoolExecutor(max_workers=_THREADS) as pool:
         for found in pool.map(read, names):
             yield from found

@@ -26,7 +26,7 @@ def _ours(scope: Scope) -> list[Settings]:
 
 
 def _tagged(clients: Any, scope: Scope, operation: str, result: str) -> Iterable[tuple[Settings, dict[str, str]]]:
-    """Our things of one EC2 kind, with their tags; what has no Name was not made by us.
+    """Our resources of one EC2 kind, with their tags; what has no Name was not made by us.
 
     The answer is looked at once more: not every endpoint applies filters.
     """

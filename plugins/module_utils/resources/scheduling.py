@@ -63,7 +63,7 @@ GROUP = ResourceType(
 
 
 def _target(target: Settings) -> Settings:
-    """A target as wanted or found, in one shape: input as what its JSON says, retries with AWS's own defaults."""
+    """A desired or actual target, in one shape: input as what its JSON says, retries with AWS's own defaults."""
     shaped = {name: value for name, value in target.items() if value not in (None, "", {})}
     if isinstance(shaped.get("input"), str):
         with contextlib.suppress(ValueError):  # the target may take plain text
@@ -98,7 +98,7 @@ def _schedule(group: str, described: Settings, ours: bool) -> Found:
         "target": _target(view["target"]),
     }
     settings.pop("state", None)
-    # Other kinds of things have the same name as a group; this one's tags alone decide.
+    # Other resource types have the same name as a group; this one's tags alone decide.
     return Found(f"{group}/{described['Name']}", settings, {"arn": described["Arn"]}, owner=group if ours else "")
 
 

@@ -64,7 +64,7 @@ def diff_of(diff: Any, render: Callable[[Any], str]) -> str:
     for given in diff if isinstance(diff, list) else [diff]:
         computed = {name: value for name, value in given.items() if name != "prepared"}
         if _of_settings(computed):
-            # Without headers: settings stand under the name of their thing.
+            # Without headers: settings stand under the name of their resource.
             computed = {"before": computed["before"], "after": computed["after"]}
         text += "".join(f"{line}\n" for line in _unified(render([computed]))) + str(given.get("prepared", ""))
     return text

@@ -53,7 +53,7 @@ HIDDEN = "(hidden)"
 
 @dataclass(frozen=True)
 class Line:
-    """One decision about one thing."""
+    """One decision about one resource."""
 
     action: str
     type: str

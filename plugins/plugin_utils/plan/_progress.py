@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Says that something is still under way, so that a slow step does not look like a hung one."""
+"""Progress lines, so that a slow step does not look like a hung one."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Progress:
         return None if began is None else self._clock() - began
 
     def stop(self) -> None:
-        """Say no more. Waits for a line being written."""
+        """Stop. Waits for a line being written."""
         self._stopped.set()
         if self._thread is not None:
             self._thread.join(timeout=5)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""One run, as it is told at the end and written for machines."""
+"""One run, as reported at the end and written as JSON."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Report:
         self.finished: datetime | None = None
 
     def finish(self, recap: Mapping[str, Mapping[str, int]], summary: object, finished: datetime) -> None:
-        """Take Ansible's own account of the run; it knows better than we which failures were rescued."""
+        """Use Ansible's own recap, which knows which failures were rescued."""
         self.recap = {host: dict(numbers) for host, numbers in sorted(recap.items())}
         self.summary = summary if isinstance(summary, Mapping) else {}
         self.finished = finished

@@ -105,5 +105,5 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[Any]], width: int) -> l
 
 
 def _style(row: Sequence[str]) -> str:
-    """Failed things stand out; nothing else is coloured, so that they do."""
+    """Only failed rows are coloured, so that they stand out."""
     return "warning" if any(cell in _BAD for cell in row) else "plain"

@@ -148,7 +148,7 @@ def _crowd_text(lines: Sequence[Line], width: int, type_width: int, *, same_reas
 
 
 def plan_text(lines: Sequence[Line], order: Sequence[str], width: int, group_above: int) -> list[Text]:
-    """The whole plan under its components' names, those of ``order`` first; unchanged things are only counted."""
+    """The whole plan under its components' names, those of ``order`` first; unchanged resources are only counted."""
     shown = [line for line in lines if line.action != "no-op"]
     if not shown:
         return []
