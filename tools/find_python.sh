@@ -1,5 +1,5 @@
 #!/bin/sh
-# Prints the path of a Python that the project can use; says plainly what is missing if there is none.
+# Prints the path of a Python that the project can use; reports what is missing if there is none.
 #
 #     find_python.sh            the best one
 #     find_python.sh 3.11       one for the set of Python 3.11;  3.12: one for the set of 3.12 and later
@@ -17,7 +17,7 @@ if sys.implementation.name != "cpython":
 if version < (3, 11):
     sys.exit("is Python %d.%d, and 3.11 is the oldest that will do" % version)
 if version > (3, 14) and len(sys.argv) < 3:
-    sys.exit("is Python %d.%d, which nobody has tried yet" % version)
+    sys.exit("is Python %d.%d, which is not tested yet" % version)
 set = "3.11" if version == (3, 11) else "3.12"
 if sys.argv[1] not in ("any", set):
     sys.exit("is Python %d.%d" % version)
@@ -41,12 +41,12 @@ try() { # CANDIDATE [chosen]: prints its real path if it will do
 
 if [ -n "${PYTHON:-}" ]; then
     chosen=$(command -v "$PYTHON") || {
-        echo "PYTHON=$PYTHON: there is no such program." >&2
+        echo "PYTHON=$PYTHON: program not found." >&2
         exit 1
     }
     try "$chosen" chosen
     if [ "$wanted" = any ]; then
-        echo "PYTHON=$PYTHON will not do:$rejected" >&2
+        echo "PYTHON=$PYTHON cannot be used:$rejected" >&2
         exit 1
     fi
 fi
@@ -77,7 +77,7 @@ case $wanted in
 esac
 {
     echo "$what"
-    [ -z "$rejected" ] || echo "Looked at:$rejected"
+    [ -z "$rejected" ] || echo "Rejected:$rejected"
     [ "$wanted" != any ] || {
         echo "On Debian 12 or later and Ubuntu 24.04 or later: sudo apt install python3 python3-venv"
         echo "On Ubuntu 22.04: sudo apt install python3.11 python3.11-venv.  On a Mac: brew install python@3.13"

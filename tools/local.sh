@@ -1,5 +1,5 @@
 #!/bin/sh
-# The local environment, from nothing to finished, on an AWS that runs in this clone and needs no account.
+# The local environment, from an empty account to a finished one, on an AWS that runs in this clone and needs no account.
 #
 #     local.sh demo       train and publish the example models, then site.yml
 #     local.sh plan       what site.yml would do, without doing it
@@ -7,7 +7,7 @@
 #     local.sh up         the embedded AWS only
 #     local.sh play …     ansible-playbook -i inventories/local …
 #     local.sh destroy    take the local environment down, keep the embedded AWS
-#     local.sh down       end the embedded AWS and delete .local
+#     local.sh down       stop the embedded AWS and delete .local
 #
 # Run by make, which has made .venv before. Each step finds out by itself what is left to do, so that a run that was
 # interrupted anywhere is finished by the next one.
@@ -62,7 +62,7 @@ case $command in
         publish
         say "Provisioning: ansible-playbook -i inventories/local site.yml (a minute or two; each step reports)"
         play site.yml "$@"
-        printf '\nThe local environment stands, %s s after the start.\n' "$(($(date +%s) - began))"
+        printf '\nThe local environment is ready after %s s.\n' "$(($(date +%s) - began))"
         next
         ;;
     plan)
@@ -89,7 +89,7 @@ case $command in
             "$(tools/find_python.sh)" tools/embedded_aws stop
         fi
         rm -rf .local
-        echo "Nothing is left but the tools: .venv and .cache (make clean deletes those too)."
+        echo "Only the tools remain: .venv and .cache (make clean deletes them too)."
         ;;
     *)
         sed -n '2,/^set/s/^# \{0,1\}//p' "$0" >&2

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Settles the versions of everything that requirements/*.in asks for and writes them down with the registry's hashes.
+# Resolves the versions for requirements/*.in and writes them with the registry's hashes.
 #
 #     make lock                          changes only what the inputs force
 #     make lock LOCK_ARGS=--upgrade      takes the newest versions

@@ -16,7 +16,7 @@ mkdir -p .cache
 lock=.cache/$(basename "$directory").pid
 pip_of_this="$directory/bin/python -m pip" # as the process table shows it
 case $PWD in *[[:space:]]*)
-    echo "The path of this clone has a space in it, which Python environments cannot bear: $PWD" >&2
+    echo "The path of this clone contains a space, which Python environments do not support: $PWD" >&2
     exit 1
     ;;
 esac
@@ -73,7 +73,7 @@ install() { # FILE WHAT
     rm -f "$lock"
     if ! wait "$pip"; then
         tail -n 25 "$log" >&2
-        echo "$label: the installation failed; the whole of it is in $log." >&2
+        echo "$label: the installation failed. Log: $log." >&2
         echo "It needs a package registry; pip's own settings apply (index, certificates, proxy). Then run make again." >&2
         exit 1
     fi
@@ -99,14 +99,14 @@ progress() { # LINES-SHOWN: shows what came since then, prints how far it got
 }
 
 if running; then
-    echo "$label: another installation is at work there (process $(cat "$lock")); waiting for it"
+    echo "$label: another installation is running (process $(cat "$lock")); waiting"
     while running; do sleep 1; done
     sleep 2
 fi
 
 if ! has "$base" "$installed" || [ -e "$directory/.algo-installing" ] || { [ -e "$directory/.algo-dev" ] && ! has dev "$dev"; }; then
     began=$(date +%s)
-    echo "$label: making a virtual environment with $("$python" -I --version) ($python)"
+    echo "$label: creating a virtual environment with $("$python" -I --version) ($python)"
     rm -rf "$directory"
     "$python" -I -m venv "$directory"
     printf '%s\n' "$python" >"$stamp"

@@ -61,7 +61,7 @@ def fleet_settings(settings: Settings, value: str | None) -> FleetSettings:
         )
     if (fleet.project, fleet.environment) != (settings.project, settings.environment):
         raise InvalidInput(
-            f"The parameter {name} is about {fleet.project} {fleet.environment}, "
+            f"The parameter {name} is for {fleet.project} {fleet.environment}, "
             f"this function is {settings.project} {settings.environment}",
             remedy="Run playbooks/trading_server.yml",
         )

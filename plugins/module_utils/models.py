@@ -191,8 +191,8 @@ def list_models(
         except AccessDenied as exc:
             raise AccessDenied(
                 exc.problem,
-                remedy=f"{exc.remedy}. S3 refuses in the same words if the bucket does not belong to account {owner}, "
-                "as it is expected to; then correct the bucket's name or the owner",
+                remedy=f"{exc.remedy}. S3 gives the same error if the bucket does not belong to the expected "
+                f"account {owner}; then correct the bucket's name or the owner",
             ) from exc
     allowed = {name: frozenset(values) for name, values in (filters or {}).items() if values}
     if unknown := sorted(set(allowed) - set(FILTERS)):

@@ -159,7 +159,7 @@ def ensure_present(client: Any, params: dict[str, Any], check_mode: bool) -> Out
         raise AnsibleDocumentError(message=f"Document {name} cannot be created without content")
     if before and before["document_type"] != kind:
         raise AnsibleDocumentError(
-            message=f"Document {name} is a {before['document_type']} document, which can't become a {kind} document; "
+            message=f"Document {name} is a {before['document_type']} document, which cannot become a {kind} document; "
             "delete it first"
         )
     content = meaning(params["content"]) if params["content"] is not None else before["content"]

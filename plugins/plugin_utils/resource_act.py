@@ -40,7 +40,7 @@ class Runner:
 
 def act(planned: Planned, runner: Runner) -> Settings:
     """Carry out the decision and return what others refer to."""
-    kind, found, wanted = planned.kind, planned.found, planned.wanted
+    kind, found, desired = planned.kind, planned.found, planned.desired
     if planned.decision.action in {"delete", "replace"} and found is not None:
         named = {kind.name_argument: planned.name} if kind.name_argument else {}
         if kind.protection and found["settings"].get(kind.protection):
@@ -48,23 +48,23 @@ def act(planned: Planned, runner: Runner) -> Settings:
             _call(planned, runner, kind.module, off, found)
         _call(planned, runner, kind.module, {**named, **kind.delete_arguments(found), "state": "absent"}, found)
         found = None
-    if wanted is None:
+    if desired is None:
         return {}
     if found is None and planned.alternatives:
-        arguments, result = _make_first(planned, runner, wanted)
+        arguments, result = _make_first(planned, runner, desired)
     else:
-        given = {**wanted, **planned.once} if found is None else _with_left(wanted, found, planned.decision.left)
+        given = {**desired, **planned.once} if found is None else _with_left(desired, found, planned.decision.left)
         arguments, result = _make(planned, runner, {**given, **kind.extra_arguments(given, found)}, found)
     made = {name: value for name, value in kind.attributes(result, arguments).items() if value is not None}
     if kind.separate_tags:
-        tagging = {"arns": [made["arn"]], "tags": wanted["tags"], "purge_tags": True, "state": "present"}
+        tagging = {"arns": [made["arn"]], "tags": desired["tags"], "purge_tags": True, "state": "present"}
         _call(planned, runner, "algo.trading.resource_tags", tagging, found)
     return {**(found["attributes"] if found else {}), **made}
 
 
-def _with_left(wanted: Settings, found: Mapping[str, Any], left: frozenset[str]) -> Settings:
+def _with_left(desired: Settings, found: Mapping[str, Any], left: frozenset[str]) -> Settings:
     """Arguments with the present values of those that stay as they are; lists of dicts are in a shape of our own."""
-    given = dict(wanted)
+    given = dict(desired)
     for name in left:
         actual = found["settings"].get(name)
         parts = actual if isinstance(actual, list) else [actual]
@@ -75,11 +75,11 @@ def _with_left(wanted: Settings, found: Mapping[str, Any], left: frozenset[str])
     return given
 
 
-def _make_first(planned: Planned, runner: Runner, wanted: Settings) -> tuple[Settings, Settings]:
+def _make_first(planned: Planned, runner: Runner, desired: Settings) -> tuple[Settings, Settings]:
     """Make the resource by the first of its alternatives that AWS has capacity for."""
     kind, tried = planned.kind, []
     for alternative in planned.alternatives:
-        arguments = {**wanted, **alternative, **planned.once}
+        arguments = {**desired, **alternative, **planned.once}
         try:
             return _make(planned, runner, {**arguments, **kind.extra_arguments(arguments, None)}, None)
         except AnsibleActionFail as error:

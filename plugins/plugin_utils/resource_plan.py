@@ -59,7 +59,7 @@ class Planned:
     name: str
     component: str
     decision: Decision
-    wanted: Settings | None = None
+    desired: Settings | None = None
     found: Mapping[str, Any] | None = None
     once: Settings = field(default_factory=dict)
     alternatives: tuple[Settings, ...] = ()
@@ -81,7 +81,7 @@ class Planned:
         if self.decision.action == "delete":
             return {}
         if self.found is not None and self.decision.action in {"no-op", "update"}:
-            return dict(self.found["attributes"]) if self.found["ours"] or self.wanted is not None else {}
+            return dict(self.found["attributes"]) if self.found["ours"] or self.desired is not None else {}
         return dict.fromkeys(self.kind.computed, UNKNOWN) if self.decision.changes else {}
 
 
@@ -94,16 +94,16 @@ def plan(task: Mapping[str, Any], component: str, environment: Environment) -> P
     kind, name = TYPES[task["module"]], task["name"]
     found = environment.state.get(kind.module, {}).get(name)
     adopt = bool({name, (found or {}).get("owner")} & set(environment.adopt))
-    wanted = None
+    desired = None
     if task["state"] == "present":
         given = _complete(kind, task, component, environment)
         _check(kind, name, given, task)
-        wanted = desired_settings(kind, given, found, task["alternatives"], adopt)
+        desired = desired_settings(kind, given, found, task["alternatives"], adopt)
     if kind.module in environment.missing:
         decision = Decision("no-op", ("this emulator does not support it",))
     else:
-        decision = decide(kind, wanted, found, adopt=adopt, disable_protection=task["disable_protection"])
-    return Planned(kind, name, component, decision, wanted, found, task["once"], tuple(task["alternatives"]))
+        decision = decide(kind, desired, found, adopt=adopt, disable_protection=task["disable_protection"])
+    return Planned(kind, name, component, decision, desired, found, task["once"], tuple(task["alternatives"]))
 
 
 def _complete(kind: ResourceType, task: Mapping[str, Any], component: str, environment: Environment) -> Settings:

@@ -4,8 +4,8 @@
 
 """Launches that EC2 accepts and then terminates. The cause is in the instance's state reason.
 
-EC2 shows an ended instance for about an hour. That is the memory: nothing is stored, and whoever runs next, the
-module or the function, reads the same. A launch that died is not repeated for a while.
+EC2 shows an ended instance for about an hour. That is the memory: nothing is stored, and the next run,
+of the module or the function, reads the same. A failed launch is not retried for a while.
 """
 
 from __future__ import annotations

@@ -57,13 +57,13 @@ def _room(run: Run, plan: Plan) -> int:
         for line in plan.of(LEAVE)
         if line.server and line.instance_id in run.instances and run.instances[line.instance_id].state == "running"
     ]
-    sick = run.health(standing) if standing else {}
-    free = settings.replace.max_unavailable - len(sick)
+    unhealthy = run.health(standing) if standing else {}
+    free = settings.replace.max_unavailable - len(unhealthy)
     if free <= 0:
-        shown = ", ".join(f"{run.instances[id_].model} on {id_} ({what})" for id_, what in sorted(sick.items()))
+        shown = ", ".join(f"{run.instances[id_].model} on {id_} ({what})" for id_, what in sorted(unhealthy.items()))
         raise BadBatchError(
-            f"Nothing was restarted or replaced: {len(sick)} servers are already unhealthy, and max_unavailable is "
-            f"{settings.replace.max_unavailable}. Heal them or give them other settings first, or raise "
+            f"Nothing was restarted or replaced: {len(unhealthy)} servers are already unhealthy; max_unavailable is "
+            f"{settings.replace.max_unavailable}. Repair them first, or raise "
             f"replace.max_unavailable. They are: {shown}."
         )
     return min(size, free)
@@ -161,13 +161,13 @@ def _gate(run: Run, lines: Sequence[Line], remaining: int) -> None:
     """Wait until the batch is healthy. An unhealthy server stops the rolling change."""
     by_model = {item.model: item.id for item in run.instances.values() if item.live and item.model}
     ids = [by_model[line.model] for line in lines if line.model in by_model]
-    sick: dict[str, str] = {}
+    unhealthy: dict[str, str] = {}
 
     def healthy(instances: Sequence[Instance]) -> set[str]:
         running = [item for item in instances if item.state == "running"]
         found = dict(run.health(running)) if running else {}
-        sick.clear()
-        sick.update({item.id: f"is {item.state}" for item in instances if item.state != "running"} | found)
+        unhealthy.clear()
+        unhealthy.update({item.id: f"is {item.state}" for item in instances if item.state != "running"} | found)
         return {item.id for item in running if item.id not in found}
 
     bad = run.wait_until(ids, healthy, run.settings.health.timeout)
@@ -178,7 +178,10 @@ def _gate(run: Run, lines: Sequence[Line], remaining: int) -> None:
     if not failed and not lost:
         return
     shown = "; ".join(
-        [f"{line.model} on {by_model[line.model]} ({sick.get(by_model[line.model], 'unknown')})" for line in failed]
+        [
+            f"{line.model} on {by_model[line.model]} ({unhealthy.get(by_model[line.model], 'unknown')})"
+            for line in failed
+        ]
         + [f"{line.model} ({run.problems[line.model].text})" for line in lost]
     )
     for line in failed:

@@ -19,7 +19,7 @@ _LONG = 120
 
 def desired_settings(
     kind: ResourceType,
-    wanted: Settings,
+    desired: Settings,
     found: Mapping[str, Any] | None,
     alternatives: Sequence[Settings] = (),
     adopt: bool = False,
@@ -27,19 +27,19 @@ def desired_settings(
     """Desired settings with AWS-managed values filled in: the alternative that the resource was made from, and values
     that AWS updates by itself. For a new resource, the first alternative."""
     if found is None or not (found["ours"] or adopt):
-        return {**wanted, **(alternatives[0] if alternatives else {})}
+        return {**desired, **(alternatives[0] if alternatives else {})}
     found = {**found, "adopted": adopt}
     for alternative in alternatives:
-        described = describe(kind, {**wanted, **alternative})
+        described = describe(kind, {**desired, **alternative})
         names = [name for name in alternative if name in described]
         if not _differences(kind, {name: described[name] for name in names}, found["settings"]):
-            return kind.diff_suppress({**wanted, **alternative}, found)
-    return kind.diff_suppress({**wanted, **(alternatives[0] if alternatives else {})}, found)
+            return kind.diff_suppress({**desired, **alternative}, found)
+    return kind.diff_suppress({**desired, **(alternatives[0] if alternatives else {})}, found)
 
 
 def decide(
     kind: ResourceType,
-    wanted: Settings | None,
+    desired: Settings | None,
     found: Mapping[str, Any] | None,
     adopt: bool = False,
     disable_protection: bool = False,
@@ -50,9 +50,9 @@ def decide(
     is set, changes that need a new resource are listed and not made. ``disable_protection``
     turns a resource's deletion protection off before it is deleted.
     """
-    if wanted is None:
+    if desired is None:
         return _decide_absent(kind, found, disable_protection)
-    after = describe(kind, wanted)
+    after = describe(kind, desired)
     if found is None:
         return Decision("create", ("does not exist",), after=after)
     if not found["ours"] and not adopt:
@@ -99,10 +99,10 @@ def decide(
     )
 
 
-def describe(kind: ResourceType, wanted: Settings) -> Settings:
+def describe(kind: ResourceType, desired: Settings) -> Settings:
     """The arguments that describe the resource, in the shape that a reading of the account gives."""
     ignored = STEERING | kind.steering | kind.create_only
-    described = {name: value for name, value in wanted.items() if name not in ignored and value is not None}
+    described = {name: value for name, value in desired.items() if name not in ignored and value is not None}
     return kind.normalize(described)
 
 

@@ -67,8 +67,8 @@ def _no_extra(arguments: Settings, found: Mapping[str, Any] | None) -> Settings:
     return {}
 
 
-def _up_to_date(wanted: Settings, found: Mapping[str, Any]) -> Settings:
-    return wanted
+def _no_suppression(desired: Settings, found: Mapping[str, Any]) -> Settings:
+    return desired
 
 
 Reader = Callable[[Any, Scope], Iterable[Found]]
@@ -116,7 +116,7 @@ class ResourceType:
     :param destroy_order: removal order, lowest first.
     :param unordered: list arguments whose order has no meaning.
     :param takes_region: whether the module's ``region`` is the connection's.
-    :param diff_suppress: ``(wanted, found)`` to the wanted settings without the differences that AWS itself makes (a
+    :param diff_suppress: ``(desired, found)`` to the desired settings without the differences that AWS itself makes (a
         minor version, grown storage). ``found["adopted"]`` says that somebody else made the resource.
     :param protection: the setting that keeps the resource from being removed; replacing does not get past it, and
         removing only when told to turn it off.
@@ -149,7 +149,7 @@ class ResourceType:
     destroy_order: int = 50
     unordered: frozenset[str] = frozenset()
     takes_region: bool = True
-    diff_suppress: Callable[[Settings, Mapping[str, Any]], Settings] = _up_to_date
+    diff_suppress: Callable[[Settings, Mapping[str, Any]], Settings] = _no_suppression
     protection: str | None = None
     restorable: bool = False
     capacity_errors: tuple[str, ...] = ()

@@ -149,15 +149,15 @@ def _instance(name: str, instance: Mapping[str, Any]) -> Found:
     return Found(name, settings, attributes, tags, pending_deletion=deletion)
 
 
-def _diff_suppress(wanted: Settings, found: Mapping[str, Any]) -> Settings:
+def _diff_suppress(desired: Settings, found: Mapping[str, Any]) -> Settings:
     """AWS installs minor versions and grows the storage by itself; neither is ever taken back."""
-    settled, actual = dict(wanted), found["settings"]
-    version, installed = str(wanted.get("engine_version") or ""), str(actual.get("engine_version") or "")
+    settled, actual = dict(desired), found["settings"]
+    version, installed = str(desired.get("engine_version") or ""), str(actual.get("engine_version") or "")
     if version and _numbers(installed)[: len(_numbers(version))] >= _numbers(version):
         same_major = _numbers(version)[:1] == _numbers(installed)[:1]
         settled["engine_version"] = installed if same_major or found.get("adopted") else version
-    size, grown = wanted.get("allocated_storage"), actual.get("allocated_storage")
-    if (wanted.get("max_allocated_storage") or found.get("adopted")) and size and grown:
+    size, grown = desired.get("allocated_storage"), actual.get("allocated_storage")
+    if (desired.get("max_allocated_storage") or found.get("adopted")) and size and grown:
         settled["allocated_storage"] = max(int(size), int(grown))
     return settled
 

@@ -675,4 +675,4 @@ def test_a_bucket_of_another_account_is_not_read() -> None:
     assert (model.objects, store.reads) == (1201, 1)
     with pytest.raises(errors.AccessDenied) as refused:
         listed(store, owner="999999999999")
-    assert "if the bucket does not belong to account 999999999999" in str(refused.value)
+    assert "if the bucket does not belong to the expected account 999999999999" in str(refused.value)
