@@ -263,7 +263,7 @@ def main() -> int:
                 ended = demo.ended()
                 demo.stop()
         if ended:
-            print(f"{ended} ended by itself.", file=sys.stderr)
+            print(f"{ended} exited unexpectedly.", file=sys.stderr)
         return 0 if demo.satisfied() and not ended else 1
 
 

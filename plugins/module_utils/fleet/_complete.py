@@ -89,7 +89,7 @@ def _number(option: Option, value: Any, problems: list[str], where: str) -> int 
         _wrong(problems, where, "a number", value)
         return None
     if option.type == "int" and value != int(value):
-        _wrong(problems, where, "a whole number", value)
+        _wrong(problems, where, "an integer", value)
         return None
     if (option.least is not None and value < option.least) or (option.most is not None and value > option.most):
         _wrong(problems, where, option.limits, value)
@@ -117,7 +117,7 @@ def _list(option: Option, value: Any, problems: list[str], where: str) -> list[A
     if isinstance(value, str):
         return [value]
     if not isinstance(value, Sequence) or not all(isinstance(item, str) and item for item in value):
-        _wrong(problems, where, "a list of texts", value)
+        _wrong(problems, where, "a list of strings", value)
         return None
     return list(dict.fromkeys(value))
 

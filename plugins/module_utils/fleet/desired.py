@@ -55,7 +55,7 @@ class FleetModel:
         try:
             outer, inner = int(data.get("outer") or 0), int(data.get("inner") or 0)
         except (TypeError, ValueError):
-            raise SettingsError(f"Model {data['name']}: outer and inner must be whole numbers.") from None
+            raise SettingsError(f"Model {data['name']}: outer and inner must be integers.") from None
         model = cls(
             name=str(data["name"]),
             type=str(data["type"]),
@@ -138,7 +138,7 @@ class Server:
 
     model: FleetModel
     spec: LaunchSpec
-    # The subnet that an even spread over the wanted models gives it.
+    # The subnet that an even spread over the listed models gives it.
     home: str
     claim_tags: tuple[tuple[str, str], ...]
 
@@ -169,7 +169,7 @@ def read_models(models: Iterable[Mapping[str, Any] | FleetModel]) -> tuple[list[
     return [model for name, model in good.items() if name not in bad], bad
 
 
-def wanted_servers(settings: FleetSettings, models: Iterable[Mapping[str, Any] | FleetModel]) -> list[Server]:
+def desired_servers(settings: FleetSettings, models: Iterable[Mapping[str, Any] | FleetModel]) -> list[Server]:
     """Join settings and models, sorted by name. Checks only the data: no call is made."""
     listed = [item if isinstance(item, FleetModel) else FleetModel.from_dict(item) for item in models]
     source = settings.source

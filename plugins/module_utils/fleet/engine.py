@@ -15,7 +15,7 @@ from ._acts import carry_out_once
 from ._run import HealthCheck, Run
 from ._settle import settle
 from .api import Ec2Api
-from .desired import FleetModel, read_models, require_launchable, wanted_servers
+from .desired import FleetModel, desired_servers, read_models, require_launchable
 from .errors import FleetError
 from .instances import Instance
 from .launcher import Launcher
@@ -55,7 +55,7 @@ def reconcile(
     """
     clock = clock or SystemClock()
     good, set_aside = read_models(models)
-    servers = wanted_servers(settings, good)
+    servers = desired_servers(settings, good)
     pacer = Pacer(clock, factor=settings.rate_factor, limits=settings.rate_limits)
     api = Ec2Api(client, pacer, clock, deadline=deadline)
     progress = progress or Silent()

@@ -70,7 +70,7 @@ class SavedPlan:
         shown = [*gone, *new]
         more = f"\n… and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
         raise PlanMovedError(
-            "Refused: the saved plan is no longer what would happen. Nothing was changed. "
+            "Refused: the saved plan is out of date. Nothing was changed. "
             "Save a new plan, look at it, and apply that. The difference (- saved, + now):\n"
             + "\n".join(shown[:_SHOWN])
             + more

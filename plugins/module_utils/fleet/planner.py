@@ -75,7 +75,7 @@ class _Planner:
         self.now = now
         self.set_aside = set_aside
         self.just_made = just_made
-        self.wanted = {} if settings.state == "absent" else {server.name: server for server in servers}
+        self.desired = {} if settings.state == "absent" else {server.name: server for server in servers}
         self.claimed: dict[str, list[Instance]] = defaultdict(list)
         self.unclaimed: list[Instance] = []
         self.fleet_size = 0
@@ -113,7 +113,7 @@ class _Planner:
             elif self._selected_instance(instance):
                 self.claimed[instance.model].append(instance)
             return
-        if found.kind == FOREIGN or (found.kind == RIVAL and instance.model not in self.wanted):
+        if found.kind == FOREIGN or (found.kind == RIVAL and instance.model not in self.desired):
             return
         if not self._selected_instance(instance) and not self.settings.selection.everything:
             return
@@ -127,8 +127,8 @@ class _Planner:
 
     def plan(self, halt: str) -> Plan:
         missing: list[Server] = []
-        for name in sorted(set(self.wanted) | set(self.claimed)):
-            server = self.wanted.get(name)
+        for name in sorted(set(self.desired) | set(self.claimed)):
+            server = self.desired.get(name)
             if server is not None and not self._selected_server(server):
                 continue
             if server is None and name in self.set_aside:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from ansible_collections.algo.trading.plugins.module_utils.fleet.desired import Server, wanted_servers
+from ansible_collections.algo.trading.plugins.module_utils.fleet.desired import Server, desired_servers
 from ansible_collections.algo.trading.plugins.module_utils.fleet.errors import GuardError
 from ansible_collections.algo.trading.plugins.module_utils.fleet.instances import Instance
 from ansible_collections.algo.trading.plugins.module_utils.fleet.ownership import OURS, Identity, standing
@@ -84,17 +84,17 @@ def ours(settings: FleetSettings, instances: list[Instance]) -> list[Instance]:
 
 
 def claim(settings: FleetSettings, name: str, version: str) -> Server:
-    return wanted_servers(replace(settings, state="present"), [model(name, version)])[0]
+    return desired_servers(replace(settings, state="present"), [model(name, version)])[0]
 
 
 def reference(settings: FleetSettings) -> Server:
-    return wanted_servers(replace(settings, state="present"), [model(NAMES[0], "v1")])[0]
+    return desired_servers(replace(settings, state="present"), [model(NAMES[0], "v1")])[0]
 
 
 @st.composite
 def worlds(draw: st.DrawFn) -> tuple[FleetSettings, list[Server], list[Instance]]:
     settings = draw(fleet_settings)
-    servers = wanted_servers(settings, draw(wanted_models))
+    servers = desired_servers(settings, draw(wanted_models))
     spec = reference(settings).spec
     instances = []
     for number in range(draw(st.integers(0, 10))):

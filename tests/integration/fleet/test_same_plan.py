@@ -25,7 +25,7 @@ from ansible.plugins.loader import lookup_loader
 from ansible_collections.algo.trading.plugins.filter.fleet import fleet_document, fleet_parameter
 from ansible_collections.algo.trading.plugins.module_utils._errors import AlgoTradingError
 from ansible_collections.algo.trading.plugins.module_utils.fleet.argument_spec import argument_spec
-from ansible_collections.algo.trading.plugins.module_utils.fleet.desired import wanted_servers
+from ansible_collections.algo.trading.plugins.module_utils.fleet.desired import desired_servers
 from ansible_collections.algo.trading.plugins.module_utils.fleet.document import DIFFERENCES
 from ansible_collections.algo.trading.plugins.module_utils.fleet.errors import FleetError
 from ansible_collections.algo.trading.plugins.module_utils.fleet.settings import FleetSettings
@@ -192,7 +192,7 @@ def instances(
     identity = {"Project": "p", "Environment": "e", "Component": "trading_server", "ManagedBy": "algo.trading"}
     model = {"name": "a/X/m0-outer_0_inner_0", "type": "a", "symbol": "X", "model": "m0"}
     unfiltered = {**document, "source": {}}
-    [server] = wanted_servers(FleetSettings.from_dict(unfiltered), [model])
+    [server] = desired_servers(FleetSettings.from_dict(unfiltered), [model])
     digests = st.sampled_from((server.spec.config_digest, server.spec.config_digest, "other"))
     launches = st.sampled_from((server.spec.launch_digest, server.spec.launch_digest, "other"))
     found = []

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 from ansible_collections.algo.trading.plugins.module_utils.fleet.desired import (
+    desired_servers,
     read_models,
     require_launchable,
-    wanted_servers,
 )
 from ansible_collections.algo.trading.plugins.module_utils.fleet.errors import SettingsError
 from ansible_collections.algo.trading.plugins.module_utils.fleet.placement import (
@@ -49,7 +49,7 @@ def model(number: int, symbol: str = "GOOG") -> dict[str, Any]:
 
 
 def servers(count: int, **changes: Any) -> list[Any]:
-    return wanted_servers(FleetSettings.from_dict(BASE | changes), [model(number) for number in range(count)])
+    return desired_servers(FleetSettings.from_dict(BASE | changes), [model(number) for number in range(count)])
 
 
 def test_models_are_spread_evenly_over_the_subnets() -> None:
@@ -103,7 +103,7 @@ def test_an_override_makes_a_launch_group_of_its_own_with_merged_configuration()
             ],
         }
     )
-    plain, other = wanted_servers(settings, [model(0), model(1, "AAPL")])[::-1]
+    plain, other = desired_servers(settings, [model(0), model(1, "AAPL")])[::-1]
     assert plain.spec.settings.instance_types == ("t3.nano", "t3.micro")
     assert other.spec.settings.instance_types == ("m5.large",)
     assert other.spec.settings.configuration == {"feed": {"host": "a", "port": 2}}

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from ansible_collections.algo.trading.plugins.module_utils.fleet.desired import Server, wanted_servers
+from ansible_collections.algo.trading.plugins.module_utils.fleet.desired import Server, desired_servers
 from ansible_collections.algo.trading.plugins.module_utils.fleet.errors import GuardError, PlanMovedError, SettingsError
 from ansible_collections.algo.trading.plugins.module_utils.fleet.instances import Instance
 from ansible_collections.algo.trading.plugins.module_utils.fleet.plan import Line, Plan
@@ -35,7 +35,7 @@ def settings(**changes: Any) -> FleetSettings:
 
 
 def wanted(how: FleetSettings, count: int = 1, version: str = "v1") -> list[Server]:
-    return wanted_servers(
+    return desired_servers(
         how,
         [
             {"name": f"t/S/m{n}-outer_0_inner_0", "type": "t", "symbol": "S", "model": f"m{n}", "version": version}
@@ -77,7 +77,7 @@ def test_what_is_up_to_date_is_left() -> None:
 
 def publishing(how: FleetSettings, version: str = "v2") -> Server:
     model = {"name": "t/S/m0-outer_0_inner_0", "type": "t", "symbol": "S", "model": "m0", "version": version}
-    return wanted_servers(how, [{**model, "status": "publishing"}])[0]
+    return desired_servers(how, [{**model, "status": "publishing"}])[0]
 
 
 def test_no_server_is_made_from_a_model_that_is_being_published() -> None:

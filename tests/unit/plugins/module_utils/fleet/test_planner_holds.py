@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from ansible_collections.algo.trading.plugins.module_utils.fleet.desired import Server, wanted_servers
+from ansible_collections.algo.trading.plugins.module_utils.fleet.desired import Server, desired_servers
 from ansible_collections.algo.trading.plugins.module_utils.fleet.instances import Instance
 from ansible_collections.algo.trading.plugins.module_utils.fleet.plan import Line
 from ansible_collections.algo.trading.plugins.module_utils.fleet.planner import make_plan
@@ -31,7 +31,7 @@ BASE: dict[str, Any] = {
 
 def server_of(how: FleetSettings, version: str = "v1") -> Server:
     model = {"name": NAME, "type": "t", "symbol": "S", "model": "m0", "version": version}
-    return wanted_servers(how, [model])[0]
+    return desired_servers(how, [model])[0]
 
 
 def as_wanted(**changes: Any) -> Instance:

@@ -43,7 +43,7 @@ def test_defaults_are_safe() -> None:
         ({"session": {"open": "09:30", "close": "09:30"}}, "session: open and close are both 09:30"),
         ({"session": {"open": "09:30"}}, "session.close is required"),
         ({"max_terminate_share": float("nan")}, "max_terminate_share must be a number, not nan"),
-        ({"wait_timeout": 1.5}, "wait_timeout must be a whole number, not 1.5"),
+        ({"wait_timeout": 1.5}, "wait_timeout must be an integer, not 1.5"),
         ({"once": {"power": "on"}}, "once.power must be one of running, keep, stopped"),
         (
             {"instance_types": ["t3.nano", "t4g.nano"]},
