@@ -108,7 +108,7 @@ def test_a_new_environment_is_a_folder(fresh_aws: Aws, playbook: Playbook, check
     # A copy shares its bucket and its addresses with the original, and each says so.
     for environment, other in (("stage", "qa"), ("qa", "stage")):
         refused = playbook("-i", f"inventories/{environment}", "site.yml", "--check", cwd=checkout)
-        assert f"algo_model_bucket: algo-model-deploy is a bucket of {other}" in refused.output
+        assert f"algo_model_bucket: algo-model-deploy is already used by {other}" in refused.output
         assert f"of {other}, so the two could never be connected" in " ".join(refused.output.split())
 
     settings.write_text(

@@ -320,12 +320,12 @@ def stored(**changes: Any) -> str:
     ("value", "says"),
     [
         (None, "does not exist"),
-        ("no json", "is not usable"),
+        ("no json", "is not valid"),
         # As a version before the schema wrote it.
         ('{"project": "algo-trading", "environment": "qa", "image_id": "ami-1"}', "an older version wrote it"),
-        (stored(environment="prod"), "is about algo-trading prod"),
-        (stored(halt_parameter=""), "names no halt parameter"),
-        (stored(source={}), "names no bucket"),
+        (stored(environment="prod"), "is for algo-trading prod"),
+        (stored(halt_parameter=""), "has no halt parameter"),
+        (stored(source={}), "has no bucket"),
     ],
 )
 def test_settings_that_are_missing_broken_or_anothers_start_nothing(

@@ -53,7 +53,7 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "another environment's bucket": (
         {"algo_model_bucket": "algo-model-deploy-prod"},
-        ["algo_model_bucket: algo-model-deploy-prod is a bucket of prod", "qa needs its own"],
+        ["algo_model_bucket: algo-model-deploy-prod is already used by prod", "qa needs its own"],
     ),
     "no bucket name": (
         {"algo_model_bucket": "Algo_Models"},

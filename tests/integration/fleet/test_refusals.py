@@ -230,7 +230,7 @@ def test_a_batch_that_does_not_become_healthy_stops_the_replacement(world: Any, 
     assert Counter(item["ImageId"] for item in world.instances()) == {old: 2, new: 2}
     # Going on without healing anything does not lose two more.
     again = world.run(make(0, 1, 2, 3), **settings)
-    assert "Nothing was restarted or replaced: 2 servers are not healthy already" in again.message
+    assert "Nothing was restarted or replaced: 2 servers are already unhealthy" in again.message
     assert Counter(item["ImageId"] for item in world.instances()) == {old: 2, new: 2}
     # Going back touches only what was changed.
     back = world.run(make(0, 1, 2, 3), image_id=old)
