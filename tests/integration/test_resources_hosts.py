@@ -139,7 +139,7 @@ def test_what_is_protected_is_neither_replaced_nor_removed(roles: Roles) -> None
     assert "which termination_protection forbids" in refused.output
     removal = {"module": "amazon.aws.ec2_instance", "name": WEBSOCKET, "component": "x", "state": "absent"}
     assert (
-        "termination_protection forbids its removal"
+        "termination_protection forbids its deletion"
         in roles(tasks=[{"algo.trading.resource": removal}], fails=True).output
     )
 
@@ -186,7 +186,7 @@ def test_a_gpu_instance_is_taken_from_where_there_is_one_and_goes_when_switched_
     shortage.refuse(*types)
     failed = roles("aws_gpu_instance", **wanted, endpoint=shortage.endpoint, fails=True)
     assert failed.rc != 0
-    assert "no capacity in any allowed alternative" in failed.output
+    assert "no capacity in any allowed instance type or subnet" in failed.output
     assert failed.output.count("VcpuLimitExceeded") >= 4
     assert instances(aws, GPU) == []
 
