@@ -176,7 +176,7 @@ def test_what_was_drained_and_not_stopped_is_restarted_in_the_morning(world: Any
     world.direct.stop_instances(InstanceIds=[stopped["InstanceId"]])
     night = world.run(wanted, power="keep", check=True)
     assert not night.changed
-    assert any(f"drain requested at {asked}, and not stopped" in line.reason for line in night.plan.lines)
+    assert any(f"drain requested at {asked}, not stopped since" in line.reason for line in night.plan.lines)
     world.standin.revive()
     assert not world.run(wanted).message
     assert Counter(world.standin.history)["RebootInstances"] == 1
