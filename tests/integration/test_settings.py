@@ -189,7 +189,7 @@ def test_what_is_stored_is_not_set_on_the_command_line(qa: Qa) -> None:
 def test_another_accounts_credentials_are_refused_before_any_change(qa: Qa) -> None:
     refused = qa({"algo_account_id": "111111111111"})
     assert "The credentials belong to account 123456789012" in refused.output
-    assert "qa to 111111111111" in " ".join(refused.output.split())
+    assert "qa uses account 111111111111" in " ".join(refused.output.split())
     assert refused.writes == Counter()
 
 
