@@ -170,6 +170,21 @@ def test_a_silence_of_zero_is_not_judged_and_the_others_stay(tmp_path: Path) -> 
         (feed("/stream", host="wss://orders.internal"), "backfill.url is needed"),
         (feed("/v2/iex", 'name = "../x"'), "upstream.name"),
         (feed("/v2/iex", 'path = "v2/iex"'), "upstream.path"),
+        (feed("/v2/iex", 'subscribe = { corrections = ["*"] }'), "corrections come with trades"),
+        (feed("/v2/iex", 'backfill = { source = "replay" }'), "Alpaca's, which does not replay"),
+        (
+            feed(
+                "/v2/sip", 'backfill = { url = "https://data.alpaca.markets" }', host=ALPACA.replace("data", "data.x")
+            ),
+            "the history of .*v2/sip is at https://data.x.alpaca.markets",
+        ),
+        (
+            PAPER + 'backfill = { url = "https://api.alpaca.markets" }\n',
+            "the history of .*stream is at https://paper-api.alpaca.markets",
+        ),
+        (feed("/v2/iex", host="ws://host:99999"), "upstream.url is no address: .*Port out of range"),
+        (feed("/v2/iex", host="ws://[::1"), "upstream.url is no address: .*Invalid IPv6"),
+        (feed("/v2/iex") + "[downstream]\nport = 8766\n", "downstream and observe cannot both listen"),
         # Two of them
         (feed("/v2/iex") + feed("/v2/iex/"), "iex .*and iex .*single connection.*another account's keys"),
         (

@@ -55,6 +55,10 @@ async def subscribe(client: Caller, standin: StandIn) -> None:
     await asyncio.to_thread(wait_for, lambda: "AAPL" in standin.subscribed("trades"), "the subscription upstream")
 
 
+def is_last(item: dict[str, Any]) -> bool:
+    return bool(item.get("i") == -1)
+
+
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
 def test_a_server_is_the_upstream_of_another(tmp_path: Path, tls: bool) -> None:
     """What a client of the second asks for is subscribed by the second at the first, and by the first at Alpaca."""
@@ -108,6 +112,33 @@ def test_the_second_level_asks_the_first_for_what_it_missed(tmp_path: Path) -> N
                     found = await client.until(lambda item: item.get("msg") == "replayed")
                     assert [item["i"] for item in found[:-1]] == list(range(50))
                     assert [item["i"] for item in found if item.get("backfilled")] == list(range(5, 50))
+
+            asyncio.run(run())
+
+
+def test_what_the_first_level_fetched_is_not_live_at_the_second(tmp_path: Path) -> None:
+    standin = StandIn()
+    with ended(standin):
+        first = Server(tmp_path / "1", standin, upstream={"subscribe": {"trades": ["*"]}})
+        replaying = {"backfill": {"source": "replay"}, "subscribe": {"trades": ["*"]}}
+        second = Server(tmp_path / "2", AsUpstream(first), upstream=replaying)  # type: ignore[arg-type]
+        with ended(first, second):
+            wait_for(lambda: any(client["subscriptions"] for client in first.status()["clients"]), "its subscription")
+            standin.control("step", times=4)
+            wait_for(lambda: second.health()["channels"].get("trades", {}).get("received"), "the first ones")
+
+            async def run() -> None:
+                async with listening(second) as plain, calling(second.url, key="key-2", secret="secret-2") as asking:
+                    await plain.ask(action="subscribe", trades=["*"])
+                    await asking.ask(action="subscribe", trades=["*"], backfilled=True)
+                    await asyncio.to_thread(standin.control, "abort")
+                    await asyncio.to_thread(standin.control, "step", times=5)
+                    await asyncio.to_thread(
+                        wait_for, lambda: any(gap["trades"] for gap in first.status()["gaps"]), "the first's gap"
+                    )
+                    await asyncio.to_thread(standin.control, "send", messages=[trade(-1)])
+                    assert not any(item.get("backfilled") for item in await plain.until(is_last))
+                    assert any(item.get("backfilled") for item in await asking.until(is_last))
 
             asyncio.run(run())
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from . import endpoints
+from .protocol import FOLLOWS_TRADES
 
 if TYPE_CHECKING:
     from .settings import Credentials, Upstream
@@ -32,13 +33,22 @@ def problems(up: Upstream) -> list[str]:
         if wrong := sorted(names.keys() - set(endpoint.channels)):
             there = ", ".join(endpoint.channels)
             found.append(f"upstream.{field} names no channel of {up.name}: {', '.join(wrong)} (there are {there})")
+    if wrong := sorted(up.subscribe.keys() & set(FOLLOWS_TRADES)):
+        found.append(f"upstream.subscribe: {', '.join(wrong)} come with trades; leave them out")
     if starred := [name for name in endpoint.no_star if "*" in up.subscribe.get(name, ())]:
         found.append(f"upstream.subscribe: {up.name} has no * for {', '.join(starred)}; name the symbols")
     if up.format not in endpoint.formats:
         found.append(f"upstream.format: {up.name} comes as {endpoint.formats[0]} only")
     if up.backoff_seconds > up.backoff_max_seconds:
         found.append("upstream.backoff_seconds exceeds backoff_max_seconds")
+    if fill.source == "replay" and endpoints.is_alpacas(up.url):
+        found.append(
+            f"upstream.backfill.source: {up.url} is Alpaca's, which does not replay; leave backfill.source out"
+        )
     if fill.source == "rest":
+        own = endpoints.history_of(up.url, endpoint)
+        if own and endpoints.is_alpacas(fill.url) and fill.url.rstrip("/") != own:
+            found.append(f"upstream.backfill.url is {fill.url}, but the history of {up.url} is at {own}; leave it out")
         if fill.feed != endpoint.history_feed:
             right = f'belongs to the feed "{endpoint.history_feed}"' if endpoint.history_feed else "has no such feeds"
             found.append(f'upstream.backfill.feed is "{fill.feed}", but {up.url} {right}; leave backfill.feed out')

@@ -119,10 +119,15 @@ def place(url: str) -> tuple[str, int, str]:
     return (parts.hostname or "").lower(), parts.port or (443 if parts.scheme == "wss" else 80), parts.path.rstrip("/")
 
 
+def is_alpacas(url: str) -> bool:
+    """Whether the host is one of Alpaca's."""
+    return (urlsplit(url).hostname or "").lower().endswith(".alpaca.markets")
+
+
 def history_of(url: str, endpoint: Endpoint) -> str:
     """Where Alpaca's REST history of a stream is; empty where the stream's host is not one of Alpaca's."""
     host = (urlsplit(url).hostname or "").lower()
-    if not host.endswith(".alpaca.markets"):
+    if not is_alpacas(url):
         return ""
     if endpoint.trading:
         return f"https://{host}"

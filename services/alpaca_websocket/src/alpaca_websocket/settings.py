@@ -93,6 +93,10 @@ class Upstream(_Part, frozen=True):
     @property
     def endpoint(self) -> Endpoint:
         """Raises SettingsError."""
+        try:
+            endpoints.place(self.url)
+        except ValueError as error:
+            raise SettingsError(f"upstream.url is no address: {self.url}: {error}") from error
         found = endpoints.of(self.url)
         if found is None:
             known = ", ".join(endpoints.ENDPOINTS)
@@ -234,6 +238,8 @@ def _listening_problems(settings: Settings) -> list[str]:
         found.append(f"downstream.tokens_file is needed to listen on {down.host or 'all addresses'}")
     if bool(down.tls_certificate) != bool(down.tls_key):
         found.append("downstream.tls_certificate and tls_key go together")
+    if down.port and (down.host, down.port) == (observe.host, observe.port):
+        found.append(f"downstream and observe cannot both listen on {down.host} port {down.port}")
     if not observe.token_file and not _loopback(observe.host):
         found.append(f"observe.token_file is needed to listen on {observe.host or 'all addresses'}")
     return found

@@ -222,6 +222,21 @@ def test_fetched_messages_are_told_to_who_asked_for_them(tmp_path: Path) -> None
     asyncio.run(run())
 
 
+def test_what_waits_is_sent_before_a_client_asks_for_fetched_messages_as_well(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with serving(tmp_path) as server, calling(server.url) as client:
+            await client.ask(action="subscribe", trades=["A"])
+            for number in range(200):
+                await client.socket.send(json.dumps({"action": "subscribe", "backfilled": number % 2 == 0}))
+                for part in range(10):  # in every turn of the loop, so that something waits whenever it changes
+                    server.publish(message("t", "A", 10 * number + part))
+                    await asyncio.sleep(0)
+            got = await client.until(lambda item: item.get("i") == 1999)
+            assert [item["i"] for item in got if item["T"] == "t"] == list(range(2000))
+
+    asyncio.run(run())
+
+
 def test_nothing_but_authentication_comes_first(tmp_path: Path) -> None:
     async def run() -> None:
         async with serving(tmp_path) as server, calling(server.url, key=None) as client:

@@ -45,6 +45,7 @@ class Api:
         self.refusals: list[tuple[int, dict[str, str]]] = []
         self.queries: list[dict[str, str]] = []
         self.always: dict[str, Any] | None = None
+        self.raw = b""
 
     async def answer(self, request: web.Request) -> web.Response:
         channel = request.match_info["channel"]
@@ -53,6 +54,8 @@ class Api:
         if self.refusals:
             status, headers = self.refusals.pop(0)
             return web.Response(status=status, headers=headers, text="as asked for")
+        if self.raw:
+            return web.Response(body=self.raw, content_type="application/json")
         if self.always is not None:
             return web.json_response(self.always)
         start, end = time_ns(request.query["start"]), time_ns(request.query["end"])
@@ -66,6 +69,7 @@ class Api:
 @contextlib.asynccontextmanager
 async def serving(api: Api) -> AsyncIterator[Backfill]:
     app = web.Application()
+    app.router.add_get("/v2/{channel:stocks}", api.answer)  # what of news stands at the path itself
     app.router.add_get("/v2/stocks/{channel}", api.answer)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
@@ -141,6 +145,21 @@ def test_an_answer_that_is_none_is_not_taken_for_nothing(answer: dict[str, Any])
     api.always = answer
     with pytest.raises(BackfillError, match="answer"):
         fetched(api)
+
+
+@pytest.mark.parametrize("item", [{}, {"symbols": None}, {"symbols": [1]}])
+def test_a_piece_of_news_without_symbols_is_not_taken_for_nothing(item: dict[str, Any]) -> None:
+    api = Api()
+    api.always = {"news": [{"id": 1, "updated_at": "2026-11-23T14:30:00Z", **item}]}
+    with pytest.raises(BackfillError, match="the answer holds no news"):
+        fetched(api, "news")
+
+
+def test_invalid_utf_8_in_an_answer_is_replaced_as_in_the_stream() -> None:
+    api = Api()
+    api.raw = b'{"trades": {"A": [{"i": 1, "x": "V", "t": "2026-11-23T14:30:00Z", "c": ["\xff"]}]}}'
+    (found,) = fetched(api, start=0)
+    assert json.loads(found.raw)["c"] == ["\ufffd"]
 
 
 def test_a_page_that_names_itself_is_not_followed_for_ever() -> None:

@@ -432,3 +432,23 @@ def test_nothing_lost_is_nothing_missing() -> None:
         assert gap.filled
 
     living(Api(), test)
+
+
+def test_an_odd_answer_of_the_history_ends_a_gap_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a fetch ends with: a gap that nobody fills must not look as if it were being filled."""
+
+    async def broken(*_given: Any) -> None:
+        raise RuntimeError("a mistake")
+
+    monkeypatch.setattr("alpaca_websocket.upstream.gaps.fetch", broken)
+
+    async def test(life: Life) -> None:
+        gap = life.lost(trades={"A": BEGAN})
+        life.back()
+        await life.settled(gap)
+        assert not gap.filled
+        assert "a mistake" in gap.missing["trades"]
+        assert "a mistake" in life.state.alerts["backfill"]
+        assert life.filler.unfilled() == {}
+
+    living(Api(), test)

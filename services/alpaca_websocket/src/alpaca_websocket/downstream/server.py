@@ -287,6 +287,7 @@ class Server:
             return
         feed = session.feed
         if request.backfilled is not None and request.backfilled is not connection.backfilled:
+            feed.router.flush()  # what waits belongs to the old subscription
             feed.router.remove(connection)
             connection.backfilled = request.backfilled
             feed.router.subscribe(connection, session.subscription.live_from)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import aiohttp
 import msgspec
 
-from ..protocol import KINDS, NEWS, TRADE_UPDATES, Message, mark_backfilled, rfc3339
+from ..protocol import KINDS, NEWS, TRADE_UPDATES, Message, mark_backfilled, rfc3339, valid
 from ..settings import Backfill, Credentials
 from . import orders
 from .policy import Act, Backoff
@@ -114,7 +114,7 @@ async def _pages(
         if page is not None:  # Alpaca says null for nothing
             try:
                 yield _messages(KINDS[channel], page)
-            except (AttributeError, TypeError) as error:
+            except (AttributeError, KeyError, TypeError) as error:
                 raise BackfillError(f"{url}: the answer holds no {channel}") from error
         token = answer.get("next_page_token")
         if not token:
@@ -125,7 +125,7 @@ async def _pages(
 
 
 def _messages(kind: str, page: Any) -> list[Message]:
-    """A page as the stream would have sent it: by symbol, but news as a list. Raises AttributeError or TypeError."""
+    """A page as the stream would have sent it: by symbol, but news as a list. Raises what an odd answer leads to."""
     if kind == NEWS:
         return [
             Message(kind, ",".join(item["symbols"]), mark_backfilled(_encode({"T": kind, **item}))) for item in page
@@ -146,10 +146,10 @@ async def _get(
         try:
             async with session.get(url, params=query) as response:
                 if response.status == 200:
-                    return msgspec.json.decode(await response.read(), type=shape)
+                    return msgspec.json.decode(valid(await response.read()), type=shape)
                 problem = f"HTTP {response.status}"
                 if response.status not in (408, 429) and response.status < 500:
-                    raise BackfillError(f"{url}: {problem} {(await response.text())[:200]}")
+                    raise BackfillError(f"{url}: {problem} {(await response.text(errors='replace'))[:200]}")
                 after = response.headers.get("Retry-After", "")
                 wait = min(120.0, float(after)) if after.isdecimal() else 0.0
         except (aiohttp.ClientError, TimeoutError, msgspec.MsgspecError) as error:

@@ -14,7 +14,7 @@ from typing import Any
 
 from .. import protocol
 from ..observe.state import Phase, State
-from ..protocol import KINDS, Messages, ProtocolError
+from ..protocol import BACKFILLED, KINDS, Messages, ProtocolError
 from ..settings import Credentials, SettingsError, Upstream
 from . import link as links
 from .calendar import Calendar
@@ -70,6 +70,7 @@ class Feed:
         self._silence = Silence(settings.silence)
         self._recent = Recent(kept_kinds(settings))
         self._filler = Filler(settings, state, self._recent, self._take)
+        self._chained = settings.backfill.source == "replay"  # the upstream is a server of ours
         self._link: Link | None = None
         self._make_link = TradingLink if settings.endpoint.trading else Link
         self._control: deque[dict[str, Any]] = deque()
@@ -376,6 +377,12 @@ class Feed:
             data = self._filler.sift(data)  # which may leave nothing
         if data:
             self._state.received(data, len(payload), now)
+            if self._chained and not backfilled and BACKFILLED in data.text:
+                # The first level fetched them after a gap of its own: to our clients, too, they are not live.
+                late = [one for one in data if one.raw.endswith(BACKFILLED)]
+                data = Messages.of(one for one in data if not one.raw.endswith(BACKFILLED))
+                self._take(Messages.of(late), now, True)
+        if data:
             self._measure(data, now)
             self._take(data, now, backfilled)
 
@@ -471,7 +478,7 @@ class Feed:
         if ask is not None and self._link is not None:
             self._asked_at, self._asked_ns = time.monotonic(), time.time_ns()
             asked = ask.message()
-            if self._settings.backfill.source == "replay" and ask.action == "subscribe":
+            if self._chained and ask.action == "subscribe":
                 asked["backfilled"] = True  # a server of ours tells what it had to fetch only where it is asked to
             self._link.send(asked)
         self._refusals()

@@ -218,6 +218,10 @@ class Filler:
         except BackfillError as error:
             gap.error = str(error)
             return f"failed: {error}"
+        except Exception as error:  # a mistake of ours: the gap must not look as if it were still being filled
+            _log.exception("a fetch after a gap failed", extra={"channel": channel})
+            gap.error = f"{type(error).__name__}: {error}"
+            return f"failed: {gap.error}"
         if self._endpoint.trading:
             return "filled in part: fills; Alpaca has no past of other events of orders"
         if cut:
