@@ -52,6 +52,7 @@ class _Wish(msgspec.Struct):
     secret_key: str = ""
     streams: list[str] = []
     since: str | int | None = None
+    backfilled: bool | None = None
 
 
 class _Outgoing(msgspec.Struct):
@@ -87,6 +88,8 @@ def from_upstream(payload: bytes) -> bytes:
             told = {"T": "error", "code": code, "msg": ERRORS.get(code, data.status)}
         case "listening":
             told = {"T": "subscription", TRADE_UPDATES: ["*"] if TRADE_UPDATES in data.streams else []}
+        case "replaying":
+            told = {"T": "success", "msg": "replaying"}
         case "replayed":
             told = {"T": "success", "msg": "replayed", "through": data.through}
         case _ if found.action == "error":
@@ -110,7 +113,7 @@ def to_upstream(asked: dict[str, Any]) -> dict[str, Any]:
         case "unsubscribe":
             return {"action": "listen", "data": {"streams": []}}
         case "replay":
-            return {"action": "replay", "data": {"since": asked["since"]}}
+            return {"action": "replay", "data": {"since": asked["since"], "backfilled": asked["backfilled"]}}
         case _:
             return asked
 
@@ -132,7 +135,8 @@ def request(payload: bytes, *, msgpack: bool) -> Request:
             action = "subscribe" if TRADE_UPDATES in found.data.streams else "unsubscribe"
             return Request(action, trade_updates=["*"])
         case "replay":
-            return Request("replay", trade_updates=["*"], since=found.data.since)
+            data = found.data
+            return Request("replay", trade_updates=["*"], since=data.since, backfilled=data.backfilled)
         case _:
             return Request(found.action)
 
@@ -142,6 +146,8 @@ def to_client(told: dict[str, Any]) -> dict[str, Any] | None:
     match told:
         case {"T": "success", "msg": "authenticated"}:
             return _stream("authorization", status="authorized", action="authenticate")
+        case {"T": "success", "msg": "replaying"}:
+            return _stream("replaying")
         case {"T": "success", "msg": "replayed", "through": through}:
             return _stream("replayed", through=through)
         case {"T": "subscription"}:

@@ -54,6 +54,23 @@ def test_what_was_missed_comes_since_a_sequence_number_or_a_time(tmp_path: Path)
     asyncio.run(run())
 
 
+def test_a_server_of_ours_is_told_where_a_replay_begins(tmp_path: Path) -> None:
+    """What came before that was live, and is not part of what had been missed."""
+
+    async def run() -> None:
+        async with serving(tmp_path, store=True) as server, calling(server.url) as client:
+            server.publish(*trades(0, 10))
+            await client.ask(action="subscribe", trades=["A"])
+            server.publish(*trades(10, 12))
+            await client.socket.send(json.dumps({"action": "replay", "since": 0, "trades": ["A"], "backfilled": True}))
+            found = await client.until(replayed)
+            at = found.index({"T": "success", "msg": "replaying"})
+            live, past = numbers(found[:at]), numbers(found[at:])
+            assert (live, past) == ([10, 11], list(range(10)))
+
+    asyncio.run(run())
+
+
 def test_who_asks_since_later_than_now_is_told_where_the_feed_is_and_loses_nothing(tmp_path: Path) -> None:
     async def run() -> None:
         async with serving(tmp_path, store=True) as server, calling(server.url) as client:

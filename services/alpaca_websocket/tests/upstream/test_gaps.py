@@ -342,6 +342,14 @@ def of_replay(life: Life, *messages: Message) -> list[int]:
     return [json.loads(one.raw).get("i", -1) for one in left]
 
 
+async def begins(life: Life, requests: int = 1) -> None:
+    """What comes before the upstream says so was on its way when the replay was asked for, and is live."""
+    await until(lambda: len(life.link.sent) == requests)
+    assert not life.filler.replaying
+    life.filler.told({"T": "success", "msg": "replaying"})
+    assert life.filler.replaying
+
+
 def replaying(test: Callable[[Life], Any], most_bytes: int = 64 * 2**20) -> None:
     async def run() -> None:
         life = Life(Backfill(source="replay"), most_bytes)
@@ -357,16 +365,17 @@ def test_an_upstream_of_our_kind_is_asked_for_each_channel_since_its_own_last_me
         life.came(BEGAN + 10 * SECOND, quoted(2, BEGAN + 10 * SECOND))
         gap = life.lost(trades={"A": BEGAN - SECOND}, quotes={"A": BEGAN - SECOND})
         life.back()
-        await until(lambda: life.filler.replaying)
+        await begins(life)
         assert life.link.sent == [
-            {"action": "replay", "since": rfc3339(BEGAN - 2 * SECOND), "trades": ["A"]},
+            {"action": "replay", "since": rfc3339(BEGAN - 2 * SECOND), "trades": ["A"], "backfilled": True},
         ]
         assert of_replay(life, traded(1, BEGAN), traded(3, BEGAN + SECOND)) == [3]
         life.filler.told({"T": "success", "msg": "replayed", "through": 1})
         assert life.link.sent[1:] == [
-            {"action": "replay", "since": rfc3339(BEGAN + 8 * SECOND), "quotes": ["A"]},
+            {"action": "replay", "since": rfc3339(BEGAN + 8 * SECOND), "quotes": ["A"], "backfilled": True},
         ]
         assert not gap.settled
+        await begins(life, 2)
         assert of_replay(life, quoted(2, BEGAN + 10 * SECOND)) == []
         life.filler.told({"T": "success", "msg": "replayed", "through": 1})
         assert gap.filled
@@ -382,7 +391,7 @@ def test_an_upstream_that_replays_60_000_quotes_doubles_none() -> None:
             life.came(BEGAN + start * 10_000, *sent[start : start + 1_000])
         life.lost(quotes={"A": BEGAN - SECOND})
         life.back()
-        await until(lambda: life.filler.replaying)
+        await begins(life)
         assert of_replay(life, *sent, quoted(60_000, BEGAN + SECOND)) == [-1]
 
     replaying(test)
@@ -392,7 +401,7 @@ def test_an_upstream_that_refuses_to_replay_is_not_waited_for() -> None:
     async def test(life: Life) -> None:
         gap = life.lost(trades={"A": BEGAN})
         life.back()
-        await until(lambda: life.filler.replaying)
+        await begins(life)
         life.filler.told({"T": "error", "code": 410, "msg": "no"})
         assert not life.filler.replaying
         assert gap.settled
@@ -407,13 +416,13 @@ def test_a_loss_in_the_middle_of_a_replay_is_asked_for_anew() -> None:
         life.came(BEGAN, traded(1, BEGAN))
         first = life.lost(trades={"A": BEGAN - SECOND})
         life.back()
-        await until(lambda: life.filler.replaying)
+        await begins(life)
         life.came(ENDED, traded(3, ENDED))
         second = life.lost(trades={"A": ENDED - SECOND})
         assert not life.filler.replaying
         assert "next gap" in first.missing["trades"]
         life.back(ENDED + 10 * SECOND)
-        await until(lambda: life.filler.replaying)
+        await begins(life, 2)
         assert life.link.sent[1] == life.link.sent[0]
         life.filler.told({"T": "success", "msg": "replayed", "through": 1})
         assert second.filled
@@ -450,5 +459,17 @@ def test_an_odd_answer_of_the_history_ends_a_gap_and_says_so(monkeypatch: pytest
         assert "a mistake" in gap.missing["trades"]
         assert "a mistake" in life.state.alerts["backfill"]
         assert life.filler.unfilled() == {}
+
+    living(Api(), test)
+
+
+def test_of_every_symbol_of_a_star_the_status_is_unknown_though_none_was_told_before() -> None:
+    async def test(life: Life) -> None:
+        life.came(BEGAN, traded(1, BEGAN, "A"), traded(2, BEGAN, "B"))
+        gap = life.lost(trades={"*": BEGAN - SECOND}, statuses={"*": BEGAN - SECOND})
+        assert life.state.trading.unknown("s") == ["A", "B"]
+        life.back()
+        await life.settled(gap)
+        assert sorted(one.symbol for one in life.took if one.kind == "s") == ["A", "B"]
 
     living(Api(), test)

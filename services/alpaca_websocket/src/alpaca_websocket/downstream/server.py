@@ -379,6 +379,8 @@ class Server:
             # It only wants to know where the feed is: whatever comes after this answer was received after the question.
             connection.tell({"T": "success", "msg": "replayed", "through": held_from})
             return
+        if request.backfilled:  # a server of ours: what it has got so far was live
+            connection.tell({"T": "success", "msg": "replaying"})
         connection.hold()
         session.replaying = asyncio.create_task(
             self._run_replay(connection, session, history, since, wanted, held_from)

@@ -368,8 +368,7 @@ class Feed:
             self._state.repaired += frame.repaired
             self._state.note(f"invalid UTF-8 was replaced in {frame.repaired} messages")
         for message in frame.control:
-            if self._filler.replaying:
-                self._filler.told(message)
+            self._filler.told(message)
             self._control.append(message)
             self._news.set()
         data, backfilled = frame.data, self._filler.replaying

@@ -71,17 +71,19 @@ class Replay:
         self.fill, self._link = fill, link
         self.known: Counter[bytes] = Counter()
         self.asked = False
+        self.begun = False  # what comes is what was missed, and no longer what was on its way when it was asked for
 
     def ask(self) -> bool:
         """Sends the next request; False where there is none left."""
         self.asked = bool(self.fill.left)
         if self.asked:
             channel, span = next(iter(self.fill.left.items()))
-            self._link.send({"action": "replay", "since": rfc3339(span.start), channel: sorted(span.starts)})
+            asked = {"action": "replay", "since": rfc3339(span.start), channel: sorted(span.starts)}
+            self._link.send({**asked, "backfilled": True})  # it says where it begins
         return self.asked
 
     def answered(self, result: str) -> None:
         channel = next(iter(self.fill.left))
         del self.fill.left[channel]
         self.fill.gap.channels[channel].result = result
-        self.asked = False
+        self.asked = self.begun = False

@@ -69,7 +69,7 @@ class Filler:
     @property
     def replaying(self) -> bool:
         """Whether what comes now is what was missed."""
-        return self._replay is not None and self._replay.asked
+        return self._replay is not None and self._replay.begun
 
     def opened(self, gap: Gap, held: Held, symbols: Iterable[str] = (), began: Mapping[str, int] | None = None) -> None:
         """What is held is lost since its last message, perhaps once more before it was whole again.
@@ -91,7 +91,9 @@ class Filler:
             if last:
                 span.add(last, starts, max(last.values()), max(starts.values()))
             if kind in trading.KINDS:
-                self._state.trading.lose(kind, since, span.began_ns)
+                # Of `*`, also those of which no status was ever told: most are told of one for the first time by a halt.
+                seen = {*self._state.symbols, *self._recent.symbols(), *symbols} if "*" in since else ()
+                self._state.trading.lose(kind, {*since, *seen}, span.began_ns)
         if self._replay is not None:
             self._carry_over(self._replay)
         self._texts += self._recent.texts()
@@ -258,9 +260,12 @@ class Filler:
         return Messages.of(fresh)
 
     def told(self, message: Mapping[str, Any]) -> None:
-        """A control message while the upstream replays: the end of it, or its refusal."""
+        """A control message while a replay is asked for: its beginning, its end, or its refusal."""
         replay = self._replay
-        if replay is None:
+        if replay is None or not replay.asked:
+            return
+        if message.get("msg") == "replaying":
+            replay.begun = True
             return
         if message.get("msg") == "replayed":
             replay.answered(FILLED)
