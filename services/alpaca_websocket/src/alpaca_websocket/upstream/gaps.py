@@ -91,7 +91,7 @@ class Filler:
             if last:
                 span.add(last, starts, max(last.values()), max(starts.values()))
             if kind in trading.KINDS:
-                # Of `*`, also those of which no status was ever told: most are told of one for the first time by a halt.
+                # Of `*`, also those of which none was ever told: for most of them, a halt would be the first.
                 seen = {*self._state.symbols, *self._recent.symbols(), *symbols} if "*" in since else ()
                 self._state.trading.lose(kind, {*since, *seen}, span.began_ns)
         if self._replay is not None:
