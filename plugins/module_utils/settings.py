@@ -224,5 +224,7 @@ def _fleet(settings: Settings) -> Iterable[str]:
         option = re.split(r"[ :]", problem, maxsplit=1)[0]
         # "source.owner" is one setting; "root_volume.size" and "overrides[0]" are a part of one.
         name = option if option in variables else re.split(r"[.\[]", option, maxsplit=1)[0]
+        if name == "source.owner" and source["owner"] == settings.get("algo_account_id"):
+            continue  # follows from the account, which is reported itself
         if name in variables:
             yield f"{variables[name]}: {problem}"

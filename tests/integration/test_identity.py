@@ -105,9 +105,9 @@ def test_models_are_read_where_the_layout_has_them_and_only_from_their_owner(aws
             (statement["Resource"].rpartition(":")[2].partition("/")[2], statement["Condition"])
             for identity in identities
             for statement in statements(identity.policy)
-            if statement["Sid"] in ("ModelList", "ModelManifests", "Models")
+            if statement["Sid"] in ("ModelList", "Models")
         ]
-        assert {where for where, _condition in found} == {"", "v2/*", "v2/*/manifest.json"}
+        assert {where for where, _condition in found} == {"", "v2/*"}
         assert all(
             condition == {"StringEquals": {"aws:ResourceAccount": "999999999999"}} for _where, condition in found
         )

@@ -229,7 +229,14 @@ def enforce_permissions(aws: Aws, on: bool) -> None:
 
 
 def test_a_role_is_assumed_before_the_bucket_is_listed(published: Aws, look: Look) -> None:
-    (found,), _ = look(f"'{BUCKET}', assume_role_arn='arn:aws:iam::123456789012:role/model-reader'")
+    iam = published.client("iam")
+    trust = {"Statement": [{"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}]}
+    arn = iam.create_role(RoleName="model-reader", AssumeRolePolicyDocument=json.dumps(trust))["Role"]["Arn"]
+    may = {"Effect": "Allow", "Action": ["s3:ListBucket", "s3:GetObject"], "Resource": "arn:aws:s3:::*"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [may]})
+    iam.put_role_policy(RoleName="model-reader", PolicyName="read", PolicyDocument=document)
+    published.forget_calls()
+    (found,), _ = look(f"'{BUCKET}', assume_role_arn='{arn}'")
     assert len(found) == 4
     calls = published.calls()
     assert [call.operation for call in calls] == ["AssumeRole", "ListObjectsV2"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 from . import clock as clocks
@@ -58,7 +59,7 @@ class Control:
         self._functions.forget()
         self._permissions.forget()
         self._permissions.operator = ""
-        self._schedules.set_clock(None, None)
+        self._schedules.set_clock(time.time(), 1.0)
 
 
 def _document(body: bytes) -> dict[str, Any]:

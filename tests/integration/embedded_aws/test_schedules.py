@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from zoneinfo import ZoneInfo
@@ -176,3 +176,11 @@ def test_a_disabled_schedule_stays_silent_and_a_single_one_goes_when_it_is_told_
 def test_what_is_no_time_is_refused(cloud: Cloud) -> None:
     assert "error" in cloud.control("clock", "PUT", at="tomorrow")
     assert "error" in cloud.control("clock", "PUT", rate=-1)
+
+
+def test_emptying_the_account_sets_the_clock_to_the_machines_time(cloud: Cloud) -> None:
+    cloud.control("clock", "PUT", at="2030-01-01T00:00:00", rate=0)
+    cloud.aws.reset()
+    shown = cloud.control("clock")
+    assert shown["rate"] == 1
+    assert abs(datetime.fromisoformat(shown["now"]) - datetime.now(UTC)) < timedelta(hours=1)

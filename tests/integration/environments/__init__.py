@@ -84,7 +84,7 @@ class Environment:
         self.aws, self.name, self._playbook = aws, name, playbook
         self.inventory = inventories / name
         settings = yaml.safe_load((self.inventory / "group_vars" / "all" / "settings.yml").read_text())
-        self.bucket = str(settings["algo_model_bucket"])
+        self.bucket = str(settings.get("algo_model_bucket", ""))
 
     def __call__(
         self, *args: str, fails: bool = False, playbook: str = "site.yml", stdin: str | None = None, **settings: Any
