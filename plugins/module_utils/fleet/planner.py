@@ -436,6 +436,9 @@ class _Planner:
         )
 
     def _selected_instance(self, instance: Instance) -> bool:
+        # By its model where that is listed: one edited tag must not hide a server, so that its model gets a second one.
+        if server := self.wanted.get(instance.model):
+            return self._selected_server(server)
         tags = instance.tags
         return self.settings.selection.matches(
             type_=tags.get("ModelType", ""),

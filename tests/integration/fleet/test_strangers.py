@@ -209,3 +209,23 @@ def test_no_two_servers_share_a_name_in_the_inventory(fresh_aws: Any, world: Any
     hosts = json.loads(done.stdout)["_meta"]["hostvars"]
     assert len(hosts) == len(names)
     assert set(hosts) == {tags_of(world, item["InstanceId"])["Name"] for item in world.instances()}
+
+
+@pytest.mark.parametrize(
+    ("edited", "selection"),
+    [
+        ({"ModelType": "mean_rev"}, {"types": ["momentum"]}),
+        ({"Symbol": "goog"}, {"symbols": ["GOOG"]}),
+        ({"ModelName": GONE}, {"models": ["sma0000"]}),
+        ({"ManagedBy": "terraform", "ModelType": GONE, "Symbol": GONE, "ClaimDigest": GONE}, {"symbols": ["GOOG"]}),
+    ],
+)
+def test_an_edited_tag_does_not_hide_a_server_from_a_selection(
+    world: Any, make: Any, edited: dict[str, Any], selection: dict[str, list[str]]
+) -> None:
+    wanted = make(0)
+    assert not world.run(wanted).message
+    [item] = world.instances()
+    retag(world, item, **edited)
+    world.run(wanted, selection=selection)
+    assert [found["InstanceId"] for found in world.instances()] == [item["InstanceId"]]
