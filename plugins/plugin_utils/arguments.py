@@ -72,6 +72,12 @@ def problems(kind: ResourceType, settings: Mapping[str, Any], once: Mapping[str,
     ]
     validation = ArgumentSpecValidator(spec).validate(_known({**given, "state": "present"}, spec))
     found += [f"{error}." for error in validation.errors.errors if not isinstance(error, UnsupportedError)]
+    aliases = {alias: name for name, option in spec.items() for alias in option.get("aliases") or ()}
+    # A reading has the argument under its own name only, so an alias would differ in every run.
+    found += [
+        f"{name} is an alias in {kind.module}. Use {aliases[name]}."
+        for name in sorted(settings.keys() & aliases.keys() - spec.keys())
+    ]
     comparable = kind.compared | kind.create_only | kind.steering | STEERING
     found += [
         f"{name} cannot be compared: AWS does not report it for a {kind.title}, so it would differ in every run. "

@@ -71,8 +71,10 @@ def _launch(run: Run, lines: Sequence[Line]) -> None:
 
 
 def _reconfigure(run: Run, lines: Sequence[Line]) -> None:
-    run.set_tags(lines)
+    run.set_tags([line.announced() if line.attributes else line for line in lines])
+    modified: list[Line] = []
     for line in lines:
+        # AWS changes no attributes of a stopping instance. Its old digest makes a later run change them.
         if line.attributes and run.instances[line.instance_id].state == "stopped":
             try:
                 for attribute, value in line.attributes:
@@ -81,13 +83,17 @@ def _reconfigure(run: Run, lines: Sequence[Line]) -> None:
                 if exc.hopeless:
                     raise FatalError(exc.explain(f"change {line.instance_id}")) from exc
                 run.fail(line, exc.kind, exc.explain(f"change {line.instance_id}"))
+            else:
+                modified.append(line.proved())
+    run.set_tags(modified)
 
 
 def _stop(run: Run, lines: Sequence[Line]) -> None:
     if not lines:
         return
-    run.set_tags(lines)
+    run.set_tags([line.announced() for line in lines])
     stopped = run.in_batches(lines, "stop instances", run.api.stop)
+    run.set_tags([line.proved() for line in stopped if not line.attributes])
     _forgive(run, lines, "stopping", "stopped", "shutting-down", "terminated")
     run.progress.note(f"{len(stopped)} stopped")
     for line in stopped:
@@ -98,7 +104,7 @@ def _start(run: Run, lines: Sequence[Line]) -> list[Line]:
     """Start what can be started now. Returns the lines of those that are still stopping."""
     if not lines:
         return []
-    run.set_tags(lines)
+    run.set_tags([line.announced() for line in lines])
     lines = [line for line in lines if line.model not in run.problems]
     stopping = [line for line in lines if run.instances[line.instance_id].state == "stopping"]
     ready = [line for line in lines if line not in stopping]
@@ -106,6 +112,7 @@ def _start(run: Run, lines: Sequence[Line]) -> list[Line]:
     started = start_one_way(run, ready)
     # Newer than the description of a moment ago.
     started += _forgive(run, ready, "pending", "running")
+    run.set_tags([line.proved() for line in started])
     run.progress.done("started", len(started))
     for line in started:
         run.awaited[line.instance_id] = line.model

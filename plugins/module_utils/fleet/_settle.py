@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from . import deaths, errors
 from ._run import Run
+from .claims import CLAIM_DIGEST, claim_digest
 from .instances import Instance
 from .launcher import Problem
 from .plan import ADOPT, CREATE, TERMINATE, Plan
@@ -38,7 +39,11 @@ def settle(run: Run) -> Plan:
         _learn(run, run.instances[id_], awaited[id_])
     run.awaited.clear()
     # Its problem is already reported and handled.
+    known = [item for item in run.instances.values() if item.live and item.model in run.problems]
+    # A server whose tags name another model may still serve the one that it was claimed for.
+    serving = {item.tags.get(CLAIM_DIGEST) for item in known}
     wanted = [server for server in run.servers.values() if server.name not in run.problems]
+    wanted = [server for server in wanted if claim_digest(server.name) not in serving]
     ours = [item for item in run.instances.values() if not item.live or item.model not in run.problems]
     ours = [item for item in ours if item.id not in run.ended]
     strangers = [item for item in described if item.id not in run.instances and item.id not in run.ended]

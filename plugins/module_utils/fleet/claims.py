@@ -19,6 +19,8 @@ MODEL = "Model"
 CLAIM_DIGEST = "ClaimDigest"
 # Written by the shutdown when it asks a host to drain, emptied by whoever starts it again.
 DRAIN_ASKED = "DrainAsked"
+# Written before a restart, emptied after it: one that was cut off is not mistaken for one that was done.
+RESTART_BEGUN = "RestartBegun"
 _PARTS = ("ModelType", "Symbol", "ModelName", "Outer", "Inner")
 _MOST = 256
 

@@ -69,10 +69,10 @@ def standing(instance: Instance, identity: Identity) -> Standing:
         return Standing(FOREIGN)
     other_maker = wrong.get("ManagedBy")
     named = tags.get("Name", "").startswith(f"{identity.name_prefix}-")
-    if not other_maker and (instance.profile == identity.name_prefix or named):
-        by = "instance profile" if instance.profile == identity.name_prefix else "name"
+    by = "instance profile" if instance.profile == identity.name_prefix else "name" if named else ""
+    if by and not other_maker:
         return Standing(MISLABELLED, f"its {by} belongs to this fleet, but {edited}")
-    if instance.model and "Environment" not in wrong and not wrong.get("Project"):
+    if instance.model and (by or ("Environment" not in wrong and not wrong.get("Project"))):
         maker = f"ManagedBy={other_maker}" if other_maker else edited
         return Standing(RIVAL, f"this fleet did not create it ({maker})")
     return Standing(FOREIGN)

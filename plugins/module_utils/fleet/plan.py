@@ -10,6 +10,7 @@ import math
 from collections import Counter
 from dataclasses import dataclass, field, replace
 
+from .claims import CLAIM_DIGEST
 from .desired import Server
 from .errors import GuardError
 from .settings import FleetSettings
@@ -29,6 +30,8 @@ ACTIONS = (TERMINATE, REPLACE, RESTART, RECONFIGURE, STOP, START, ADOPT, CREATE,
 # What brings a server up, or up again: held while trading is halted.
 STARTING = frozenset({CREATE, ADOPT, START, RESTART, REPLACE})
 CHANGING = frozenset(ACTIONS) - {HOLD, LEAVE}
+# Tags by which the next run knows that something was done. They are written after it.
+_PROOFS = frozenset({CLAIM_DIGEST, "ConfigDigest"})
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,14 @@ class Line:
             return self
         text = f"{self.action} is held: {halt} ({self.reason})"
         return replace(self, action=HOLD, held=self.action, reason=text, tags=(), attributes=())
+
+    def announced(self, **more: str) -> Line:
+        """The line with the tags that are written before it is carried out."""
+        return replace(self, tags=(*(tag for tag in self.tags if tag[0] not in _PROOFS), *more.items()))
+
+    def proved(self, **more: str) -> Line:
+        """The line with the tags that are written after it was carried out."""
+        return replace(self, tags=(*(tag for tag in self.tags if tag[0] in _PROOFS), *more.items()))
 
     def as_dict(self) -> dict[str, str]:
         return {

@@ -18,7 +18,7 @@ from typing import Any
 
 from . import deaths
 from .architectures import architecture
-from .claims import CLAIM_DIGEST, DRAIN_ASKED, claim_digest, disagreement, reassigned
+from .claims import CLAIM_DIGEST, DRAIN_ASKED, RESTART_BEGUN, claim_digest, disagreement, reassigned
 from .desired import Server
 from .instances import Instance
 from .ownership import BORROWED, FOREIGN, OURS, RIVAL, Identity, Standing, advice, standing
@@ -205,6 +205,8 @@ class _Planner:
         changes: dict[str, str] = {}
         if reassigned(tags):
             changes["claim"] = "its tags name another model than the one it serves"
+        if tags.get(RESTART_BEGUN):
+            changes["restart"] = f"the restart of {tags[RESTART_BEGUN]} was not finished"
         version = tags.get("ModelVersion", "")
         if server.model.version and version != server.model.version:
             changes["version"] = f"model version {version or 'none'} -> {server.model.version}"
@@ -222,7 +224,7 @@ class _Planner:
 
     def _policy(self, what: str) -> str:
         # A server never changes its model without a restart.
-        return "restart" if what == "claim" else self.settings.on_change[what]
+        return "restart" if what in ("claim", "restart") else self.settings.on_change[what]
 
     def _compare(self, server: Server, instance: Instance) -> None:
         changes = self._changes(server, instance)
@@ -308,8 +310,8 @@ class _Planner:
 
     def _tag_updates(self, server: Server, instance: Instance, changes: Mapping[str, str]) -> dict[str, str]:
         wanted = {**dict(server.spec.tags), **dict(server.claim_tags)}
-        if instance.drain_asked and self._power(instance) == START:
-            wanted[DRAIN_ASKED] = ""
+        if self._power(instance) == START:
+            wanted |= dict.fromkeys((DRAIN_ASKED, RESTART_BEGUN), "")
         signals = {"ModelVersion": "version", "ConfigDigest": "configuration", "LaunchDigest": "launch"}
         return {
             key: value
@@ -436,8 +438,8 @@ class _Planner:
         )
 
     def _selected_instance(self, instance: Instance) -> bool:
-        # By its model where that is listed: one edited tag must not hide a server, so that its model gets a second one.
-        if server := self.wanted.get(instance.model):
+        # By its model if that is listed. Otherwise one edited tag would hide a server, and its model would get a second.
+        if server := self.desired.get(instance.model):
             return self._selected_server(server)
         tags = instance.tags
         return self.settings.selection.matches(

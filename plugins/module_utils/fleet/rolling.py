@@ -7,12 +7,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from . import deaths, errors
 from ._run import Run
 from .api import chunks
-from .claims import DRAIN_ASKED
+from .claims import DRAIN_ASKED, RESTART_BEGUN
 from .errors import ApiError, FleetError
 from .instances import Instance
 from .launcher import Problem
@@ -73,7 +72,8 @@ def _restart(run: Run, batch: Sequence[Line]) -> list[Line]:
     """Write tags, stop, write the attributes that cannot change while running, start."""
     timeout = run.settings.health.timeout
     drained = {line.instance_id for line in batch if run.instances[line.instance_id].drain_asked}
-    run.set_tags(batch)
+    begun = run.clock.now().isoformat(timespec="seconds")
+    run.set_tags([line.announced(**{RESTART_BEGUN: begun}) for line in batch])
     batch = [line for line in batch if line.model not in run.problems]
     deep = [line for line in batch if line.attributes]
     done = run.in_batches([line for line in batch if not line.attributes], "restart instances", run.api.reboot)
@@ -85,8 +85,10 @@ def _restart(run: Run, batch: Sequence[Line]) -> list[Line]:
                 run.fail(line, errors.TRANSIENT, f"{line.instance_id} did not stop in {timeout:g} s")
             else:
                 done += start_one_way(run, [line])
-    # Not earlier: a host that was drained and could not be restarted is not up to date.
-    run.set_tags([replace(line, tags=((DRAIN_ASKED, ""),)) for line in done if line.instance_id in drained])
+    # Not earlier: a host that could not be restarted is not up to date, although it has its new tags.
+    over = {line.instance_id: {RESTART_BEGUN: ""} for line in done}
+    over.update({id_: {RESTART_BEGUN: "", DRAIN_ASKED: ""} for id_ in over.keys() & drained})
+    run.set_tags([line.proved(**over[line.instance_id]) for line in done])
     return done
 
 

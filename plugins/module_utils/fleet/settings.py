@@ -13,14 +13,14 @@ from typing import Any
 from .._naming import resource_name
 from .._tags import IDENTITY, identity_tags
 from ..models import Listing, list_models
-from .claims import CLAIM_DIGEST, DRAIN_ASKED
+from .claims import CLAIM_DIGEST, DRAIN_ASKED, RESTART_BEGUN
 from .pacing import Limit
 from .session import Session
 
 OWN_TAGS = frozenset(
     {*IDENTITY, "Name", "Model", "ModelType", "Symbol", "ModelName"}
     | {"Outer", "Inner", "ModelUri", "ModelVersion", "LaunchDigest", "ConfigDigest", "LaunchBatch"}
-    | {CLAIM_DIGEST, DRAIN_ASKED}
+    | {CLAIM_DIGEST, DRAIN_ASKED, RESTART_BEGUN}
 )
 
 

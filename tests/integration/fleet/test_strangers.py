@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ec2_standin import Shown, refusal
 
 ROOT = Path(__file__).parents[3]
 GONE = object()
@@ -229,3 +230,50 @@ def test_an_edited_tag_does_not_hide_a_server_from_a_selection(
     retag(world, item, **edited)
     world.run(wanted, selection=selection)
     assert [found["InstanceId"] for found in world.instances()] == [item["InstanceId"]]
+
+
+def refusing(operation: str) -> Any:
+    return lambda request: refusal("InternalError") if request.operation == operation else None
+
+
+def test_a_restart_that_failed_is_done_by_the_next_run(world: Any, make: Any) -> None:
+    wanted = make(0, version="v2")
+    assert not world.run(make(0)).message
+    world.standin.fault = refusing("RebootInstances")
+    assert world.run(wanted).failed
+    world.standin.revive()
+    assert [line.action for line in world.run(wanted, power="keep").plan.lines] == ["restart"]
+    assert world.standin.calls["RebootInstances"] == 1
+    assert not world.run(wanted).changed
+
+
+def test_a_reassigned_server_whose_restart_failed_still_serves_its_first_model(world: Any, make: Any) -> None:
+    wanted = make(0, 1, 2)
+    assert not world.run(wanted[:1]).message
+    [item] = world.instances()
+    other = wanted[1]
+    retag(world, item, Model=other["name"], ModelType=other["type"], Symbol=other["symbol"], ModelName=other["model"])
+    world.standin.fault = refusing("RebootInstances")
+    world.run(wanted)
+    assert world.run(wanted).failed
+    models = {tags_of(world, found["InstanceId"])["Model"] for found in world.instances()}
+    assert models == {other["name"], wanted[2]["name"]}
+
+
+@pytest.mark.parametrize("power", ["running", "keep"])
+def test_a_configuration_that_was_not_injected_is_injected_by_the_next_run(world: Any, make: Any, power: str) -> None:
+    change = {"configuration": {"a": 1}, "on_change": {"configuration": "restart"}}
+    assert not world.run(make(0)).message
+    assert not world.run(make(0), power="stopped").message
+    [item] = world.instances()
+    if power == "running":
+        world.standin.fault = refusing("ModifyInstanceAttribute")
+        assert world.run(make(0), **change).failed
+    else:
+        world.standin.shown[item["InstanceId"]] = Shown("stopping")
+        world.run(make(0), power=power, **change)
+        world.standin.shown.clear()
+    world.standin.revive()
+    assert not world.run(make(0), power=power, **change).message
+    assert world.standin.calls["ModifyInstanceAttribute"] == 1
+    assert not world.run(make(0), power=power, **change).changed

@@ -54,3 +54,9 @@ def test_what_is_known_only_later_fits_everywhere() -> None:
 def test_a_module_that_is_not_installed_is_named() -> None:
     with pytest.raises(LookupError, match=r"the module amazon\.aws\.no_such is not installed"):
         argument_spec("amazon.aws.no_such")
+
+
+def test_an_alias_is_refused_since_no_reading_has_it() -> None:
+    assert problems(INSTANCE, {"subnet_id": "subnet-1"}, {}) == [
+        "subnet_id is an alias in amazon.aws.ec2_instance. Use vpc_subnet_id."
+    ]
