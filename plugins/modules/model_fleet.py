@@ -340,7 +340,11 @@ def returned(result: FleetResult, settings: FleetSettings, *, check: bool) -> di
             "name": line.model or f"{line.instance_id} (unclaimed)",
             "type": "trading server",
             "component": settings.component,
-            "status": "planned" if check else "failed" if (line.model or line.instance_id) in failed else "done",
+            "status": "planned"
+            if check
+            else "failed"
+            if line in result.refused or (line.model or line.instance_id) in failed
+            else "done",
         }
         for line in result.plan.lines
     ]

@@ -83,6 +83,7 @@ def reconcile(
         run.failures.append(str(exc))
         # Even if the rest is refused: a stopped server of a listed model must start.
         todo = plan.only(START)
+        result.refused = frozenset(plan.lines) - frozenset(todo.lines)
     if not check and todo.changed:
         _carry_out(run, todo)
         memory.save()

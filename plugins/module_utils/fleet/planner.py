@@ -438,7 +438,7 @@ class _Planner:
         )
 
     def _selected_instance(self, instance: Instance) -> bool:
-        # By its model if that is listed. Otherwise one edited tag would hide a server, and its model would get a second.
+        # By its model if that is listed: one edited tag must not hide a server, or its model would get a second one.
         if server := self.desired.get(instance.model):
             return self._selected_server(server)
         tags = instance.tags

@@ -27,6 +27,8 @@ class FleetResult:
     # Why trading is halted, or empty.
     halt: str = ""
     servers: list[dict[str, Any]] = field(default_factory=list)
+    # Lines of the plan that a guard kept from being carried out.
+    refused: frozenset[Line] = frozenset()
     unplaced: list[dict[str, str]] = field(default_factory=list)
     held: list[dict[str, str]] = field(default_factory=list)
     api_calls: dict[str, int] = field(default_factory=dict)

@@ -77,6 +77,7 @@ def test_the_plan_of_check_mode_is_what_a_real_run_does(
 
     emptied, gone = tasks({NAME: {**whole, "models": []}}, {NAME: {**network, "state": "absent"}})
     assert emptied["failed"]
+    assert {line["status"] for line in emptied["plan"]} == {"failed"}
     assert "3 of 3 servers would be terminated" in emptied["msg"]
     assert gone["changed"]
     assert gone["counts"]["terminate"] == 3
