@@ -124,3 +124,8 @@ def test_completing_what_is_complete_changes_nothing() -> None:
     assert complete(LASTING, {**once, "market": "", "session": {}, "protect_tags": {}}, []) == {
         name: value for name, value in once.items() if name != "session"
     }
+
+
+def test_a_removal_protects_what_the_settings_protect() -> None:
+    [task] = yaml.safe_load((ROLE / "tasks" / "absent.yml").read_text())
+    assert task["algo.trading.model_fleet"]["protect_tags"] == "{{ aws_trading_server_protect_tags }}"
