@@ -218,3 +218,25 @@ def test_a_position_that_cannot_be_read_is_none(tmp_path: Path) -> None:
     assert position.later(kept, None) is kept
     assert position.later(None, None) is None
     assert position.later(kept, position.Position(at_ns=6, last={})) is not kept
+
+
+def test_a_damaged_file_does_not_keep_a_feed_from_running(tmp_path: Path) -> None:
+    standin = StandIn()
+    with ended(standin):
+        wanted = {"subscribe": {"trades": ["*"]}}
+        first = Server(tmp_path / "1", standin, upstream=wanted)
+        with ended(first):
+            wait_for(lambda: standin.subscribed("trades"), "the subscription")
+            standin.control("step", times=4)
+            wait_for(lambda: first.status()["store"]["durable"] > first.status()["received"] - 1 > 0, "messages")
+            first.stop()
+        standin.control("step", times=5)
+        files = list((tmp_path / "1" / "store" / "parquet").rglob("*.parquet"))
+        assert files
+        for file in files:
+            file.write_bytes(b"damaged")
+        again = Server(tmp_path / "1", standin, upstream=wanted)
+        with ended(again):
+            gap = settled(again.status)
+            assert (gap["filled"], gap["trades"] > 0) == (True, True)
+            assert "cannot be read" in again.health()["alerts"]["stored"]

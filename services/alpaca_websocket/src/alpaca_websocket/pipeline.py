@@ -101,6 +101,7 @@ class Pipeline:
     def reload(self) -> None:
         """Keys are read anew; a halt ends."""
         self.state.clear("feed")
+        self.state.clear("stored")
         if self._feed is not None:
             self._feed.reload()
 
@@ -129,19 +130,30 @@ class Pipeline:
         directory = self._store_settings.directory
         own = await asyncio.to_thread(positions.read, directory)
         position = positions.later(own, inherited)
-        last = store.recovery.next_sequence - 1
-        newest = await asyncio.to_thread(lambda: next(iter(store.replay(CHANNELS, since_sequence=last - 1)), None))
-        if newest is not None:
-            earliest = own.earliest_ns if own is not None and position is own else newest.received_ns
-            since = max(min(earliest, newest.received_ns) - _LOOK_BACK_NS, newest.received_ns - _LONGEST_LOOK_BACK_NS)
-            stored = store.replay(kept_kinds(self._upstream), since_time=since)
-            await asyncio.to_thread(feed.remember, self._shown(_batches(stored)), since)
+        newest: Stored | None = None
+        try:
+            newest = await self._remember(store, feed, own if position is own else None)
+        except Exception as error:  # of the disk, or pyarrow's of a damaged file: neither must keep a feed from running
+            _log.exception("what was stored last cannot be read", extra={"feed": self.name})
+            self.state.alert("stored", f"what was stored last cannot be read: {type(error).__name__}: {error}")
+            feed.remember((), time.time_ns())
         if position is not None:
             self.safe = position
             reason = f"taken over from {position.host}" if position is inherited else "the server was not running"
             feed.resume(position, reason)
         elif newest is not None:
             feed.resume_from(newest.received_ns)
+
+    async def _remember(self, store: Store, feed: Feed, own: Position | None) -> Stored | None:
+        """Tells the feed what came last, so that none of it is taken for missing; returns the last message."""
+        last = store.recovery.next_sequence - 1
+        newest = await asyncio.to_thread(lambda: next(iter(store.replay(CHANNELS, since_sequence=last - 1)), None))
+        if newest is not None:
+            earliest = own.earliest_ns if own is not None else newest.received_ns
+            since = max(min(earliest, newest.received_ns) - _LOOK_BACK_NS, newest.received_ns - _LONGEST_LOOK_BACK_NS)
+            stored = store.replay(kept_kinds(self._upstream), since_time=since)
+            await asyncio.to_thread(feed.remember, self._shown(_batches(stored)), since)
+        return newest
 
     def _shown(self, batches: Iterable[tuple[int, Messages]]) -> Iterator[tuple[int, Messages]]:
         """The same; clients that ask can be told of them."""
