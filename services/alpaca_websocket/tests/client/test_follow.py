@@ -311,3 +311,12 @@ def test_what_trying_again_does_not_mend_is_raised(tmp_path: Path) -> None:
             follow("ws://127.0.0.1:9", "me", "", trade=["AAPL"])
 
     asyncio.run(asyncio.wait_for(run(), 2 * PATIENCE))
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_an_upstream_without_room_for_a_symbol_does_not_end_the_others(live: bool) -> None:
+    follower = follow("ws://127.0.0.1:1/v2/iex", "key", "secret", trades=["A"])
+    told = {"T": "error", "code": 405, "msg": "symbol limit exceeded: upstream has no room for trades A"}
+    follower._check(told, live=live)
+    with pytest.raises(FollowError):
+        follower._check({**told, "msg": "symbol limit exceeded"})

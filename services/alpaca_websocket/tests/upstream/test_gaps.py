@@ -402,6 +402,8 @@ def test_an_upstream_that_refuses_to_replay_is_not_waited_for() -> None:
         gap = life.lost(trades={"A": BEGAN})
         life.back()
         await begins(life)
+        life.filler.told({"T": "error", "code": 405, "msg": "symbol limit exceeded: upstream has no room for X"})
+        assert life.filler.replaying
         life.filler.told({"T": "error", "code": 410, "msg": "no"})
         assert not life.filler.replaying
         assert gap.settled

@@ -217,7 +217,8 @@ class Follower:
         if message.get("T") != "error":
             return
         code, text = message.get("code"), f"{message.get('code')} {message.get('msg')}"
-        if live and code == 405:  # the upstream has no room for some symbols; the others go on
+        # The upstream has no room for some symbols; the others go on. It may say so while a replay runs, too.
+        if code == 405 and (live or "upstream has no room" in text):
             _log.warning("the server reports: %s", text)
         elif code in _FINAL:
             raise FollowError(f"the server refuses: {text}")

@@ -269,7 +269,7 @@ class Filler:
             return
         if message.get("msg") == "replayed":
             replay.answered(FILLED)
-        elif message.get("T") == "error":
+        elif message.get("T") == "error" and message.get("code") != 405:  # which is about a subscription
             problem = f"the upstream refused to replay: {message.get('code')} {message.get('msg')}"
             replay.fill.gap.error = problem
             replay.answered(f"failed: {problem}")
