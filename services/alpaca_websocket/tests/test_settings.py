@@ -69,10 +69,19 @@ def test_without_systemd_credentials_lie_beside_the_settings(tmp_path: Path) -> 
     assert settings.credentials(load(tmp_path, SMALLEST).upstreams[0], {}).key_id == "a-key"
 
 
-@pytest.mark.parametrize("content", ['{"key_id": "topsecret"}', '{"key_id": "", "secret_key": ""}', "topsecret", None])
-def test_credentials_that_cannot_be_used_are_not_quoted(tmp_path: Path, content: str | None) -> None:
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"key_id": "topsecret"}',
+        b'{"key_id": "", "secret_key": ""}',
+        b"topsecret",
+        b'{"key_id": "topsecret\xff"}',
+        None,
+    ],
+)
+def test_credentials_that_cannot_be_used_are_not_quoted(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
-        (tmp_path / "keys.json").write_text(content)
+        (tmp_path / "keys.json").write_bytes(content)
     with pytest.raises(SettingsError) as caught:
         settings.credentials(load(tmp_path, SMALLEST).upstreams[0], {"CREDENTIALS_DIRECTORY": str(tmp_path)})
     assert "topsecret" not in str(caught.value)

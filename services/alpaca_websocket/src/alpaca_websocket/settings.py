@@ -285,9 +285,9 @@ def credentials(upstream: Upstream, environment: Mapping[str, str] = os.environ)
             directory = environment.get("CREDENTIALS_DIRECTORY", "")
             text = Path(directory, upstream.credentials_file).read_bytes()
         found = msgspec.json.decode(text, type=Credentials)
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         # The error's text could quote the content.
-        kind = type(error).__name__ if isinstance(error, msgspec.MsgspecError) else str(error)
+        kind = str(error) if isinstance(error, OSError) else type(error).__name__
         raise SettingsError(f"the credentials of upstream {upstream.name} cannot be read: {kind}") from None
     if not found.key_id or not found.secret_key:
         raise SettingsError(
