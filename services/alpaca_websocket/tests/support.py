@@ -36,6 +36,26 @@ def wait_for(condition: Callable[[], T], what: str, seconds: float = PATIENCE) -
         time.sleep(0.02)
 
 
+@contextlib.contextmanager
+def s3_server(bucket: str, region: str = "us-east-1") -> Iterator[str]:
+    """The URL of a real S3 server with one empty bucket. Servers of one process share what they keep: it is emptied."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    endpoint = f"http://{host}:{port}"
+    try:
+        urllib.request.urlopen(urllib.request.Request(f"{endpoint}/moto-api/reset", method="POST")).close()
+        where: dict[str, Any] = {"CreateBucketConfiguration": {"LocationConstraint": region}}
+        given = where if region != "us-east-1" else {}
+        boto3.client("s3", region_name=region, endpoint_url=endpoint).create_bucket(Bucket=bucket, **given)
+        yield endpoint
+    finally:
+        server.stop()
+
+
 def get(url: str) -> tuple[int, str]:
     try:
         with urllib.request.urlopen(url, timeout=PATIENCE) as answer:

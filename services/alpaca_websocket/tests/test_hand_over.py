@@ -13,13 +13,12 @@ from typing import Any
 import boto3
 import msgspec
 import pytest
-from moto.server import ThreadedMotoServer
 from websockets.sync.client import connect
 
 from alpaca_websocket.store import Store, StoreSettings
 from alpaca_websocket.upstream import position
 from serving import calling
-from support import Process, Server, StandIn, ended, get, wait_for
+from support import Process, Server, StandIn, ended, get, s3_server, wait_for
 
 RATE = 50  # steps of the market in a second
 KEY = "lease.json"
@@ -30,13 +29,8 @@ def lease(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     """Settings of a lease in a real S3 server."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
-    server = ThreadedMotoServer(port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
-    boto3.client("s3", region_name="us-east-1", endpoint_url=endpoint).create_bucket(Bucket="data")
-    yield {"bucket": "data", "key": KEY, "region": "us-east-1", "endpoint_url": endpoint, "seconds": 2}
-    server.stop()
+    with s3_server("data") as endpoint:
+        yield {"bucket": "data", "key": KEY, "region": "us-east-1", "endpoint_url": endpoint, "seconds": 2}
 
 
 def written(lease: dict[str, Any]) -> position.Position | None:

@@ -11,12 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from serving import Caller, calling, certificate
-from support import Process, Server, StandIn, ended, get, wait_for
+from support import Process, Server, StandIn, ended, get, s3_server, wait_for
 
 FAKE = {"x": "V", "p": 1.5, "s": 1, "c": ["@"], "z": "C", "t": "2026-11-23T14:30:00.123456789Z"}
 
@@ -222,14 +220,9 @@ def test_of_two_hosts_one_has_the_lease_and_the_other_its_place(
 ) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
-    s3 = ThreadedMotoServer(port=0)
-    s3.start()
-    host, port = s3.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
-    boto3.client("s3", region_name="us-east-1", endpoint_url=endpoint).create_bucket(Bucket="data")
-    lease = {"bucket": "data", "region": "us-east-1", "endpoint_url": endpoint, "seconds": 1}
-    standin = StandIn()
-    try:
+    with s3_server("data") as endpoint:
+        lease = {"bucket": "data", "region": "us-east-1", "endpoint_url": endpoint, "seconds": 1}
+        standin = StandIn()
         with ended(standin):
             first = Server(tmp_path / "1", standin, lease=lease)
             with ended(first):
@@ -249,5 +242,3 @@ def test_of_two_hosts_one_has_the_lease_and_the_other_its_place(
                     second.expect(lambda item: item.get("message") == "ready", "that it has taken over")
                     wait_for(lambda: standin.state()["connections"], "the second to be connected")
                     assert second.stop() == 0
-    finally:
-        s3.stop()

@@ -12,12 +12,12 @@ import boto3
 import pyarrow.fs
 import pyarrow.parquet as pq
 import pytest
-from moto.server import ThreadedMotoServer
 
 from alpaca_websocket.client import query
 from alpaca_websocket.protocol import Message, Messages
 from alpaca_websocket.store import Store
 from store_kit import parquet, settings
+from support import s3_server
 
 # Nanoseconds, both ends of a day, an hour that only some have, a symbol that must be quoted.
 TIMES = [
@@ -119,20 +119,16 @@ def test_what_is_wrong_is_said(directory: Path, tmp_path: Path) -> None:
         query(directory, "trades", start="yesterday")
 
 
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
-    server = ThreadedMotoServer(port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"{host}:{port}"
-    server.stop()
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    with s3_server("data", "eu-west-1") as url:
+        yield url.removeprefix("http://")
 
 
 def test_from_the_bucket(directory: Path, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
     s3 = boto3.client("s3", region_name="eu-west-1", endpoint_url=f"http://{bucket}")
-    s3.create_bucket(Bucket="data", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
     for file in parquet(directory):
         s3.upload_file(str(file), "data", f"market-data/{file.relative_to(directory / 'parquet')}")
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{bucket}")

@@ -174,6 +174,10 @@ class Prometheus(Process):
         )  # fmt: skip
         self.expect(lambda said: "ready to receive" in said.get("msg", ""), "that Prometheus is ready")
 
+    def kill(self) -> None:
+        """The program is a child of its lifeline, which ends it when it is told to end and not when it is killed."""
+        self.stop()
+
     def ask(self, path: str, **query: str) -> Any:
         status, text = get(f"{self.url}/{path}?{urllib.parse.urlencode(query)}")
         answer = json.loads(text)

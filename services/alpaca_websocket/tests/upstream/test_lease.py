@@ -12,12 +12,12 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
-from moto.server import ThreadedMotoServer
 
 from alpaca_websocket.settings import Lease as LeaseSettings
 from alpaca_websocket.upstream import lease
 from alpaca_websocket.upstream.lease import Lease, LeaseUnreachable
 from alpaca_websocket.upstream.position import Position
+from support import s3_server
 
 BUCKET = "data"
 
@@ -29,25 +29,17 @@ class Clock:
         return self.now
 
 
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer(port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+@pytest.fixture
+def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    with s3_server(BUCKET) as url:
+        yield url
 
 
 @pytest.fixture
-def s3(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Any:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    client = boto3.client("s3", region_name="us-east-1", endpoint_url=endpoint)
-    client.create_bucket(Bucket=BUCKET)
-    yield client
-    for item in client.list_objects_v2(Bucket=BUCKET).get("Contents", []):
-        client.delete_object(Bucket=BUCKET, Key=item["Key"])
-    client.delete_bucket(Bucket=BUCKET)
+def s3(endpoint: str) -> Any:
+    return boto3.client("s3", region_name="us-east-1", endpoint_url=endpoint)
 
 
 @pytest.fixture
