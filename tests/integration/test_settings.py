@@ -57,7 +57,7 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "no bucket name": (
         {"algo_model_bucket": "Algo_Models"},
-        ["algo_model_bucket: 'Algo_Models' is not a valid bucket name", "lower-case"],
+        ["algo_model_bucket: 'Algo_Models' is not a valid bucket name", "Use 3 to 63 of a-z"],
     ),
     "a region of others": (
         {"algo_region": "eu-west-1"},
