@@ -92,7 +92,7 @@ def test_a_lock_left_by_a_run_that_ended_is_taken_over(fresh_aws: Aws, tasks: Ta
     (taken,) = tasks(lock())
     assert taken["acquired"]
     assert taken["taken_over"] == left["lock"]
-    assert any("Took over" in warning and "is gone" in warning for warning in taken["warnings"])
+    assert any("Took over" in warning and "no longer runs" in warning for warning in taken["warnings"])
     assert in_ssm(fresh_aws)["lock_id"] == taken["lock"]["lock_id"]
 
 

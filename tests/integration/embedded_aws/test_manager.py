@@ -131,7 +131,7 @@ def test_a_taken_port_is_avoided(clone: Clone) -> None:
         (clone.state / "port").write_text(str(taken))
         began = clone("start")
         assert began.returncode == 0, began.stderr
-        assert f"port {taken} is taken" in began.stderr
+        assert f"port {taken} is in use" in began.stderr
         assert not clone.endpoint.endswith(f":{taken}")
 
 
