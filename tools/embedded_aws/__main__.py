@@ -122,6 +122,8 @@ def _clock(state: State, args: argparse.Namespace) -> int:
     shown = shown or _ask(state, "GET", "clock")
     pace = "" if shown["rate"] == 1 else f", {shown['rate']:g} seconds for each real one"
     print(f"embedded AWS: it is {shown['now']}{pace}")
+    for due in shown["retries"]:
+        print(f"  {due}  a failed delivery or invocation is retried")
     for event in shown["next"]:
         print(f"  {event['at']}  {event['group']}/{event['name']}")
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 from . import clock as clocks
@@ -34,7 +35,7 @@ class Control:
         elif method == "POST":
             now = self._clock.timestamp()
             events = [each.at for each in self._schedules.upcoming()]
-            events += self._schedules.retries() + self._functions.waiting()
+            events += self._retries()
             following = min((event for event in events if event > now), default=None)
             if following is None:
                 raise ValueError("Nothing is scheduled, so there is no next event to move to.")
@@ -43,7 +44,11 @@ class Control:
             "now": self._clock.now().isoformat(),
             "rate": self._clock.settings()["rate"],
             "next": [each.as_dict() for each in self._schedules.upcoming()],
+            "retries": [datetime.fromtimestamp(due, UTC).isoformat() for due in self._retries()],
         }
+
+    def _retries(self) -> list[float]:
+        return sorted(self._schedules.retries() + self._functions.waiting())
 
     def permissions(self, method: str, body: bytes) -> Any:
         """GET reports; PUT names the role that stands for the operator; DELETE forgets what was recorded."""
