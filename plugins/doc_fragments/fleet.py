@@ -13,5 +13,5 @@ from ansible_collections.algo.trading.plugins.module_utils.fleet.spec import MOD
 
 
 class ModuleDocFragment:
-    # JSON is YAML.
-    DOCUMENTATION = json.dumps({"options": documentation(MODULE)})
+    # JSON is YAML. The annotation matters: ansible-test's yamllint takes every bare assignment here for a literal string.
+    DOCUMENTATION: str = json.dumps({"options": documentation(MODULE)})

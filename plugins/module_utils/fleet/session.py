@@ -52,7 +52,7 @@ class Daily:
         return f"the trading session is open until {self.closes:%H:%M} {self.zone}" if held else ""
 
 
-Session = Once | Daily
+Session = Once | Daily  # pylint: disable=unsupported-binary-operation  # it takes the oldest Ansible's Python for ours
 
 
 def read_session(values: Mapping[str, Any], problems: list[str]) -> Session | None:

@@ -28,6 +28,7 @@ from ansible_collections.algo.trading.plugins.module_utils.fleet.spec import DEC
 
 ROOT = Path(__file__).parents[5]
 ROLE = ROOT / "roles" / "aws_trading_server"
+TOOL = ROOT / "tools" / "fleet_spec.py"
 # Where the role's default is another one than the fleet's, on purpose.
 OWN_DEFAULTS = {"instance_types", "root_volume", "power", "session", "model_owner"}
 
@@ -69,8 +70,9 @@ def test_every_option_reaches_the_typed_settings() -> None:
     assert LASTING["source"].options.keys() == {field.name for field in dataclasses.fields(typed.Source)}
 
 
+@pytest.mark.skipif(not TOOL.is_file(), reason="the collection's artifact has no tools")
 def test_the_roles_settings_are_the_specifications() -> None:
-    done = subprocess.run([sys.executable, ROOT / "tools" / "fleet_spec.py", "--check"], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, TOOL, "--check"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
