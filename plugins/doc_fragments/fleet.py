@@ -13,5 +13,5 @@ from ansible_collections.algo.trading.plugins.module_utils.fleet.spec import MOD
 
 
 class ModuleDocFragment:
-    # JSON is YAML. The annotation matters: ansible-test's yamllint takes every bare assignment here for a literal string.
+    # JSON is YAML. Without the annotation, ansible-test's yamllint takes the value for a literal string and ends.
     DOCUMENTATION: str = json.dumps({"options": documentation(MODULE)})
