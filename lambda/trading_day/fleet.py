@@ -22,6 +22,7 @@ from ansible_collections.algo.trading.plugins.module_utils.fleet.engine import r
 from ansible_collections.algo.trading.plugins.module_utils.fleet.errors import FleetError
 from ansible_collections.algo.trading.plugins.module_utils.fleet.halt import halt_reason
 from ansible_collections.algo.trading.plugins.module_utils.fleet.pacing import Clock
+from ansible_collections.algo.trading.plugins.module_utils.fleet.plan import STARTING
 from ansible_collections.algo.trading.plugins.module_utils.fleet.report import FleetResult
 from ansible_collections.algo.trading.plugins.module_utils.fleet.settings import FleetSettings
 from ansible_collections.algo.trading.plugins.module_utils.models import Listing, invalid_message
@@ -95,7 +96,16 @@ def run(
     except FleetError as error:
         report.alert(aws.sns, settings, log, "Fleet not reconciled", [str(error)])
         raise FleetFailed(f"The fleet was not reconciled: {error}") from error
-    return _report(settings, request, aws, clock, log, result)
+    return _report(settings, request, aws, clock, log, result, _kept_down(fleet, result))
+
+
+def _kept_down(fleet: FleetSettings, result: FleetResult) -> list[str]:
+    """Stopped servers that should start and are held, with the reason."""
+    if fleet.power != "running":
+        return []
+    down = {row["instance_id"] for row in result.servers if row["state"] in ("stopped", "stopping")}
+    lines = [line for line in result.plan.lines if line.held in STARTING and line.instance_id in down]
+    return [f"{line.model}: {line.instance_id} stays stopped: {line.reason}" for line in lines]
 
 
 def _nothing(reason: str, request: Request, ok: bool) -> dict[str, Any]:
@@ -117,6 +127,7 @@ def _report(
     clock: Clock,
     log: report.Log,
     result: FleetResult,
+    kept_down: list[str],
 ) -> dict[str, Any]:
     lines = [line.as_dict() for line in result.plan.lines]
     acting = [line for line in lines if line["action"] != "no-op"]
@@ -136,12 +147,14 @@ def _report(
     if result.halt and result.held and not request.dry_run:
         held = [f"{entry['model']}: {entry['reason']}" for entry in result.held]
         report.alert(aws.sns, settings, log, "Trading is halted", [result.halt, *held])
+    elif kept_down and not request.dry_run:
+        report.alert(aws.sns, settings, log, "Servers stay stopped", kept_down)
     if result.failed:
         details = [f"{item['model']}: {item['kind']}, {item['reason']}" for item in result.unplaced]
         report.alert(aws.sns, settings, log, "Fleet not up to date", [result.message, *details])
         raise FleetFailed(result.message, remedy="The next invocation continues")
     return {
-        "ok": True,
+        "ok": bool(result.halt) or not kept_down,
         "dry_run": request.dry_run,
         "changed": result.changed,
         "reason": result.halt

@@ -43,10 +43,14 @@ FILTERS = ("type", "symbol", "model")
 # A model is a folder, or one file with an extension, or one file without.
 _ARTIFACT = r"(?P<_rest>/.*|\.[^/]+)?"
 
-# Companions of an artifact: checksums, signatures, unfinished uploads.
+# Companions of an artifact: checksums, signatures, unfinished uploads, backups of editors.
 _COMPANION = re.compile(
-    r"\.(md5|sha1|sha224|sha256|sha384|sha512|crc32c?|asc|gpg|minisig|sig|sigstore|part|partial|tmp)$", re.IGNORECASE
+    r"(~|\.((md5|sha1|sha224|sha256|sha384|sha512|b2|b3)(sum)?|blake[23]b?|crc32c?|asc|gpg|minisig|sig|sigstore|"
+    r"part|partial|tmp|bak|orig|sw[op]))$",
+    re.IGNORECASE,
 )
+# A model if it is alone, and a note about the model where there is another artifact.
+_NOTE = re.compile(r"\.(json|ya?ml|toml|ini|md|rst|txt|log|csv|html?|pdf|png|svg)$", re.IGNORECASE)
 # The name and the URI of a model become tags of its server.
 MOST_IN_A_TAG = 256
 _READERS = 8
@@ -258,11 +262,16 @@ def _why_no_model(bucket: str, group: listing.Group, values: Mapping[str, str | 
 def _choose(candidates: list[_Candidate]) -> tuple[_Candidate, list[InvalidKey]]:
     """The artifact of a model, where there are several: the one that the others are named after.
 
-    `x.tar.gz` beside the folder `x/` is a companion of the folder, `x.tar.gz.txt` one of the archive. Between
-    `x.tar.gz` and `x.zip` nobody can choose: the model is ambiguous, and keeps the server that it has.
+    `x.tar.gz` beside the folder `x/` is a companion of the folder, `x.tar.gz.txt` and `x.json` are some of the
+    archive. Between `x.tar.gz` and `x.zip` nobody can choose: the model is ambiguous, and keeps the server that it has.
     """
     if len(candidates) == 1:
         return candidates[0], []
+    artifacts = [found for found in candidates if found.group.folder or not _NOTE.search(found.model.key)]
+    if artifacts and len(artifacts) < len(candidates):
+        kept, rivals = _choose(artifacts)
+        notes = [found.model.key for found in candidates if found not in artifacts]
+        return kept, [*rivals, *(InvalidKey(key, f"is a companion of {kept.model.uri}, not a model") for key in notes)]
     for kept in candidates:
         others = [other.model for other in candidates if other is not kept]
         if all(other.key.startswith(f"{kept.model.key}.") for other in others):

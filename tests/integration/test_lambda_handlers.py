@@ -267,6 +267,24 @@ def test_the_fleet_follows_the_models_and_obeys_the_halt(fresh_aws: Aws, functio
     assert sorted(states(fresh_aws).values()) == ["running"] * 3
 
 
+def test_a_server_that_is_held_and_stays_stopped_raises_an_alert(fresh_aws: Aws, functions: Functions) -> None:
+    fleet = Fleet(fresh_aws)
+    fleet.store({**fleet.settings, "on_change": {"version": "replace"}})
+    assert functions.invoke("trading_server").result["ok"]
+    functions.invoke("trading_server_shutdown")
+    ids = sorted(states(fresh_aws))
+    fresh_aws.client("ec2").create_tags(Resources=ids[:1], Tags=[{"Key": "Protected", "Value": "true"}])
+    for symbol in ("AAPL", "MSFT"):
+        for name in ("model.joblib", "manifest.json"):
+            key = f"models/momentum/{symbol}/sma-outer_0_inner_1/{name}"
+            fresh_aws.client("s3").put_object(Bucket=BUCKET, Key=key, Body=b"next")
+    fresh_aws.forget_calls()
+    answer = functions.invoke("trading_server").result
+    assert not answer["ok"]
+    assert states(fresh_aws)[ids[0]] == "stopped"
+    assert fresh_aws.count(write=True)["sns:Publish"] == 1
+
+
 def test_a_missing_halt_flag_halts(fresh_aws: Aws, functions: Functions) -> None:
     Fleet(fresh_aws)
     fresh_aws.client("ssm").delete_parameter(Name="/algo-trading/qa/halt")

@@ -10,6 +10,7 @@ Existing servers start first: launches and terminations must not delay them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from . import errors
 from ._run import Run
@@ -104,7 +105,9 @@ def _start(run: Run, lines: Sequence[Line]) -> list[Line]:
     """Start what can be started now. Returns the lines of those that are still stopping."""
     if not lines:
         return []
-    run.set_tags([line.announced() for line in lines])
+    # What the host reads comes before its start. Nothing else does: a refused note keeps no server stopped.
+    first = {line.instance_id: _read_by_host(line) for line in lines}
+    run.set_tags(first.values())
     lines = [line for line in lines if line.model not in run.problems]
     stopping = [line for line in lines if run.instances[line.instance_id].state == "stopping"]
     ready = [line for line in lines if line not in stopping]
@@ -112,13 +115,22 @@ def _start(run: Run, lines: Sequence[Line]) -> list[Line]:
     started = start_one_way(run, ready)
     # Newer than the description of a moment ago.
     started += _forgive(run, ready, "pending", "running")
-    run.set_tags([line.proved() for line in started])
+    run.set_tags(
+        [replace(line, tags=tuple(sorted(set(line.tags) - set(first[line.instance_id].tags)))) for line in started]
+    )
     run.progress.done("started", len(started))
     for line in started:
         run.awaited[line.instance_id] = line.model
         if run.instances[line.instance_id].state != "running":
             run.instances[line.instance_id] = run.instances[line.instance_id].with_state("pending")
     return [*stopping, *_forgive(run, ready, "stopping")]
+
+
+def _read_by_host(line: Line) -> Line:
+    """The line with those of its tags that the host reads when it starts: its claim."""
+    claim = {key for key, _value in line.server.claim_tags} if line.server else set()
+    announced = line.announced()
+    return replace(announced, tags=tuple(tag for tag in announced.tags if tag[0] in claim))
 
 
 def _start_when_stopped(run: Run, lines: Sequence[Line]) -> None:

@@ -59,11 +59,13 @@ class Ec2Api:
         return list(self._pages("describe_instances", Filters=filters, MaxResults=_PAGE))
 
     def describe_ids(self, ids: Sequence[str]) -> list[Instance]:
-        """These instances, ended ones too. An id that EC2 does not know (yet) is left out."""
+        """These instances, ended ones too. An id that EC2 does not know (yet) is left out, and so is whatever an
+        endpoint returns that ignores the filter."""
         found: list[Instance] = []
         for chunk in chunks(ids, 200):
             filters = [{"Name": "instance-id", "Values": list(chunk)}]
-            found += self._pages("describe_instances", Filters=filters, MaxResults=_PAGE)
+            answer = self._pages("describe_instances", Filters=filters, MaxResults=_PAGE)
+            found += [item for item in answer if item.id in chunk]
         return found
 
     def unhealthy(self, ids: Sequence[str]) -> dict[str, str]:

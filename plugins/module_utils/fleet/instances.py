@@ -31,6 +31,8 @@ class Instance:
     private_ip: str = ""
     private_dns_name: str = ""
     launch_time: datetime = _EPOCH
+    # When its root volume and first network interface were attached. A start moves the launch time, but not this.
+    attached: datetime | None = None
     launch_index: int = 0
     lifecycle: str = ""
     client_token: str = ""
@@ -41,7 +43,7 @@ class Instance:
 
     @classmethod
     def from_api(cls, item: Mapping[str, Any]) -> Instance:
-        launched = item.get("LaunchTime") or _EPOCH
+        launched = _aware(item.get("LaunchTime") or _EPOCH)
         reason = item.get("StateReason") or {}
         return cls(
             id=item["InstanceId"],
@@ -52,7 +54,8 @@ class Instance:
             zone=(item.get("Placement") or {}).get("AvailabilityZone") or "",
             private_ip=item.get("PrivateIpAddress") or "",
             private_dns_name=item.get("PrivateDnsName") or "",
-            launch_time=launched if launched.tzinfo else launched.replace(tzinfo=UTC),
+            launch_time=launched,
+            attached=_attached(item),
             launch_index=int(item.get("AmiLaunchIndex") or 0),
             lifecycle=item.get("InstanceLifecycle") or "",
             client_token=item.get("ClientToken") or "",
@@ -86,8 +89,29 @@ class Instance:
         """Sorts unclaimed instances in the order of the models that they were launched for."""
         return (self.tags.get("LaunchBatch", ""), self.launch_index, self.launch_time, self.id)
 
+    @property
+    def created(self) -> datetime:
+        """When it was launched for the first time, whatever starts followed."""
+        return min(self.launch_time, self.attached or self.launch_time)
+
     def with_tags(self, tags: Mapping[str, str]) -> Instance:
         return replace(self, tags={**self.tags, **tags})
 
     def with_state(self, state: str) -> Instance:
         return replace(self, state=state)
+
+
+def _aware(moment: datetime) -> datetime:
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _attached(item: Mapping[str, Any]) -> datetime | None:
+    root = [
+        disk.get("Ebs") or {}
+        for disk in item.get("BlockDeviceMappings") or ()
+        if disk.get("DeviceName") == item.get("RootDeviceName")
+    ]
+    cards = [card.get("Attachment") or {} for card in item.get("NetworkInterfaces") or ()]
+    first = [card for card in cards if card.get("DeviceIndex") == 0]
+    times = [_aware(found["AttachTime"]) for found in (*root, *first) if found.get("AttachTime")]
+    return min(times, default=None)

@@ -158,11 +158,15 @@ class _Planner:
         if not held:
             return None
         keeper = min(held, key=lambda item: self._worth(server, item))
+        racers = [item for item in held if self._racing(name, item)]
+        if keeper in racers:
+            # The first, whatever their states: so that racing runs do not end each other's.
+            keeper = min(racers, key=lambda item: (item.created, item.id))
         for extra in held:
             if extra is keeper:
                 continue
             reason = f"{keeper.id} serves the same model and is kept"
-            if extra.id in self.just_made:
+            if extra.id in self.just_made or (extra in racers and extra.created >= keeper.created):
                 self._end(extra, "taken back", reason)
             elif self.settings.state != "absent" and not self._protected(extra) and self._busy(extra):
                 alarm = (
@@ -174,6 +178,19 @@ class _Planner:
             else:
                 self._end(extra, "duplicate", reason)
         return keeper
+
+    def _racing(self, name: str, instance: Instance) -> bool:
+        """Whether a run launched it for this model so recently that another run may have done the same at once.
+
+        A tag edited by hand does not make a server one of these: the claim's digest and its creation tell.
+        """
+        return (
+            instance.state in ("pending", "running")
+            and instance.tags.get(CLAIM_DIGEST) == claim_digest(name)
+            and not disagreement(instance.tags)
+            and (self.now - instance.created).total_seconds() < self.settings.claim_grace
+            and not self._protected(instance)
+        )
 
     def _worth(self, server: Server | None, instance: Instance) -> tuple[Any, ...]:
         state = ("running", "pending", "stopped", "stopping").index(instance.state)
@@ -246,12 +263,13 @@ class _Planner:
             self._hold(START, instance, "stopped", server, why=f"{rival.id} serves the same model already")
             return
         if server.model.unready:
-            power = self._power(instance)
-            if changes and power != STOP:
-                held = REPLACE if "replace" in policies else power or RESTART
+            if changes and (not self._power(instance) or reassigned(instance.tags)):
+                held = REPLACE if "replace" in policies else self._power(instance) or RESTART
                 self._hold(held, instance, reason, server, why=server.model.unready)
                 return
-            changes, policies, reason = {}, set(), ""
+            # It starts or stops as its own tags say: its version is known, the next one is not.
+            reason = f"not changed: {server.model.unready} ({reason})" if changes else ""
+            changes, policies = {}, set()
         if "replace" in policies:
             self._replace(server, instance, reason)
             return
@@ -312,6 +330,9 @@ class _Planner:
         wanted = {**dict(server.spec.tags), **dict(server.claim_tags)}
         if self._power(instance) == START:
             wanted |= dict.fromkeys((DRAIN_ASKED, RESTART_BEGUN), "")
+        if server.model.unready:
+            # Where several artifacts are listed, nobody knows which is the model's.
+            wanted.pop("ModelUri")
         signals = {"ModelVersion": "version", "ConfigDigest": "configuration", "LaunchDigest": "launch"}
         return {
             key: value

@@ -358,7 +358,8 @@ LASTING: Mapping[str, Option] = {
     "claim_grace": Option(
         "int",
         "Seconds after which an unclaimed instance that no model needs is terminated. Until then another run may "
-        "claim it.",
+        "claim it. For as long after its launch, a second server of a model counts as launched by two runs at once: "
+        "the newer one is terminated, at any time and not counted against O(max_terminate_share).",
         default=300,
         least=0,
     ),

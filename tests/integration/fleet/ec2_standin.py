@@ -202,6 +202,8 @@ class StandIn:
     dies: Callable[[Request], tuple[str, str] | None] | None = None
     # What descriptions say of an instance instead of what moto knows: its state, its state reason, or both.
     shown: dict[str, Shown] = field(default_factory=dict)
+    # Instances that no description shows, as if launched this moment by another run.
+    hidden: set[str] = field(default_factory=set)
     endpoint: str = ""
     calls: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
@@ -348,7 +350,7 @@ class StandIn:
         if request.operation == "TerminateInstances" and answer.status < 300:
             with self._lock:
                 self._ended |= set(_INSTANCE_ID.findall(answer.body.decode()))
-        if request.operation == "DescribeInstances" and self.lag:
+        if request.operation == "DescribeInstances" and (self.lag or self.hidden):
             answer = Answer(answer.status, self._without_newborn(answer.body))
         if request.operation == "DescribeInstances" and self.shown:
             answer = Answer(answer.status, self._as_shown(answer.body))
@@ -392,7 +394,8 @@ class StandIn:
         tree = ElementTree.fromstring(body)
         for instances in tree.iterfind(".//{*}instancesSet"):
             for item in list(instances):
-                if self._unknown(item.findtext("{*}instanceId") or ""):
+                id_ = item.findtext("{*}instanceId") or ""
+                if id_ in self.hidden or self._unknown(id_):
                     instances.remove(item)
         return ElementTree.tostring(tree)
 

@@ -11,6 +11,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from ansible_collections.algo.trading.plugins.module_utils.fleet.api import Ec2Api
+from ansible_collections.algo.trading.plugins.module_utils.fleet.pacing import Pacer
 from ec2_standin import Request, Shown, refusal
 
 NO_KEY = ("Client.InternalError", "Client error on launch")
@@ -148,6 +150,40 @@ def test_one_instance_that_can_not_be_tagged_does_not_cost_the_others_their_tags
     tagged = {item["InstanceId"] for item in world.instances() if {"Key": "Team", "Value": "quant"} in item["Tags"]}
     assert tagged == set(ids) - {ids[3]}
     assert len(result.unplaced) == 1
+
+
+def test_a_note_that_can_not_be_cleared_keeps_no_server_stopped(world: Any, make: Any) -> None:
+    ids = stopped(world, make(*range(5)))
+    world.direct.create_tags(Resources=ids, Tags=[{"Key": "DrainAsked", "Value": "2025-06-02T20:00:00+00:00"}])
+    world.standin.fault = refuse("CreateTags", "UnauthorizedOperation", "You are not authorized")
+    result = world.run(make(*range(5)))
+    assert states(world) == {"running": 5}
+    assert [entry["kind"] for entry in result.unplaced] == ["denied"] * 5
+    assert "Cannot tag instances" in result.message
+
+
+def test_a_server_does_not_start_before_it_can_read_its_new_version(world: Any, make: Any) -> None:
+    stopped(world, make(0))
+    world.standin.fault = refuse("CreateTags", "UnauthorizedOperation", "You are not authorized")
+    result = world.run(make(0, version="v2"))
+    assert states(world) == {"stopped": 1}
+    assert [entry["kind"] for entry in result.unplaced] == ["denied"]
+    world.standin.revive()
+    assert not world.run(make(0, version="v2")).message
+    assert world.standin.history.index("CreateTags") < world.standin.history.index("StartInstances")
+    world.assert_exactly_one_each(make(0, version="v2"))
+
+
+def test_an_endpoint_that_ignores_the_filter_adds_no_server_to_the_fleet(world: Any, make: Any) -> None:
+    ids = stopped(world, make(0, 1))
+    strange = world.direct.run_instances(ImageId=world.images[0], MinCount=1, MaxCount=1, SubnetId=world.subnets[0])[
+        "Instances"
+    ][0]["InstanceId"]
+    api = Ec2Api(world.client, Pacer(world.clock), world.clock)
+    send = world.direct.describe_instances
+    world.client.describe_instances = lambda **asked: send()
+    assert strange in {item["InstanceId"] for found in send()["Reservations"] for item in found["Instances"]}
+    assert sorted(item.id for item in api.describe_ids(ids)) == ids
 
 
 def test_one_that_is_stuck_in_stopping_delays_nobody(world: Any, make: Any) -> None:

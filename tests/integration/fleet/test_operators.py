@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import threading
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -46,8 +47,44 @@ def test_two_operators_with_different_wishes_end_in_one_fleet_after_the_next_run
     at_once(lambda: world.run(make(*range(8))), lambda: world.run(make(*range(2, 10))))
     world.standin.latency = 0.0
     wanted = make(*range(10))
+    # However many second servers they left: this ends them. What nobody claimed waits until nobody can.
+    assert not world.run(wanted, max_terminate_share=0).message
     assert not world.run(wanted, claim_grace=0).message
     world.assert_exactly_one_each(wanted)
+
+
+def test_second_servers_of_racing_runs_block_no_later_run(world: Any, make: Any) -> None:
+    """Runs that did not see each other at all, as descriptions that lag and a late claim make them."""
+    first = make(*range(8))
+    assert not world.run(first).message
+    kept = {item["InstanceId"] for item in world.instances()}
+    world.standin.forget_tokens()
+    world.standin.hidden = kept
+    assert not world.run(make(*range(2, 10)), launch_batch=1).message
+    world.standin.hidden = set()
+    assert len(world.instances()) == 16
+    wanted = make(*range(10))
+    now = world.clock.now()
+    session = {
+        "open": (now - timedelta(hours=1)).isoformat(timespec="seconds"),
+        "close": (now + timedelta(hours=1)).isoformat(timespec="seconds"),
+    }
+    result = world.run(wanted, session=session, max_terminate_share=0.2)
+    assert not result.message
+    world.assert_exactly_one_each(wanted)
+
+
+def test_second_servers_of_an_hour_ago_count_against_the_share(world: Any, make: Any) -> None:
+    wanted = make(*range(4))
+    assert not world.run(wanted).message
+    kept = {item["InstanceId"] for item in world.instances()}
+    world.standin.forget_tokens()
+    world.standin.hidden = kept
+    assert not world.run(wanted, launch_batch=1).message
+    world.standin.hidden = set()
+    world.clock.sleep(3600)
+    assert "4 are second servers of their model" in world.run(wanted).message
+    assert len(world.instances()) == 8
 
 
 def test_two_operators_replace_the_same_servers(world: Any, make: Any) -> None:

@@ -199,6 +199,11 @@ def test_a_model_folder_without_a_file_is_reported() -> None:
         ((f"{SMA}.tar.gz", f"{SMA}.tar.gz.sha256"), f"{SMA}.tar.gz", (f"{SMA}.tar.gz.sha256",)),
         ((f"{SMA}.tar.gz", f"{SMA}.tar.gz.txt", f"{SMA}/a"), f"{SMA}/", (f"{SMA}.tar.gz", f"{SMA}.tar.gz.txt")),
         ((SMA, f"{SMA}.json"), SMA, (f"{SMA}.json",)),
+        *(
+            ((f"{SMA}.tar.gz", f"{SMA}.{note}"), f"{SMA}.tar.gz", (f"{SMA}.{note}",))
+            for note in ("json", "md", "txt", "sha256sum", "b3", "tar.gz~", "zip.md5sum", "yaml")
+        ),
+        ((f"{SMA}.json", f"{SMA}.json.txt"), f"{SMA}.json", (f"{SMA}.json.txt",)),
     ],
 )
 def test_what_is_named_after_an_artifact_is_its_companion(

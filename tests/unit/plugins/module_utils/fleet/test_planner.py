@@ -95,7 +95,8 @@ def test_no_server_is_made_from_a_model_that_is_being_published() -> None:
     ("state", "power", "expected"),
     [
         ("running", "running", ("hold", "replace")),
-        ("stopped", "running", ("hold", "replace")),
+        # It must trade today, and its version is known.
+        ("stopped", "running", ("start", "")),
         ("running", "stopped", ("stop", "")),
     ],
 )
@@ -107,6 +108,21 @@ def test_a_server_keeps_its_version_while_the_next_is_being_published(
     line = only(make_plan(how, [publishing(how)], [instance(server, state=state)], NOW))
     assert (line.action, line.held) == expected
     assert "ModelVersion" not in dict(line.tags)
+
+
+@pytest.mark.parametrize("status", ["publishing", "ambiguous"])
+def test_a_stopped_server_starts_with_its_own_version_while_its_model_is_not_clear(status: str) -> None:
+    how = settings()
+    [server] = wanted(how)
+    model = {"name": "t/S/m0-outer_0_inner_0", "type": "t", "symbol": "S", "model": "m0", "version": "v2"}
+    [unclear] = desired_servers(how, [{**model, "status": status, "uri": "s3://models/another"}])
+    asked = {"DrainAsked": "2025-06-02T20:00:00+00:00"}
+    line = only(make_plan(how, [unclear], [instance(server, state="stopped", tags=asked)], NOW))
+    assert (line.action, line.attributes) == ("start", ())
+    assert dict(line.tags) == {"DrainAsked": ""}
+    # A restart as another model is no start as before.
+    other = instance(server, state="stopped", tags={"ClaimDigest": "0123456789abcdef"})
+    assert only(make_plan(how, [unclear], [other], NOW)).held == "start"
 
 
 def test_a_server_whose_version_is_as_before_is_left_while_its_model_is_touched() -> None:
@@ -181,7 +197,7 @@ def test_of_two_servers_for_one_model_the_oldest_that_fits_is_kept() -> None:
     how = settings()
     [server] = wanted(how)
     old_image = instance(server, 1, image_id="ami-0", launch_time=NOW - timedelta(days=9))
-    older, younger = instance(server, 2), instance(server, 3, launch_time=NOW)
+    older, younger = instance(server, 2), instance(server, 3, launch_time=NOW - timedelta(hours=1))
     plan = make_plan(how, [server], [younger, older, old_image], NOW)
     assert {line.instance_id: line.action for line in plan.lines} == {
         old_image.id: "terminate",
@@ -315,3 +331,46 @@ def test_an_edited_plan_is_refused(tmp_path: Any) -> None:
     path.write_text(path.read_text().replace("create", "terminate"))
     with pytest.raises(SettingsError, match="was edited"):
         SavedPlan.load(how, str(path))
+
+
+def second_servers(**newer: Any) -> Plan:
+    """Ten models have one server each, and three of them another one."""
+    how = settings(session=OPEN)
+    servers = wanted(how, 10)
+    first = [instance(server, number, launch_time=NOW - timedelta(minutes=2)) for number, server in enumerate(servers)]
+    base = {"launch_time": NOW - timedelta(minutes=1)}
+    second = [instance(server, 20 + number, **base | newer) for number, server in enumerate(servers[:3])]
+    plan = make_plan(how, servers, [*second, *first], NOW)
+    plan.check_guard(how)
+    return plan
+
+
+@pytest.mark.parametrize("state", ["running", "pending"])
+def test_the_newer_of_two_that_racing_runs_launched_is_ended_at_once_and_does_not_count(state: str) -> None:
+    plan = second_servers(state=state)
+    ended = plan.of("terminate")
+    assert [line.instance_id for line in ended] == ["i-00000014", "i-00000015", "i-00000016"]
+    assert {line.cause for line in ended} == {"taken back"}
+    assert not plan.alarms
+
+
+def test_racing_runs_keep_the_same_server_though_the_older_one_is_still_pending() -> None:
+    plan = second_servers(state="pending", launch_time=NOW - timedelta(minutes=3))
+    assert [line.instance_id for line in plan.of("terminate")] == ["i-00000000", "i-00000001", "i-00000002"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"launch_time": NOW - timedelta(minutes=10)},
+        # Started again this morning: the launch time is new, its disk is not.
+        {"attached": NOW - timedelta(days=9)},
+        # Claimed for another model: whoever edited the other tags did not launch a second server.
+        {"tags": {"ClaimDigest": "0123456789abcdef"}},
+        {"tags": {"Model": "t/S/m9-outer_0_inner_0"}},
+    ],
+)
+def test_what_two_runs_at_once_do_not_explain_waits_for_the_session(changes: dict[str, Any]) -> None:
+    plan = second_servers(**changes)
+    assert not [line for line in plan.of("terminate") if line.instance_id >= "i-00000014"]
+    assert [line.held for line in plan.lines].count("terminate") + len(plan.of("terminate")) == 3
