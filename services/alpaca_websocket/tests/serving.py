@@ -75,7 +75,15 @@ async def serving(
         made[0].changes += 1
 
     router, latest = Router(state, changed), Latest()
-    feed = Served(ENDPOINTS[path].name, ENDPOINTS[path], state, router, lambda: made[0].head, kept, latest)
+    feed = Served(
+        ENDPOINTS[path].name,
+        ENDPOINTS[path],
+        state,
+        router,
+        lambda: made[0].head,
+        (lambda: kept) if store else None,
+        latest,
+    )
     server = Server(configured, auth.Tokens(configured.tokens_file), {path: feed}, Arrivals())
     made.append(Serving(state, router, server, f"ws://127.0.0.1:{await server.start()}{path}", kept, latest))
     if kept is not None:

@@ -10,6 +10,7 @@ import pytest
 
 from alpaca_websocket import pipeline, settings
 from alpaca_websocket.observe.health import judge
+from alpaca_websocket.observe.state import Phase
 from alpaca_websocket.pipeline import Pipeline
 
 
@@ -30,6 +31,19 @@ class Mistaken:
 
     def reload(self) -> None:
         self.reloaded = True
+
+
+def test_a_feed_that_waits_long_for_its_store_fails_its_health(tmp_path: Path) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_text(f'[store]\ndirectory = "{tmp_path}"\n[upstream]\ncredentials_file = "keys.json"\n')
+    read = settings.load(path)
+    made = Pipeline(read, read.upstreams[0])
+    made.state.enter(Phase.STANDBY, "the store belongs to another running server")
+    assert judge(made.state)[0] == "standby"
+    made.late()
+    status, reasons = judge(made.state)
+    assert status == "failing"
+    assert "another running server" in reasons[0]
 
 
 def test_a_feed_that_fails_is_started_again_and_health_tells_until_a_person_has_looked(

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -104,6 +107,20 @@ def test_check_says_that_all_is_well(tmp_path: Path, capsys: pytest.CaptureFixtu
         (("[store]", '[observe]\nhost = "0.0.0.0"\n[store]'), "observe.token_file is needed to listen on 0.0.0.0"),
         (("[store]", '[observe]\ntoken_file = "/nowhere/token"\n[store]'), "observe.token_file cannot be read"),
         (("[store]", '[observe]\ntoken_file = "/dev/null"\n[store]'), "holds no token of at least 16"),
+        (
+            ("[store]", '[downstream]\ntls_certificate = "/nowhere/a"\ntls_key = "/dev/null"\n[store]'),
+            "downstream.tls_certificate cannot be read",
+        ),
+        (
+            ("[store]", '[downstream]\ntls_certificate = "/dev/null"\ntls_key = "/nowhere/b"\n[store]'),
+            "downstream.tls_key cannot be read",
+        ),
+        (
+            ("[store]", '[downstream]\ntls_certificate = "/dev/null"\ntls_key = "/dev/null"\n[store]'),
+            "name PEM files that belong together",
+        ),
+        (("credentials_file", 'ca_file = "/nowhere/ca"\ncredentials_file'), "upstream.ca_file cannot be read"),
+        (("credentials_file", 'ca_file = "/dev/null"\ncredentials_file'), "holds no certificates"),
         (('credentials_file', 'calendar = "NOWHERE"\ncredentials_file'), "NOWHERE"),
     ],
 )  # fmt: skip
@@ -201,6 +218,10 @@ def test_a_silence_of_zero_is_not_judged_and_the_others_stay(tmp_path: Path) -> 
             + feed("/v2/iex", 'name = "b"', 'path = "/b"', host=ALPACA.upper().replace("WSS", "wss") + ":443"),
             "iex .*and b .*single connection",
         ),
+        (feed("/v2/iex") + feed("//v2/iex", 'name = "b"', 'path = "/b"'), "iex .*and b .*single connection"),
+        (feed("/v2/iex", 'subscribe = { trades = ["A", ""] }'), "an empty symbol for trades"),
+        (feed("/v2/iex", host="wss://"), "upstream.url has no host"),
+        (feed("/v2/iex", host="wss://level-1.internal"), 'backfill.url is needed.*backfill.source = "replay"'),
         (feed("/v2/iex") + feed("/v2/iex", keys="other.json"), "one name"),
         (feed("/v2/iex") + feed("/v2/iex", 'name = "b"', keys="other.json"), "one path"),
         ("upstream = []\n" + STORE, "no upstream"),
@@ -217,14 +238,18 @@ def test_two_accounts_may_have_the_same_stream_under_two_paths(tmp_path: Path) -
     assert [up.path for up in found.upstreams] == ["/stream", "/live"]
 
 
-def test_check_finds_one_account_behind_two_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_one_account_behind_two_files_is_refused(tmp_path: Path, command: str) -> None:
     for name in ("a.json", "b.json"):
         (tmp_path / name).write_text('{"key_id": "one-key", "secret_key": "a-secret"}')
     path = tmp_path / "settings.toml"
     second = feed("/v2/iex", 'name = "b"', 'path = "/b"', keys="b.json")
     path.write_text(STORE + feed("/v2/iex", keys="a.json") + second)
-    assert main(["check", str(path)]) == 2
-    said = capsys.readouterr().err
+    env = {**os.environ, "PYTHONPATH": str(EXAMPLE.parent / "src")}
+    asked = [sys.executable, "-m", "alpaca_websocket", command, str(path)]
+    done = subprocess.run(asked, capture_output=True, text=True, timeout=120, check=False, env=env)
+    said = done.stderr
+    assert done.returncode == 2, said
     assert "single connection" in said
     assert "a.json" in said
     assert "b.json" in said

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 from datetime import UTC, datetime
 from functools import partial
@@ -93,6 +94,26 @@ def _all_trades(standin: StandIn, path: str) -> bool:
 
 async def _trades(client: Caller) -> list[str]:
     return [item["S"] for item in await client.next()]
+
+
+def test_a_feed_whose_store_is_not_to_be_had_keeps_no_other_from_running(tmp_path: Path) -> None:
+    """One directory is locked by somebody, and one is a file."""
+    standin = StandIn()
+    store = tmp_path / "store"
+    (store / "sip").mkdir(parents=True)
+    (store / "crypto").write_text("")
+    with ended(standin), (store / "sip" / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        server = Server(tmp_path, dict.fromkeys(("sip", "crypto", "iex"), standin))
+        with ended(server):
+            wait_for(lambda: server.health()["feeds"]["iex"]["status"] == "ok", "the feed that can run")
+            health = server.health()["feeds"]
+            assert "cannot be opened" in health["crypto"]["alerts"]["store"]
+            assert health["sip"]["feed"]["phase"] == "standby"
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            (store / "crypto").unlink()
+            wait_for(lambda: server.health()["status"] == "ok", "all to run")
+            assert server.stop() == 0
 
 
 class Account:

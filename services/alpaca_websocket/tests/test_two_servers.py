@@ -163,6 +163,33 @@ def test_a_replay_that_brings_nothing_new_is_the_end_of_a_gap(tmp_path: Path) ->
                 assert [line for line in second.lines if "exception" in line] == []
 
 
+def test_the_second_level_does_not_call_filled_what_the_first_did_not_fetch(tmp_path: Path) -> None:
+    """The first is killed and comes back; of the time between it fetches trades, and no quotes."""
+    standin = StandIn()
+    with ended(standin):
+        wanted = {"subscribe": {"trades": ["AAPL"], "quotes": ["AAPL"]}}
+        first = Server(tmp_path / "1", standin, upstream=wanted)
+        replaying = wanted | {"backfill": {"source": "replay"}}
+        second = Server(tmp_path / "2", AsUpstream(first), upstream=replaying)  # type: ignore[arg-type]
+        with ended(first, second):
+            second.phase("streaming")
+            wait_for(lambda: any(client["subscriptions"] for client in first.status()["clients"]), "its subscription")
+            standin.control("send", messages=[trade(number) for number in range(5)])
+            wait_for(lambda: second.health()["channels"].get("trades", {}).get("received") == 5, "the five")
+            wait_for(lambda: first.status()["store"]["durable"] == first.status()["store"]["sequence"], "its store")
+            wait_for((tmp_path / "1" / "store" / "position.json").exists, "its position")
+            first.kill()
+            port = int(first.url.rpartition(":")[2].partition("/")[0])
+            again = Server(tmp_path / "1", standin, upstream=wanted, downstream={"port": port})
+            with ended(again):
+                gap = wait_for(
+                    lambda: next((gap for gap in second.status()["gaps"] if gap["settled"]), None), "the second's gap"
+                )
+                assert gap["channels"]["trades"]["result"] == "filled", gap
+                assert "the upstream says: not fetched" in gap["channels"]["quotes"]["result"], gap
+                assert not gap["filled"]
+
+
 def test_what_came_while_the_server_was_down_is_fetched_at_the_next_start(tmp_path: Path) -> None:
     standin = StandIn()
     with ended(standin):

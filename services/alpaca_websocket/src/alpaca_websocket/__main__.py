@@ -5,16 +5,17 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from . import __version__, consistency
 from .downstream.auth import Tokens, TokensError, make
 from .protocol import KINDS
-from .settings import Settings, SettingsError, credentials, load, observe_token
+from .settings import Credentials, Settings, SettingsError, certificates, credentials, load, observe_token
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(settings: Settings) -> int:
+    _refuse_one_account(_readable(settings), settings)
     from .app import App  # what the other commands do not need takes a second to load
     from .observe import logs
 
@@ -81,12 +83,29 @@ def _runner() -> Callable[[Coroutine[Any, Any, int]], int]:
     return uvloop.run
 
 
-def _check(settings: Settings) -> int:
-    keys = {upstream.name: credentials(upstream) for upstream in settings.upstreams}
-    if problems := consistency.one_account(settings.upstreams, keys):
+def _refuse_one_account(keys: Mapping[str, Credentials], settings: Settings) -> None:
+    """Two feeds must not take one account's place from each other, by whatever files its keys come."""
+    known = [upstream for upstream in settings.upstreams if upstream.name in keys]
+    if problems := consistency.one_account(known, keys):
         raise SettingsError("; ".join(problems))
+
+
+def _readable(settings: Settings) -> dict[str, Credentials]:
+    """The keys of the upstreams whose keys can be read now; each feed looks for its own again."""
+    if len(settings.upstreams) == 1:
+        return {}
+    found = {}
+    for upstream in settings.upstreams:
+        with contextlib.suppress(SettingsError):
+            found[upstream.name] = credentials(upstream)
+    return found
+
+
+def _check(settings: Settings) -> int:
+    _refuse_one_account({upstream.name: credentials(upstream) for upstream in settings.upstreams}, settings)
     Tokens(settings.downstream.tokens_file)
     observe_token(settings.observe)
+    certificates(settings)
     from .upstream import calendar
 
     try:

@@ -23,6 +23,8 @@ from .upstream import lease
 from .upstream.position import Position
 
 _log = logging.getLogger(__name__)
+_OTHERS_SECONDS = 10.0  # after the first store is open, so long for the others
+_LATE_SECONDS = 60.0  # a feed that is not served after so long, while others are, fails its health
 _LOST_LEASE = 75  # EX_TEMPFAIL: systemd starts us again, and we wait
 
 
@@ -68,17 +70,22 @@ class App:
 
     async def _serve(self, observe_port: int) -> None:
         """Owns the feeds for as long as it may."""
+        opening = {pipeline.name: asyncio.create_task(pipeline.open()) for pipeline in self._pipelines}
         try:
-            for pipeline in self._pipelines:
-                await pipeline.open()
+            # Each by itself: a feed whose store is not to be had keeps none of the others from running.
+            await asyncio.wait(opening.values(), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(opening.values(), timeout=_OTHERS_SECONDS)
             async with contextlib.AsyncExitStack() as owned:
                 held = await self._own(owned)
-                await self._go(observe_port, held)
+                await self._go(observe_port, held, opening)
         finally:
+            for task in opening.values():
+                task.cancel()
+            await asyncio.gather(*opening.values(), return_exceptions=True)
             closing = [asyncio.to_thread(pipeline.close) for pipeline in self._pipelines]
             await asyncio.shield(asyncio.gather(*closing))
 
-    async def _go(self, observe_port: int, held: lease.Lease | None) -> None:
+    async def _go(self, observe_port: int, held: lease.Lease | None, opening: dict[str, asyncio.Task[None]]) -> None:
         served = {
             upstream.path: pipeline.served()
             for upstream, pipeline in zip(self._settings.upstreams, self._pipelines, strict=True)
@@ -87,11 +94,23 @@ class App:
             self._settings.downstream, self._tokens, served, self._arrivals, partial(self._alert, "clients")
         )
         inherited = held.inherited if held else {}
-        starting = [
-            pipeline.start(partial(server.warn, path), inherited.get(pipeline.name))
-            for path, pipeline in zip(served, self._pipelines, strict=True)
-        ]
-        await asyncio.gather(*starting)
+        paths = dict(zip((pipeline.name for pipeline in self._pipelines), served, strict=True))
+
+        async def start(pipeline: Pipeline) -> None:
+            await pipeline.start(partial(server.warn, paths[pipeline.name]), inherited.get(pipeline.name))
+
+        async def join(pipeline: Pipeline) -> None:
+            done, _waiting = await asyncio.wait([opening[pipeline.name]], timeout=_LATE_SECONDS)
+            if not done:
+                pipeline.late()
+                await asyncio.wait([opening[pipeline.name]])
+            opening[pipeline.name].result()
+            await start(pipeline)
+            await asyncio.gather(pipeline.run(), pipeline.keep_position())
+
+        ready = [pipeline for pipeline in self._pipelines if opening[pipeline.name].done()]
+        await asyncio.gather(*(start(pipeline) for pipeline in ready))
+        late = [pipeline for pipeline in self._pipelines if pipeline not in ready]
         downstream_port = await server.start()
         # What lives as long as the process need not be looked at by the collector ever again.
         gc.collect()
@@ -100,7 +119,8 @@ class App:
         turns.short()  # now: threads and processes that are started later than this inherit it
         ports = {"downstream_port": downstream_port, "observe_port": observe_port}
         _log.info("ready", extra={**ports, "feeds": {feed.name: path for path, feed in served.items()}})
-        tasks = [asyncio.create_task(work()) for each in self._pipelines for work in (each.run, each.keep_position)]
+        tasks = [asyncio.create_task(work()) for each in ready for work in (each.run, each.keep_position)]
+        tasks += [asyncio.create_task(join(pipeline)) for pipeline in late]
         if held is not None:
             tasks.append(asyncio.create_task(self._keep(held)))
         try:

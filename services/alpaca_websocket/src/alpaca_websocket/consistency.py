@@ -23,6 +23,10 @@ def problems(up: Upstream) -> list[str]:
     found = []
     if not up.url.startswith(("ws://", "wss://")):
         found.append(f"upstream.url is no WebSocket address: {up.url}")
+    elif not endpoints.place(up.url)[0]:
+        found.append(
+            f"upstream.url has no host: {up.url}; write it like wss://stream.data.alpaca.markets{endpoint.path}"
+        )
     if not _NAME.fullmatch(up.name):
         found.append(f"upstream.name is not of letters, digits, - and _: {up.name}")
     if not up.path.startswith("/") or up.path.endswith("/"):
@@ -35,6 +39,8 @@ def problems(up: Upstream) -> list[str]:
             found.append(f"upstream.{field} names no channel of {up.name}: {', '.join(wrong)} (there are {there})")
     if wrong := sorted(up.subscribe.keys() & set(FOLLOWS_TRADES)):
         found.append(f"upstream.subscribe: {', '.join(wrong)} come with trades; leave them out")
+    if empty := [name for name, symbols in up.subscribe.items() if not all(symbol.strip() for symbol in symbols)]:
+        found.append(f"upstream.subscribe has an empty symbol for {', '.join(empty)}; leave it out, or name the symbol")
     if starred := [name for name in endpoint.no_star if "*" in up.subscribe.get(name, ())]:
         found.append(f"upstream.subscribe: {up.name} has no * for {', '.join(starred)}; name the symbols")
     if up.format not in endpoint.formats:
@@ -56,7 +62,10 @@ def problems(up: Upstream) -> list[str]:
             there = ", ".join(endpoint.fetchable)
             found.append(f"upstream.backfill.channels: {up.name} has no past of {', '.join(wrong)} (there is {there})")
         if not fill.url:
-            found.append(f"upstream.backfill.url is needed: {up.url} does not tell where the REST history is")
+            found.append(
+                f"upstream.backfill.url is needed: {up.url} does not tell where the REST history is; if it is a server "
+                'like this one, set backfill.source = "replay" instead'
+            )
     return found
 
 

@@ -7,6 +7,7 @@ feeds stands in this table and nowhere else.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -116,7 +117,8 @@ def of(url: str) -> Endpoint | None:
 def place(url: str) -> tuple[str, int, str]:
     """What an account has one connection to: host, port and path, however they are written."""
     parts = urlsplit(url)
-    return (parts.hostname or "").lower(), parts.port or (443 if parts.scheme == "wss" else 80), parts.path.rstrip("/")
+    path = re.sub("/+", "/", parts.path).rstrip("/")
+    return (parts.hostname or "").lower(), parts.port or (443 if parts.scheme == "wss" else 80), path
 
 
 def is_alpacas(url: str) -> bool:

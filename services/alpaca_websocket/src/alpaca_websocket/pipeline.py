@@ -16,6 +16,7 @@ from . import __version__
 from .downstream.latest import Latest
 from .downstream.router import Router
 from .downstream.server import Served
+from .observe.losses import EVERY_CHANNEL
 from .observe.state import Phase, State
 from .protocol import BACKFILLED, CHANNELS, Messages
 from .settings import Credentials, Settings, Upstream, credentials
@@ -65,14 +66,33 @@ class Pipeline:
             except StoreUnavailable as error:
                 self.state.enter(Phase.STANDBY, str(error))
                 await asyncio.sleep(_RETRY_SECONDS)
+            except Exception as error:  # of this directory: the other feeds run
+                problem = f"the store in {self._store_settings.directory} cannot be opened: {error}"
+                if self.state.alerts.get("store") != problem:
+                    _log.exception("a store cannot be opened and is tried again", extra={"feed": self.name})
+                self.state.enter(Phase.WAITING, problem)
+                self.state.alert("store", problem)
+                await asyncio.sleep(_RETRY_SECONDS)
+        self.state.clear("store")
         self.state.store = self._store.stats
         self._store.on_durable(self._on_durable(asyncio.get_running_loop()))
         self._head = self._store.recovery.next_sequence - 1
 
+    def late(self) -> None:
+        """The other feeds serve, and this one still has no store."""
+        if self._store is None and "store" not in self.state.alerts:
+            self.state.alert("store", f"other feeds are served, this one still waits: {self.state.phase_detail}")
+
     def served(self) -> Served:
         """What clients are told of it."""
         return Served(
-            self.name, self._upstream.endpoint, self.state, self.router, lambda: self._head, self._store, self.latest
+            self.name,
+            self._upstream.endpoint,
+            self.state,
+            self.router,
+            lambda: self._head,
+            lambda: self._store,
+            self.latest,
         )
 
     async def start(
@@ -130,6 +150,12 @@ class Pipeline:
         directory = self._store_settings.directory
         own = await asyncio.to_thread(positions.read, directory)
         position = positions.later(own, inherited)
+        losses = self.state.losses
+        losses.restore(own.losses if own else (), (own.known_ns if own else 0) or time.time_ns())
+        losses.forget_before(await asyncio.to_thread(store.pruned_ns))
+        if position is inherited and inherited is not None:
+            why = f"not stored here: {inherited.host} had the feed"
+            losses.add(EVERY_CHANNEL, own.at_ns if own else 0, inherited.at_ns, why)
         newest: Stored | None = None
         try:
             newest = await self._remember(store, feed, own if position is own else None)
@@ -167,6 +193,8 @@ class Pipeline:
         assert self._feed is not None
         while True:
             try:
+                if self._store is not None:
+                    self.state.losses.forget_before(await asyncio.to_thread(self._store.pruned_ns))
                 position, head = self._feed.position(), self._head
                 await asyncio.sleep(_POSITION_SECONDS)
                 if not self._refusing and self._store is not None and self._store.durable >= head:
@@ -198,6 +226,8 @@ class Pipeline:
         except StoreUnavailable as error:
             self._refusing = str(error)
             self.state.dropped["not stored"] += len(messages)
+            for kind in messages.kinds:
+                self.state.losses.add(CHANNELS.get(kind, kind), received_ns, received_ns, f"not stored: {error}")
             self.state.alert("store", f"messages are not stored: {error}")
         else:
             waiting = self._on_the_way

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -38,7 +39,7 @@ class Backfill(_Part, frozen=True):
     source: Literal["rest", "replay", "none"] = "rest"
     """`rest`: Alpaca's REST history, where this feed has one. `replay`: asks the upstream, a server like this one."""
     url: str = ""
-    """Empty: the one that belongs to the upstream's address, or Alpaca's market-data API."""
+    """Empty: the one that belongs to the upstream's address, where that is Alpaca's. Any other address needs it."""
     feed: str = ""
     """What the history calls the feed. It follows from the upstream's address; what contradicts that is refused."""
     channels: tuple[str, ...] = ("trades", "bars")
@@ -205,7 +206,7 @@ def _complete(given: Upstream, directory: Path) -> Upstream:
     backfill = msgspec.structs.replace(
         given.backfill,
         source=source,
-        url=url or ("" if endpoint.trading else "https://data.alpaca.markets"),
+        url=url or ("https://data.alpaca.markets" if endpoints.is_alpacas(given.url) and not endpoint.trading else ""),
         feed=given.backfill.feed or endpoint.history_feed,
         channels=_fetched(given.backfill.channels, endpoint),
     )
@@ -243,6 +244,40 @@ def _listening_problems(settings: Settings) -> list[str]:
     if not observe.token_file and not _loopback(observe.host):
         found.append(f"observe.token_file is needed to listen on {observe.host or 'all addresses'}")
     return found
+
+
+def certificates(settings: Settings) -> None:
+    """Loads the certificates that the settings name. Raises SettingsError."""
+    down = settings.downstream
+    if down.tls_certificate:
+        for field, path in (("tls_certificate", down.tls_certificate), ("tls_key", down.tls_key)):
+            _open(f"downstream.{field}", path)
+        try:
+            made = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            made.load_cert_chain(down.tls_certificate, down.tls_key, password="")  # it must not ask a person
+        except (ssl.SSLError, ValueError) as error:
+            raise SettingsError(
+                f"downstream.tls_certificate and tls_key: {down.tls_certificate} and {down.tls_key} are no certificate "
+                f"with its key: {error}; name PEM files that belong together, the key without a password"
+            ) from None
+    for upstream in settings.upstreams:
+        if upstream.ca_file:
+            _open("upstream.ca_file", upstream.ca_file)
+            try:
+                ssl.create_default_context(cafile=upstream.ca_file)
+            except ssl.SSLError as error:
+                raise SettingsError(
+                    f"upstream.ca_file: {upstream.ca_file} holds no certificates: {error}; name a PEM file of them"
+                ) from None
+
+
+def _open(field: str, path: str) -> None:
+    try:
+        Path(path).open("rb").close()
+    except OSError as error:
+        raise SettingsError(
+            f"{field} cannot be read: {error}; name a file that the server's user may read, or leave it out"
+        ) from None
 
 
 def observe_token(observe: Observe) -> str:

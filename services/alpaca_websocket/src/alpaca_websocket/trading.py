@@ -36,6 +36,7 @@ class _Data(msgspec.Struct):
     code: int = 0
     streams: list[str] = []
     through: int = 0
+    missing: dict[str, str] = {}
     error_message: str = ""
     timestamp: str | None = None
     order: _Order | None = None
@@ -92,6 +93,8 @@ def from_upstream(payload: bytes) -> bytes:
             told = {"T": "success", "msg": "replaying"}
         case "replayed":
             told = {"T": "success", "msg": "replayed", "through": data.through}
+            if data.missing:
+                told["missing"] = data.missing
         case _ if found.action == "error":
             told = {"T": "error", "code": data.code or 500, "msg": data.error_message}
         case _:
@@ -148,8 +151,8 @@ def to_client(told: dict[str, Any]) -> dict[str, Any] | None:
             return _stream("authorization", status="authorized", action="authenticate")
         case {"T": "success", "msg": "replaying"}:
             return _stream("replaying")
-        case {"T": "success", "msg": "replayed", "through": through}:
-            return _stream("replayed", through=through)
+        case {"T": "success", "msg": "replayed", "through": through, **rest}:
+            return _stream("replayed", through=through, **{name: rest[name] for name in ("missing",) if name in rest})
         case {"T": "subscription"}:
             return _stream("listening", streams=[TRADE_UPDATES] if told.get(TRADE_UPDATES) else [])
         case {"T": "error", "code": 409}:

@@ -13,6 +13,7 @@ import pytest
 from alpaca_websocket.observe.state import Gap, State
 from alpaca_websocket.protocol import Message, Messages, rfc3339
 from alpaca_websocket.settings import Backfill, Upstream
+from alpaca_websocket.upstream import gaps
 from alpaca_websocket.upstream.gaps import Filler, Held, kept_kinds
 from alpaca_websocket.upstream.recent import Recent
 
@@ -463,6 +464,51 @@ def test_an_odd_answer_of_the_history_ends_a_gap_and_says_so(monkeypatch: pytest
         assert life.filler.unfilled() == {}
 
     living(Api(), test)
+
+
+def test_a_clock_that_is_behind_loses_nothing_at_the_end_of_a_gap() -> None:
+    """Trades bear times after the end of the gap by our clock; what came live as well does not come twice."""
+    moments = [ENDED - SECOND, ENDED + SECOND // 10, ENDED + SECOND // 5]
+    api = Api([trade(n, moment) for n, moment in enumerate(moments)])
+
+    async def test(life: Life) -> None:
+        gap = life.lost(trades={"A": BEGAN})
+        life.back()
+        life.came(ENDED, traded(2, moments[2]))
+        await life.settled(gap)
+        assert life.ids() == [0, 1]
+        assert gap.filled
+
+    living(api, test, settle_seconds=0.3)
+
+
+def test_a_fetch_that_a_restart_of_the_feed_cancelled_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    api = Api([trade(n, BEGAN + n * SECOND) for n in range(10)], page=3)
+    asked, really = asyncio.Event(), gaps.fetch
+    never = asyncio.Event()
+
+    async def cut_off(*given: Any) -> None:
+        await really(*given)
+        if not asked.is_set():
+            asked.set()
+            await never.wait()
+
+    monkeypatch.setattr("alpaca_websocket.upstream.gaps.fetch", cut_off)
+
+    async def test(life: Life) -> None:
+        gap = life.lost(trades={"A": BEGAN})
+        life.back()
+        await until(asked.is_set)
+        await life.filler.stop()
+        assert not gap.settled
+        assert "trades" in life.filler.unfilled()
+        life.back(ENDED + SECOND)
+        await life.settled(gap)
+        assert life.ids() == list(range(10))
+        assert gap.filled
+        assert life.filler.unfilled() == {}
+
+    living(api, test)
 
 
 def test_of_every_symbol_of_a_star_the_status_is_unknown_though_none_was_told_before() -> None:

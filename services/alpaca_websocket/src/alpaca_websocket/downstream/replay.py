@@ -5,6 +5,8 @@
     < the messages, in frames like live ones
     < [{"T":"success","msg":"replayed","through":81274}]
 
+What is known to be missing since then is named: `"missing":{"quotes":"not fetched: …"}`.
+
 While it runs, the client's live messages wait; they follow after it. So nothing is missing between the two, and nothing
 comes twice. `through` is what to say as `since` the next time.
 """
@@ -64,12 +66,14 @@ async def replay(
     live: Callable[[], Mapping[Pair, int]],
     mark: Callable[[], int],
     held_from: int,
+    missing: Callable[[], Mapping[str, str]],
 ) -> int:
     """Sends the past, then what has waited. Returns the sequence number that it reached.
 
     :param live: what the client is subscribed to now → the sequence number after which it gets that live
     :param mark: sends off what is queued, and returns the sequence number of the last message received
     :param held_from: the sequence number at which the client's live messages began to wait
+    :param missing: channel → why not all of it is stored
     """
     while True:
         # Live messages from here on wait; all up to here are the past, which the store ends at as well.
@@ -92,7 +96,8 @@ async def replay(
         if not connection.open:
             return through
         if not connection.overheld and live().keys() <= subscribed.keys():
-            connection.tell({"T": "success", "msg": "replayed", "through": through})
+            lacks = {"missing": named} if (named := missing()) else {}
+            connection.tell({"T": "success", "msg": "replayed", "through": through, **lacks})
             connection.release()
             return through
         # More came meanwhile than may wait, or the client has subscribed to more: that is the past of another round.

@@ -10,6 +10,7 @@ import ssl
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import NamedTuple
 
 from picows import WSListener, WSUpgradeRequest, WSUpgradeResponse, WSUpgradeResponseWithListener
@@ -17,6 +18,7 @@ from picows import WSListener, WSUpgradeRequest, WSUpgradeResponse, WSUpgradeRes
 from ..endpoints import Endpoint
 from ..observe.state import Arrivals, Client, State
 from ..protocol import (
+    CHANNELS,
     FOLLOWS_TRADES,
     KINDS,
     LONGEST_SYMBOL,
@@ -48,13 +50,15 @@ _REFUSED_WITHIN = 60.0
 _SNAPSHOT_MOST = 500  # symbols
 _LONGEST_NUMBER = 19  # digits of a sequence number
 _REPLAYS_AT_ONCE = 4
+_FILLING_SECONDS = 60.0  # a replay to a server of ours waits so long for what is being fetched
+_FILLING_TICK = 0.1
 
 
 class Served(NamedTuple):
     """One feed, as clients see it.
 
-    `head`: the sequence number of the last message received. `history`: where replays come from; without one they are
-    answered 410.
+    `head`: the sequence number of the last message received. `history`: where replays come from, once the store is
+    open; without one they are answered 410.
     """
 
     name: str
@@ -62,7 +66,7 @@ class Served(NamedTuple):
     state: State
     router: Router
     head: Callable[[], int]
-    history: History | None
+    history: Callable[[], History | None] | None
     latest: Latest
 
     def mark(self) -> int:
@@ -361,9 +365,12 @@ class Server:
         connection.tell({"T": "success", "msg": "snapshot", "messages": len(found)})
 
     def _replay(self, connection: Connection, session: _Session, request: Request) -> None:
-        history = session.feed.history
-        if history is None:
+        if session.feed.history is None:
             self._refuse(connection, session, 410)
+            return
+        history = session.feed.history()
+        if history is None:
+            self._refuse(connection, session, 500)
             return
         asked = self._asked(connection, session, request)
         if asked is None:
@@ -379,12 +386,24 @@ class Server:
             # It only wants to know where the feed is: whatever comes after this answer was received after the question.
             connection.tell({"T": "success", "msg": "replayed", "through": held_from})
             return
-        if request.backfilled:  # a server of ours: what it has got so far was live
-            connection.tell({"T": "success", "msg": "replaying"})
+        if request.backfilled:
+            work = self._replay_to_server(connection, session, history, since, wanted)
+        else:
+            connection.hold()
+            work = self._run_replay(connection, session, history, since, wanted, held_from)
+        session.replaying = asyncio.create_task(work)
+
+    async def _replay_to_server(
+        self, connection: Connection, session: _Session, history: History, since: Since, wanted: frozenset[Pair]
+    ) -> None:
+        """A server of ours fills a gap: what is being fetched here comes to it live; the replay follows that."""
+        state, give_up = session.feed.state, time.monotonic() + _FILLING_SECONDS
+        while state.filling(since.time_ns, _channels(wanted)) and time.monotonic() < give_up:
+            await asyncio.sleep(_FILLING_TICK)
+        held_from = session.feed.mark()
+        connection.tell({"T": "success", "msg": "replaying"})  # what it has got so far was live
         connection.hold()
-        session.replaying = asyncio.create_task(
-            self._run_replay(connection, session, history, since, wanted, held_from)
-        )
+        await self._run_replay(connection, session, history, since, wanted, held_from)
 
     async def _run_replay(
         self,
@@ -398,7 +417,9 @@ class Server:
         live, mark = session.subscription.live_from, session.feed.mark
         try:
             async with self._replays:
-                through = await replay(connection, history, since, wanted, live.copy, mark, held_from)
+                since_ns = since.time_ns or await asyncio.to_thread(_received_ns, history, since.sequence)
+                missing = partial(session.feed.state.missing, since_ns, _channels(wanted))
+                through = await replay(connection, history, since, wanted, live.copy, mark, held_from, missing)
         except Exception:
             _log.exception("a replay failed", extra={"client": connection.view.name})
             connection.refuse(500)
@@ -413,6 +434,16 @@ def _not_served(path: str, served: Collection[str]) -> WSUpgradeResponseWithList
     text = f"{path[:100] or '/'} is not served here; served are {', '.join(served)}\n"
     headers = {"Content-Type": "text/plain; charset=utf-8"}
     return WSUpgradeResponseWithListener(WSUpgradeResponse.create_error_response(404, text.encode(), headers), None)
+
+
+def _channels(wanted: Collection[Pair]) -> set[str]:
+    return {CHANNELS[kind] for kind, _symbol in wanted}
+
+
+def _received_ns(history: History, sequence: int) -> int:
+    """When the message of this number came, or the next one that is stored; 0 for the first of all. Reads files."""
+    found = history.replay(CHANNELS, since_sequence=sequence - 1) if sequence else ()
+    return next((item.received_ns for item in found), 0)
 
 
 def _since(text: str | int | None) -> Since | None:

@@ -17,6 +17,7 @@ from typing import Any
 
 from ..protocol import Messages
 from .histogram import Histogram
+from .losses import Losses
 from .trading import TradingStates
 
 KEPT_GAPS = 50
@@ -138,6 +139,7 @@ class State:
         self.upstream_dropped: Mapping[str, Collection[str]] = {}  # asked for, but refused by 405
         self.gaps: deque[Gap] = deque(maxlen=KEPT_GAPS)
         self.gap_count = 0
+        self.losses = Losses()
         self.trading = TradingStates()
         self.backfilled: Counter[str] = Counter()  # messages by kind
         # downstream
@@ -205,6 +207,24 @@ class State:
         self.gap_count += 1
         self.note(f"gap: {reason}")
         return gap
+
+    def filling(self, since_ns: int, channels: Collection[str]) -> dict[str, str]:
+        """Channel → what is missing since then that may still be fetched."""
+        found = {}
+        for gap in self.gaps:
+            if gap.settled or (gap.ended_ns and gap.ended_ns < since_ns):
+                continue
+            for name in channels:
+                each = gap.channels.get(name)
+                if each is None and gap.channels:
+                    continue
+                if each is None or not each.result:
+                    found[name] = "still being filled" if gap.ended_ns else f"not received yet: {gap.reason}"
+        return found
+
+    def missing(self, since_ns: int, channels: Collection[str]) -> dict[str, str]:
+        """Channel → why not all that came since then is stored."""
+        return {**self.losses.since(since_ns, channels), **self.filling(since_ns, channels)}
 
     @property
     def received_total(self) -> int:

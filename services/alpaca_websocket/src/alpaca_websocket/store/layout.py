@@ -76,6 +76,7 @@ class Layout:
         self.lock = self.root / "lock"
         self.worker_lock = self.root / "worker.lock"
         self.report = self.root / "recovery.json"  # of the last start
+        self.pruned = self.root / "pruned"  # its time: up to when something that came may have been deleted
         self.history = self.root / "recoveries.jsonl"  # of all starts that found something to recover
 
     def create(self) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import NamedTuple
@@ -42,6 +43,12 @@ def prune(layout: Layout, settings: StoreSettings, now_ns: int, disk_free: int) 
             status = file.path.stat()
             kept.append(Kept(file, status.st_size, now_ns / 1e9 - status.st_mtime))
     gone = expired(kept, settings, disk_free)
+    if gone:
+        # First, and with the time of the newest of them: all that is in them came before it was written.
+        newest_gone = max(item.file.path.stat().st_mtime_ns for item in gone)
+        before = layout.pruned.stat().st_mtime_ns if layout.pruned.exists() else 0
+        layout.pruned.touch()
+        os.utime(layout.pruned, ns=(max(before, newest_gone),) * 2)
     for item in gone:
         day = item.file.day
         if settings.compact_after_seconds and not any(span.covers(item.file) for span in compacted.get(day, ())):

@@ -60,18 +60,30 @@ class Store:
         self._layout = Layout(settings.directory)
         self._layout.create()
         self._lock = _lock(self._layout.lock)
-        self.recovery: RecoveryReport = recover(self._layout, clock.time_ns())
-        log.log(logging.INFO if self.recovery.clean else logging.WARNING, "%s", self.recovery)
-        self._journal = Journal(
-            self._layout, settings, self.recovery.next_sequence, clock=clock, on_sealed=lambda: self._tell(b"wake\n")
-        )
-        self.append = self._journal.append  # no detour in the hot path
-        self._status = WorkerStatus()
-        self._restarts = 0
-        self._closing = threading.Event()
-        self._process = self._start()
-        self._watcher = threading.Thread(target=self._watch, name="store-worker", daemon=True)
-        self._watcher.start()
+        try:
+            self.recovery: RecoveryReport = recover(self._layout, clock.time_ns())
+            log.log(logging.INFO if self.recovery.clean else logging.WARNING, "%s", self.recovery)
+            self._journal = Journal(
+                self._layout,
+                settings,
+                self.recovery.next_sequence,
+                clock=clock,
+                on_sealed=lambda: self._tell(b"wake\n"),
+            )
+            self.append = self._journal.append  # no detour in the hot path
+            self._status = WorkerStatus()
+            self._restarts = 0
+            self._closing = threading.Event()
+            self._process = self._start()
+            self._watcher = threading.Thread(target=self._watch, name="store-worker", daemon=True)
+            self._watcher.start()
+        except BaseException:
+            # Whoever opens it again must not find it locked by this attempt.
+            if (journal := getattr(self, "_journal", None)) is not None:
+                with suppress(StoreUnavailable):
+                    journal.close()
+            os.close(self._lock)
+            raise
 
     @classmethod
     def open(cls, settings: StoreSettings, *, clock: Clock = time) -> Store:
@@ -116,6 +128,13 @@ class Store:
         through = pending[0].first - 1 if pending else self._journal.durable
         wanted = replay.Wanted(kinds, symbols, since_sequence, since_time)
         return replay.read(self._layout, wanted, through, pending)
+
+    def pruned_ns(self) -> int:
+        """Up to when something that came may have been deleted; 0: nothing was."""
+        try:
+            return self._layout.pruned.stat().st_mtime_ns
+        except FileNotFoundError:
+            return 0
 
     def stats(self) -> StoreStats:
         journal, worker = self._journal, self._status

@@ -142,6 +142,8 @@ class Feed:
             subscriptions=self._wanted_names(),
             symbols=self._seen_names(),
             host=socket.gethostname(),
+            losses=[*self._state.losses.items],
+            known_ns=self._state.losses.known_ns,
         )
 
     def _wanted_names(self) -> dict[str, list[str]]:
@@ -161,7 +163,7 @@ class Feed:
 
     async def run(self) -> None:
         """Until cancelled."""
-        if self._held:
+        if self._held or self._filler.asks_upstream:
             self._lost("a mistake in the server")  # it was running before
         try:
             while True:

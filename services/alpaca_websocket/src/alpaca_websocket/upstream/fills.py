@@ -82,8 +82,13 @@ class Replay:
             self._link.send({**asked, "backfilled": True})  # it says where it begins
         return self.asked
 
+    @property
+    def channel(self) -> str:
+        """The one that is asked for."""
+        return next(iter(self.fill.left))
+
     def answered(self, result: str) -> None:
-        channel = next(iter(self.fill.left))
+        channel = self.channel
         del self.fill.left[channel]
         self.fill.gap.channels[channel].result = result
         self.asked = self.begun = False

@@ -30,6 +30,7 @@ _OVERLAP_NS = 10 * SECOND + CLOCKS_NS
 _REPLAY_OVERLAP_NS = CLOCKS_NS
 # After a stall, messages are read later than they came; from a stall longer than this nobody comes back connected.
 _LONGEST_LAG_NS = 3600 * SECOND
+_LATER = "not fetched: the connection was lost again; see the next gap"
 
 Held = Mapping[str, Mapping[str, int]]
 """Channel → symbol → since when it is subscribed."""
@@ -63,6 +64,7 @@ class Filler:
         self._spans: dict[str, Span] = {}
         self._texts: list[Text] = []
         self._fills: list[Fill] = []
+        self._cancelled: list[Fill] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._replay: Replay | None = None
 
@@ -121,6 +123,9 @@ class Filler:
 
     def resumed(self, now_ns: int, credentials: Credentials, link: Link | None) -> None:
         """All that is wanted is subscribed again: fetch what was missed."""
+        cancelled, self._cancelled = self._cancelled, []
+        for fill in cancelled:
+            self._begin(self._fetch(fill, credentials))
         gap, self._open = self._open, None
         if gap is None:
             return
@@ -154,6 +159,11 @@ class Filler:
         """Whether something is lost and not subscribed again yet."""
         return self._open is not None
 
+    @property
+    def asks_upstream(self) -> bool:
+        """Whether a replay is under way, which ends with its connection."""
+        return self._replay is not None
+
     def unfilled(self) -> dict[str, int]:
         """Channel → since when something of it is missing that may still come."""
         found: dict[str, int] = {}
@@ -165,10 +175,11 @@ class Filler:
         return found
 
     async def stop(self) -> None:
-        """Gives up what is under way."""
+        """Gives up what is under way; `resumed` asks for it again."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._cancelled = list(self._fills)
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -182,7 +193,7 @@ class Filler:
         await asyncio.sleep(settings.settle_seconds)
         fill.seen |= await asyncio.to_thread(keys, fill.texts)
         fill.texts.clear()
-        for channel, span in fill.spans.items():
+        for channel, span in list(fill.left.items()):
             if channel in settings.channels:
                 fill.gap.channels[channel].result = await self._fetch_channel(fill, channel, span, credentials)
             else:
@@ -214,7 +225,9 @@ class Filler:
         # From when messages come to the time that they bear: a bar is published when its minute is over, and bears that
         # of its beginning.
         older = self._delay_ns + (MINUTE if channel == "bars" else 0)
-        starts, end = {symbol: start - older for symbol, start in starts.items()}, gap.ended_ns - older
+        starts = {symbol: start - older for symbol, start in starts.items()}
+        # Our clock may be behind the exchange's. What came live since is known by its key, if there was time for it.
+        end = gap.ended_ns - older + min(CLOCKS_NS, int(settings.settle_seconds * SECOND))
         try:
             await fetch(channel, starts, end, fill.seen, history, emit)
         except BackfillError as error:
@@ -268,7 +281,9 @@ class Filler:
             replay.begun = True
             return
         if message.get("msg") == "replayed":
-            replay.answered(FILLED)
+            missing = message.get("missing")
+            why = missing.get(replay.channel) if isinstance(missing, Mapping) else None
+            replay.answered(f"filled in part: the upstream says: {why}" if why else FILLED)
         elif message.get("T") == "error" and message.get("code") != 405:  # which is about a subscription
             problem = f"the upstream refused to replay: {message.get('code')} {message.get('msg')}"
             replay.fill.gap.error = problem
@@ -281,7 +296,7 @@ class Filler:
         """The connection is lost again before all was replayed: the rest is part of the new gap."""
         self._replay = None
         for channel, span in replay.fill.left.items():
-            replay.fill.gap.channels[channel].result = "not fetched: the connection was lost again; see the next gap"
+            replay.fill.gap.channels[channel].result = _LATER
             wider = self._spans.setdefault(channel, Span())
             wider.add(span.last, span.starts, span.began_ns, span.start)
         self._settle(replay.fill)
@@ -301,6 +316,10 @@ class Filler:
         gap = fill.gap
         self._tell_unknown(fill)
         gap.settled, gap.filled = True, not gap.missing
+        for name, why in gap.missing.items():
+            if why == _LATER:
+                continue
+            self._state.losses.add(name, gap.channels[name].began_ns, gap.ended_ns or time.time_ns(), why)
         fetched = {name: channel.fetched for name, channel in gap.channels.items() if channel.fetched}
         said = ", ".join(f"{count} {name}" for name, count in fetched.items()) or "nothing"
         self._state.note(f"fetched {said} that {'were' if fetched else 'was'} missed")

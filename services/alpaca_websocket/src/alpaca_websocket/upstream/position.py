@@ -11,6 +11,8 @@ from pathlib import Path
 
 import msgspec
 
+from ..observe.losses import Loss
+
 
 class Position(msgspec.Struct, frozen=True, kw_only=True):
     """All times are of receipt, ns since 1970."""
@@ -24,6 +26,9 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
     symbols: list[str] = []
     """What `*` stands for: those that were seen."""
     host: str = ""
+    losses: list[Loss] = []
+    known_ns: int = 0
+    """What is not in the store of this host, and since when that is known; 0: it is not."""
 
     @property
     def earliest_ns(self) -> int:
