@@ -7,16 +7,18 @@ import asyncio
 import json
 import os
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from alpaca_websocket.protocol import rfc3339
 from serving import Caller, calling, certificate
 from support import Process, Server, StandIn, ended, get, s3_server, wait_for
 
-FAKE = {"x": "V", "p": 1.5, "s": 1, "c": ["@"], "z": "C", "t": "2026-11-23T14:30:00.123456789Z"}
+FAKE = {"x": "V", "p": 1.5, "s": 1, "c": ["@"], "z": "C"}
 
 
 @dataclass
@@ -36,7 +38,7 @@ class AsUpstream:
 
 
 def trade(number: int) -> dict[str, Any]:
-    return {"T": "t", "S": "AAPL", "i": number, **FAKE}
+    return {"T": "t", "S": "AAPL", "i": number, **FAKE, "t": rfc3339(time.time_ns())}
 
 
 def listening(server: Server, **options: Any) -> Any:

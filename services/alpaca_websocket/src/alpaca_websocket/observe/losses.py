@@ -11,6 +11,7 @@ from ..protocol import rfc3339
 
 _KEPT = 200
 _TOGETHER_NS = 60 * 10**9
+_OVERLAP_NS = 2 * 10**9  # who asks begins this much before the last message that it has, for clocks differ
 EVERY_CHANNEL = "*"
 
 
@@ -56,7 +57,7 @@ class Losses:
             for name in channels:
                 if loss.channel in (name, EVERY_CHANNEL) and loss.why not in found[name]:
                     found[name].append(loss.why)
-        if 0 < time_ns < self.known_ns:
+        if 0 < time_ns < self.known_ns - _OVERLAP_NS:
             for whys in found.values():
                 whys.append(f"not kept: what came before {rfc3339(self.known_ns)}")
         return {name: "; ".join(whys) for name, whys in found.items() if whys}
