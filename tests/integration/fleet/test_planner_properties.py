@@ -159,6 +159,9 @@ def carried_out(plan: Plan, instances: list[Instance]) -> list[Instance]:
         if line.action in (START, STOP, RESTART, RECONFIGURE):
             attributes = dict(line.attributes)
             old = world[line.instance_id].with_tags(dict(line.tags))
+            if line.action == RESTART:
+                # As the rolling change does after a restart.
+                old = old.with_tags({"DrainAsked": ""})
             old = replace(old, type=attributes.get("InstanceType", old.type))
             state = {START: "running", STOP: "stopped"}.get(line.action, old.state)
             world[line.instance_id] = old.with_state(state)
