@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 from . import errors
 from .api import Ec2Api
+from .claims import DRAIN_ASKED
 from .desired import Server
 from .errors import ApiError, FatalError, FleetError
 from .instances import Instance
@@ -240,6 +241,8 @@ class Launcher:
         if result.abort:
             return
         tags = dict(server.claim_tags)
+        if instance.drain_asked:  # it served no model, so the note is not about this one
+            tags[DRAIN_ASKED] = ""
         try:
             self._api.create_tags([instance.id], tags)
         except ApiError as exc:

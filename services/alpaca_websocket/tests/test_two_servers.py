@@ -184,9 +184,10 @@ def test_the_second_level_does_not_call_filled_what_the_first_did_not_fetch(tmp_
             port = int(first.url.rpartition(":")[2].partition("/")[0])
             again = Server(tmp_path / "1", standin, upstream=wanted, downstream={"port": port})
             with ended(again):
-                gap = wait_for(
-                    lambda: next((gap for gap in second.status()["gaps"] if gap["settled"]), None), "the second's gap"
+                settled = wait_for(
+                    lambda: [gap for gap in second.status()["gaps"] if gap["settled"]], "the second's gap"
                 )
+                gap = settled[0]
                 assert gap["channels"]["trades"]["result"] == "filled", gap
                 assert "the upstream says: not fetched" in gap["channels"]["quotes"]["result"], gap
                 assert not gap["filled"]

@@ -155,7 +155,9 @@ def carried_out(plan: Plan, instances: list[Instance]) -> list[Instance]:
             world[fresh.id] = fresh.with_tags(dict(line.server.claim_tags)).with_state("running")
         if line.action == ADOPT:
             assert line.server
-            world[line.instance_id] = world[line.instance_id].with_tags(dict(line.server.claim_tags))
+            world[line.instance_id] = world[line.instance_id].with_tags(
+                {**dict(line.server.claim_tags), "DrainAsked": ""}
+            )
         if line.action in (START, STOP, RESTART, RECONFIGURE):
             attributes = dict(line.attributes)
             old = world[line.instance_id].with_tags(dict(line.tags))
