@@ -13,7 +13,7 @@ import pytest
 from alpaca_websocket.observe.state import Gap, State
 from alpaca_websocket.protocol import Message, Messages, rfc3339
 from alpaca_websocket.settings import Backfill, Upstream
-from alpaca_websocket.upstream import gaps
+from alpaca_websocket.upstream.backfill import fetch
 from alpaca_websocket.upstream.gaps import Filler, Held, kept_kinds
 from alpaca_websocket.upstream.recent import Recent
 
@@ -484,7 +484,7 @@ def test_a_clock_that_is_behind_loses_nothing_at_the_end_of_a_gap() -> None:
 
 def test_a_fetch_that_a_restart_of_the_feed_cancelled_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     api = Api([trade(n, BEGAN + n * SECOND) for n in range(10)], page=3)
-    asked, really = asyncio.Event(), gaps.fetch
+    asked, really = asyncio.Event(), fetch
     never = asyncio.Event()
 
     async def cut_off(*given: Any) -> None:
