@@ -108,11 +108,14 @@ class Feed:
         self._recent.forget_before(since_ns)
 
     def resume(self, position: Position, reason: str) -> None:
-        """Nobody was there since this position: a gap. What was subscribed then is subscribed again, for a while."""
+        """Nobody was there since this position: a gap. What was subscribed then is subscribed again, for a while.
+
+        So is what the settings always subscribe: a process killed within its first second wrote no subscriptions down.
+        """
         known = {
-            name: symbols
-            for name, symbols in position.subscriptions.items()
-            if name in self._settings.endpoint.channels
+            name: sorted({*position.subscriptions.get(name, ()), *self._settings.subscribe.get(name, ())})
+            for name in self._settings.endpoint.channels
+            if name in position.subscriptions or self._settings.subscribe.get(name)
         }
         held = {name: dict.fromkeys(each, position.last.get(name, position.at_ns)) for name, each in known.items()}
         gap = self._state.open_gap(reason, position.earliest_ns)
