@@ -47,12 +47,12 @@ class CallGuard:
         """Look at every call that botocore makes in this process from here on."""
         from botocore.client import BaseClient
 
-        call = BaseClient._make_api_call  # type: ignore[attr-defined]
+        call = BaseClient._make_api_call  # type: ignore[attr-defined]  # the stubs leave it out
 
         def guarded(client: Any, operation: str, arguments: Mapping[str, Any]) -> Any:
             return self.watch(operation, arguments, lambda: call(client, operation, arguments))
 
-        BaseClient._make_api_call = guarded  # type: ignore[attr-defined]
+        BaseClient._make_api_call = guarded  # type: ignore[attr-defined]  # likewise
 
     def watch(self, operation: str, arguments: Mapping[str, Any], call: Callable[[], Any]) -> Any:
         """Make a call, if it touches nothing but what it may, and give its answer, if it holds nothing else."""

@@ -142,7 +142,7 @@ class Pacer:
         self._requests: dict[str, TokenBucket] = {}
         self._resources: dict[str, TokenBucket] = {}
         # Not cryptography: only keeps clients from retrying in step.
-        self._random = random.Random(seed)  # noqa: S311
+        self._random = random.Random(seed)  # noqa: S311 - spreads retries, keeps no secret
         self.waited = 0.0
 
     def acquire(self, operation: str, resources: int = 0, deadline: float | None = None) -> bool:

@@ -48,7 +48,7 @@ class Endpoint(NamedTuple):
 
 def _stocks(name: str, version: str, **differs: object) -> Endpoint:
     known: dict[str, object] = {"silence": _BUSY, "history": "/v2/stocks", "history_feed": name}
-    return Endpoint(name, f"/{version}/{name}", _STOCKS, **{**known, **differs})  # type: ignore[arg-type]
+    return Endpoint(name, f"/{version}/{name}", _STOCKS, **{**known, **differs})  # type: ignore[arg-type]  # of several types
 
 
 def _crypto(name: str, location: str) -> Endpoint:

@@ -56,7 +56,7 @@ class _Writer(logging.handlers.QueueListener):
             return
         with contextlib.suppress(queue.Full):
             # The type information knows neither the sentinel nor that the queue has a time limit.
-            self.queue.put(self._sentinel, timeout=_PATIENCE)  # type: ignore[attr-defined]
+            self.queue.put(self._sentinel, timeout=_PATIENCE)  # type: ignore[attr-defined]  # the stubs leave it out
             thread.join(_PATIENCE)
 
 
