@@ -109,7 +109,7 @@ def test_a_new_environment_is_a_folder(fresh_aws: Aws, playbook: Playbook, check
     for environment, other in (("stage", "qa"), ("qa", "stage")):
         refused = playbook("-i", f"inventories/{environment}", "site.yml", "--check", cwd=checkout)
         assert f"algo_model_bucket: algo-model-deploy is already used by {other}" in refused.output
-        assert f"of {other}, so the two could never be connected" in " ".join(refused.output.split())
+        assert f"of {other}; the two could never be peered" in " ".join(refused.output.split())
 
     settings.write_text(
         settings.read_text()

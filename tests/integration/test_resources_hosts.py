@@ -136,7 +136,7 @@ def test_what_is_protected_is_neither_replaced_nor_removed(roles: Roles) -> None
 
     refused = roles("aws_host", **bigger, algo_protect=True, fails=True)
     assert refused.rc != 0
-    assert "which termination_protection forbids" in refused.output
+    assert "but termination_protection forbids it" in refused.output
     removal = {"module": "amazon.aws.ec2_instance", "name": WEBSOCKET, "component": "x", "state": "absent"}
     assert (
         "termination_protection forbids its deletion"

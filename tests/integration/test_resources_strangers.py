@@ -65,7 +65,7 @@ def test_an_endpoint_that_ignores_filters_ends_nobody_elses_instances(roles: Rol
         removed = roles(tasks=[{"algo.trading.resource": removal}], endpoint=deaf.endpoint, fails=True)
     for run in (refused, removed):
         assert run.rc != 0
-        assert "was asked for instance-id" in " ".join(run.output.split())
+        assert "was called for instance-id" in " ".join(run.output.split())
     assert alive(aws) == before
 
     # With an endpoint that applies filters, only the host is replaced.
