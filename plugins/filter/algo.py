@@ -117,7 +117,8 @@ def dns_name(component: str, project: str, environment: str) -> str:
 
 
 def arn(resource: str, service: str, account_id: str, region: str, partition: str = "") -> str:
-    return _naming.arn(service, resource, region=region, account=account_id, partition_=partition)
+    # An account's number without quotes is reported by the check of the settings, as above.
+    return _naming.arn(service, resource, region=region, account=str(account_id), partition_=partition)
 
 
 def identity_tags(component: str, project: str, environment: str) -> dict[str, str]:
