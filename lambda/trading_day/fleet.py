@@ -10,14 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.algo.trading.plugins.module_utils._errors import (
-    AlgoTradingError,
-    InvalidInput,
-    NotFound,
-    error_code,
-    from_aws,
-)
-from ansible_collections.algo.trading.plugins.module_utils.fleet.document import function_settings, load_document
+from ansible_collections.algo.trading.plugins.module_utils._errors import AlgoTradingError, InvalidInput
 from ansible_collections.algo.trading.plugins.module_utils.fleet.engine import reconcile
 from ansible_collections.algo.trading.plugins.module_utils.fleet.errors import FleetError
 from ansible_collections.algo.trading.plugins.module_utils.fleet.halt import halt_reason
@@ -29,6 +22,7 @@ from ansible_collections.algo.trading.plugins.module_utils.models import Listing
 
 from . import report
 from .events import Request
+from .parameters import REMEDY, fleet_name, fleet_settings
 from .settings import Settings
 
 
@@ -46,27 +40,12 @@ class Aws:
     sns: Callable[[], Any]
 
 
-def fleet_settings(settings: Settings, value: str | None) -> FleetSettings:
-    """The fleet's settings as the environment's parameter has them, refused if they are another environment's."""
-    name = settings.parameter("trading_server/fleet")
-    if value is None:
-        raise NotFound(f"The parameter {name} does not exist", remedy="Run playbooks/trading_server.yml")
-    try:
-        fleet = function_settings(load_document(value))
-    except FleetError as error:
-        raise InvalidInput(f"The parameter {name} is not valid; nothing was changed: {error}") from error
+def _check_settings(settings: Settings, fleet: FleetSettings) -> None:
     if not fleet.halt_parameter or not fleet.source.bucket:
         raise InvalidInput(
-            f"The parameter {name} has no {'bucket' if fleet.halt_parameter else 'halt parameter'}",
-            remedy="Run playbooks/trading_server.yml",
+            f"The parameter {fleet_name(settings)} has no {'bucket' if fleet.halt_parameter else 'halt parameter'}",
+            remedy=REMEDY,
         )
-    if (fleet.project, fleet.environment) != (settings.project, settings.environment):
-        raise InvalidInput(
-            f"The parameter {name} is for {fleet.project} {fleet.environment}, "
-            f"this function is {settings.project} {settings.environment}",
-            remedy="Run playbooks/trading_server.yml",
-        )
-    return fleet
 
 
 def run(
@@ -77,7 +56,8 @@ def run(
     if late:
         report.alert(aws.sns, settings, log, "Fleet not changed", [late])
         return _nothing(late, request, ok=False)
-    fleet = fleet_settings(settings, _parameter(aws.ssm, settings.parameter("trading_server/fleet")))
+    fleet = fleet_settings(settings, aws.ssm)
+    _check_settings(settings, fleet)
     halt = halt_reason(aws.ssm, fleet.halt_parameter)
     if halt:
         log.warning("Halted", reason=halt)
@@ -175,12 +155,3 @@ def _check_models(log: report.Log, fleet: FleetSettings, listing: Listing) -> No
     for model in listing.models:
         if model.status != "published":
             log.warning("Model not published", model=model.name, status=model.status)
-
-
-def _parameter(ssm: Any, name: str) -> str | None:
-    try:
-        return str(ssm.get_parameter(Name=name)["Parameter"]["Value"])
-    except Exception as error:
-        if error_code(error) == "ParameterNotFound":
-            return None
-        raise from_aws(f"read the parameter {name}", error) from error

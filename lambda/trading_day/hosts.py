@@ -24,11 +24,9 @@ from ansible_collections.algo.trading.plugins.module_utils.fleet.ownership impor
     advice,
     standing,
 )
-from ansible_collections.algo.trading.plugins.module_utils.fleet.spec import DECIDING
 
 # EC2 resolves tags, so a batch with one foreign or vanished instance is refused as a whole: keep them small.
 BATCH = 50
-_PROTECT_TAGS: dict[str, str] = DECIDING["protect_tags"].default
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class Host:
     name: str = ""
     model: str = ""
     spot: bool = False
-    protected: bool = False
+    tags: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def label(self) -> str:
@@ -95,8 +93,7 @@ def _describe(ec2: Any, filters: list[dict[str, Any]], states: Sequence[str]) ->
 
 
 def _host(item: Instance) -> Host:
-    protected = any(item.tags.get(key, "").lower() == value for key, value in _PROTECT_TAGS.items())
-    return Host(item.id, item.state, item.tags.get("Name", ""), item.model, item.lifecycle == "spot", protected)
+    return Host(item.id, item.state, item.tags.get("Name", ""), item.model, item.lifecycle == "spot", item.tags)
 
 
 @dataclass
@@ -135,15 +132,19 @@ def stop(ec2: Any, ids: Sequence[str]) -> Outcome:
     return in_batches(ids, lambda batch: ec2.stop_instances(InstanceIds=batch))
 
 
-def stop_or_end(ec2: Any, hosts: Sequence[Host]) -> Outcome:
+def stop_or_end(ec2: Any, hosts: Sequence[Host], why_not_end: Callable[[Mapping[str, str]], str]) -> Outcome:
     """Stop hosts. A one-time spot instance cannot be stopped: it is terminated, and the next start launches a new
-    one for its model. A persistent one stops like any other."""
+    one for its model. A persistent one stops like any other. `why_not_end` tells by its tags why a host may not be
+    terminated."""
     told = _batches([host.id for host in hosts], lambda batch: ec2.stop_instances(InstanceIds=batch))
-    one_time = [
-        host.id
-        for host in hosts
-        if host.spot and not host.protected and error_code(told.failed.get(host.id)) == "UnsupportedOperation"
-    ]
-    ended = in_batches(one_time, lambda batch: ec2.terminate_instances(InstanceIds=batch))
-    refused = {id_: str(error) for id_, error in told.failed.items() if id_ not in one_time}
+    refused = {id_: str(error) for id_, error in told.failed.items()}
+    to_end = []
+    for host in hosts:
+        if host.spot and error_code(told.failed.get(host.id)) == "UnsupportedOperation":
+            if why := why_not_end(host.tags):
+                refused[host.id] += f". It is not terminated: {why}"
+            else:
+                to_end.append(host.id)
+                del refused[host.id]
+    ended = in_batches(to_end, lambda batch: ec2.terminate_instances(InstanceIds=batch))
     return Outcome({*told.done, *ended.done}, {**refused, **ended.failed}, ended.done)

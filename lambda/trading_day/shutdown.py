@@ -24,6 +24,7 @@ from . import hosts, report
 from .drain import drain
 from .events import Request
 from .hosts import Host
+from .parameters import Protection
 from .settings import OnDrainFailure, ShutdownSettings
 
 COMPONENT = "trading_server"
@@ -95,12 +96,15 @@ def run(
         foreign=list(found.foreign),
         not_touched=[stranger.host.id for stranger in strangers],
     )
+    protection = Protection.read(settings, aws.ssm) if found.hosts else Protection()
     if request.dry_run:
         results = {host.id: HostResult(host, PLANNED, "would be drained and stopped") for host in found.hosts}
     else:
-        results = _shut_down(settings, aws, clock, log, found.hosts, deadline)
+        results = _shut_down(settings, aws, clock, log, found.hosts, protection, deadline)
         results = _check(lambda: _find(aws.ec2, tags, strangers).hosts, results, clock, deadline)
-    return _report(settings, aws, clock, log, list(results.values()), found.foreign, strangers, request.dry_run)
+    return _report(
+        settings, aws, clock, log, list(results.values()), found.foreign, strangers, protection, request.dry_run
+    )
 
 
 def _identity(settings: ShutdownSettings) -> Identity:
@@ -116,7 +120,13 @@ def _find(ec2: Any, tags: Mapping[str, str], strangers: Sequence[hosts.Stranger]
 
 
 def _shut_down(
-    settings: ShutdownSettings, aws: Aws, clock: Clock, log: report.Log, found: Sequence[Host], deadline: float
+    settings: ShutdownSettings,
+    aws: Aws,
+    clock: Clock,
+    log: report.Log,
+    found: Sequence[Host],
+    protection: Protection,
+    deadline: float,
 ) -> dict[str, HostResult]:
     known = {host.id: host for host in found}
     results: dict[str, HostResult] = {}
@@ -132,7 +142,7 @@ def _shut_down(
         log.info("Draining", hosts=len(waiting), attempt=attempt)
         drained = drain(aws.ssm, settings, sorted(waiting), clock, deadline)
         # At once, not after the slowest: if this invocation ends early, these are done.
-        told = hosts.stop_or_end(aws.ec2, [known[id_] for id_ in sorted(drained.confirmed)])
+        told = hosts.stop_or_end(aws.ec2, [known[id_] for id_ in sorted(drained.confirmed)], protection.why_not_end)
         for id_, detail in drained.confirmed.items():
             refused = told.failed.get(id_)
             reason = f"drained ({detail}), but could not be stopped: {refused}" if refused else f"drained: {detail}"
@@ -156,7 +166,8 @@ def _shut_down(
         if attempts < settings.drain_attempts:
             results[id_] = HostResult(known[id_], UNFINISHED, f"timed out: {reason}", attempts)
     if settings.on_drain_failure is OnDrainFailure.STOP:
-        told = hosts.stop_or_end(aws.ec2, [known[id_] for id_ in sorted(waiting) if results[id_].outcome == FORCED])
+        forced = [known[id_] for id_ in sorted(waiting) if results[id_].outcome == FORCED]
+        told = hosts.stop_or_end(aws.ec2, forced, protection.why_not_end)
         for id_, refused in told.failed.items():
             reason = f"{results[id_].reason}, and could not be stopped: {refused}"
             results[id_] = replace(results[id_], outcome=STUCK, reason=reason)
@@ -209,6 +220,7 @@ def _report(
     results: Sequence[HostResult],
     foreign: Sequence[str],
     strangers: Sequence[hosts.Stranger],
+    protection: Protection,
     dry_run: bool,
 ) -> dict[str, Any]:
     for result in results:
@@ -235,6 +247,8 @@ def _report(
         f"{stranger.advice}"
         for stranger in strangers
     ]
+    if protection.problem:
+        lines.append(f"No one-time spot instance is terminated: {protection.problem}")
     if lines and not dry_run:
         report.alert(aws.sns, settings, log, f"Shutdown needs attention: {summary}", lines)
     if count[UNFINISHED] or count[NEW]:

@@ -103,6 +103,11 @@ def functions(fresh_aws: Aws, package: Package, tmp_path: Path) -> Functions:
         archive.extractall(task)
     for environment in ("qa", "prod"):
         fresh_aws.client("sns").create_topic(Name=f"algo-trading-trading-server-shutdown-{environment}")
+        fresh_aws.client("ssm").put_parameter(
+            Name=f"/algo-trading/{environment}/trading_server/fleet",
+            Value=dump_document(fleet_document({"project": "algo-trading", "environment": environment})),
+            Type="String",
+        )
     fresh_aws.forget_calls()
     return Functions(fresh_aws, task)
 

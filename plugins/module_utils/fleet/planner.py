@@ -471,10 +471,7 @@ class _Planner:
         )
 
     def _protected(self, instance: Instance) -> str:
-        for key, value in self.settings.protect_tags.items():
-            if instance.tags.get(key, "").lower() == value.lower():
-                return f"{key}={value}"
-        return ""
+        return self.settings.protection(instance.tags)
 
     def _busy(self, instance: Instance) -> bool:
         return bool(self.session) and instance.state in ("pending", "running")

@@ -178,6 +178,13 @@ class FleetSettings:
         """The tags that make an instance ours. Nothing without all of them is ever touched."""
         return identity_tags(self.project, self.environment, self.component)
 
+    def protection(self, tags: Mapping[str, str]) -> str:
+        """The tag that protects an instance from being terminated, or empty."""
+        for key, value in self.protect_tags.items():
+            if tags.get(key, "").lower() == value.lower():
+                return f"{key}={tags[key]}"
+        return ""
+
     @property
     def name_prefix(self) -> str:
         return resource_name(self.project, self.component, self.environment)

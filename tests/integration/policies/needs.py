@@ -74,6 +74,7 @@ class Needs:
             "trading-server-shutdown-lambda": [
                 *self._function("trading_server_shutdown"),
                 *self._instances("trading_server", "ec2:StopInstances", "ssm:SendCommand"),
+                ("ssm:GetParameter", self._fleet_settings(), {}),
                 ("ec2:CreateTags", _INSTANCE, {**self._tags("trading_server"), **_NOTE}),
                 ("ec2:TerminateInstances", _INSTANCE, {**self._tags("trading_server"), **_DRAINED}),
                 ("ssm:SendCommand", self._arn("ssm", f"document/{self._name('trading_server')}-drain"), {}),
@@ -121,6 +122,7 @@ class Needs:
                 ("ec2:CreateTags", _INSTANCE, {**feed, **_NOTE}),
                 ("ec2:StopInstances", _INSTANCE, feed),
                 ("ssm:SendCommand", f"arn:aws:ssm:{REGION}::document/AWS-RunShellScript", {}),
+                *self._settings("lock", "trading_server/other", "halt"),
             ],
             "trading-server-lambda": [
                 ("ec2:TerminateInstances", _INSTANCE, feed),
@@ -174,6 +176,9 @@ class Needs:
         for name in names:
             parameter = self._arn("ssm", f"parameter/{PROJECT}/{self.environment}/{name}")
             yield from ((action, parameter, {}) for action in ("ssm:GetParameter", "ssm:GetParameters"))
+
+    def _fleet_settings(self) -> str:
+        return self._arn("ssm", f"parameter/{PROJECT}/{self.environment}/trading_server/fleet")
 
     def _secret(self, component: str) -> Iterator[Need]:
         secret = self._arn("secretsmanager", f"secret:{self._name(component)}-AbCdEf")

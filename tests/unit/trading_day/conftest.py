@@ -17,11 +17,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.algo.trading.plugins.module_utils.fleet.document import dump_document, fleet_document
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "lambda"))
 
 OWN = {"Project": "algo-trading", "Environment": "qa", "Component": "trading_server", "ManagedBy": "algo.trading"}
 EVENING = datetime(2030, 1, 2, 21, 15, tzinfo=UTC)
+
+
+def fleet_parameter(**options: Any) -> str:
+    """The fleet's settings as the playbook stores them."""
+    return dump_document(fleet_document({"project": "algo-trading", "environment": "qa", **options}))
 
 
 class AwsError(Exception):
@@ -80,6 +86,7 @@ class World:
         self.alerts: list[dict[str, Any]] = []
         self.commands: dict[str, dict[str, tuple[float, str]]] = {}
         self.blind_filter = False
+        self.parameters = {"/algo-trading/qa/trading_server/fleet": fleet_parameter()}
         self.before_call: Callable[[str], None] = lambda operation: None
         self.log = io.StringIO()
 
@@ -154,6 +161,12 @@ class World:
             raise AwsError("IncorrectInstanceState", f"{gone[0]} is terminated")
 
     # ---- SSM ----
+
+    def get_parameter(self, Name: str) -> dict[str, Any]:
+        self._called("GetParameter")
+        if Name not in self.parameters:
+            raise AwsError("ParameterNotFound")
+        return {"Parameter": {"Value": self.parameters[Name]}}
 
     def send_command(self, InstanceIds: list[str], **given: Any) -> dict[str, Any]:
         self._called("SendCommand")

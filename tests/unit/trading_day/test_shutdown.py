@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from ansible_collections.algo.trading.plugins.module_utils.fleet.ownership import Identity
-from ansible_collections.algo.trading.tests.unit.trading_day.conftest import OWN, AwsError
+from ansible_collections.algo.trading.tests.unit.trading_day.conftest import OWN, AwsError, fleet_parameter
 from trading_day import events, report, settings, shutdown
 
 if TYPE_CHECKING:
     from ansible_collections.algo.trading.tests.unit.trading_day.conftest import World
 
 TOPIC = "arn:aws:sns:us-east-1:123456789012:algo-trading-trading-server-shutdown-qa"
+FLEET = "/algo-trading/qa/trading_server/fleet"
 ENV = {"PROJECT": "algo-trading", "ENVIRONMENT": "qa", "ALERT_TOPIC_ARN": TOPIC}
 
 
@@ -78,7 +79,7 @@ def test_a_dry_run_only_looks(world: World) -> None:
     world.add(2)
     result = shut_down(world, {"dry_run": True})
     assert set(outcomes(result).values()) == {"planned"}
-    assert set(world.calls) == {"DescribeInstances"}
+    assert set(world.calls) == {"DescribeInstances", "GetParameter"}
 
 
 @pytest.mark.parametrize("key", ["Project", "Environment", "Component", "ManagedBy"])
@@ -281,6 +282,51 @@ def test_a_one_time_spot_server_is_terminated_after_its_drain_and_a_persistent_o
     assert precious.tags["DrainAsked"] == "2030-01-02T21:15:00+00:00"
     assert "one-time" in world.alerts[0]["Message"]
     assert all(machine.drains == 1 for machine in world.machines.values())
+
+
+def test_the_fleets_own_protecting_tags_protect_a_spot_server(world: World) -> None:
+    world.parameters[FLEET] = fleet_parameter(protect_tags={"Team": "Research"})
+    (kept,) = world.add(1, spot="one-time", tags={**OWN, "Team": "research"})
+    # Only the fleet's default protects it, which these settings replace.
+    (ended,) = world.add(1, spot="one-time", tags={**OWN, "Stateful": "true"})
+    result = shut_down(world)
+    assert (kept.state, ended.state) == ("running", "shutting-down")
+    assert outcomes(result) == {kept.id: "stop_failed", ended.id: "terminated"}
+    assert "It is not terminated: it is protected by its tag Team=research" in world.alerts[0]["Message"]
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (None, "does not exist"),
+        ("no json", "is not valid"),
+        ('{"schema": 1}', "an older version wrote it"),
+        (fleet_parameter(environment="prod"), "is for algo-trading prod"),
+        ("denied", "ssm:GetParameter"),
+    ],
+)
+def test_without_the_fleets_settings_all_are_drained_and_none_is_terminated(
+    world: World, value: str | None, said: str
+) -> None:
+    if value is None:
+        del world.parameters[FLEET]
+    else:
+        world.parameters[FLEET] = value
+
+    def denied(operation: str) -> None:
+        if value == "denied" and operation == "GetParameter":
+            raise AwsError("AccessDeniedException", "not authorized to perform: ssm:GetParameter")
+
+    world.before_call = denied
+    plain, spot = world.add(2), world.add(1, spot="one-time")
+    result = shut_down(world)
+    assert not result["ok"]
+    assert {machine.state for machine in plain} == {"stopping"}
+    assert [(machine.state, machine.drains) for machine in spot] == [("running", 1)]
+    assert world.calls["TerminateInstances"] == 0
+    told = world.alerts[0]["Message"].splitlines()
+    assert any("No one-time spot instance is terminated" in line and said in line for line in told)
+    assert any(spot[0].id in line and "It is not terminated" in line for line in told)
 
 
 def test_whatever_becomes_of_a_host_its_drain_is_noted_on_it(world: World) -> None:
