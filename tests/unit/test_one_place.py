@@ -29,7 +29,7 @@ COPIES: dict[str, tuple[str, tuple[str, ...]]] = {
         r"ManagedBy\W{1,4}algo\.trading",
         ("plugins/module_utils/_tags.py", "roles/aws_environment/tasks/account.yml"),
     ),
-    "an ARN in a template": (r"arn:\{\{|'arn:'|\}\}:(instance|role|parameter|secret|log-group|function|document)\b", ()),
+    "an ARN in a template": (r"arn:\{\{|'arn:'|\}\}:(function|instance|log-group|parameter|role|secret)\b", ()),
     "the states of instances that exist": (
         r"pending.{1,4}running.{1,4}stopping.{1,4}stopped",
         ("plugins/module_utils/_naming.py",),
