@@ -40,6 +40,7 @@ from .plan import (
 from .settings import FleetSettings
 
 _DIED = "the same launch failed a short while ago"
+_STOPPED_ONLY = ("configuration", "instance_type")
 
 
 def make_plan(
@@ -237,26 +238,32 @@ class _Planner:
             changes["configuration"] = f"configuration {tags.get('ConfigDigest', 'none')} -> {spec.config_digest}"
         if tags.get("LaunchDigest") != spec.launch_digest:
             changes["launch"] = f"launch settings {tags.get('LaunchDigest', 'none')} -> {spec.launch_digest}"
-        return {what: text for what, text in changes.items() if self._policy(what) != "ignore"}
+        return {what: text for what, text in changes.items() if self._policy(what, instance) != "ignore"}
 
-    def _policy(self, what: str) -> str:
-        # A server never changes its model without a restart.
-        return "restart" if what in ("claim", "restart") else self.settings.on_change[what]
+    def _policy(self, what: str, instance: Instance) -> str:
+        if what in ("claim", "restart"):
+            # A server never changes its model without a restart.
+            return "restart"
+        policy = self.settings.on_change[what]
+        # EC2 changes these only on a stopped instance, and stops no one-time spot instance.
+        if policy == "restart" and what in _STOPPED_ONLY and _running_spot(instance):
+            return "replace"
+        return policy
 
     def _compare(self, server: Server, instance: Instance) -> None:
         changes = self._changes(server, instance)
         unfit = self._unfit(server, instance, changes)
         if unfit and not self._power(instance):
-            self._hold(self._way(changes), instance, "; ".join(changes.values()), server, why=unfit)
+            self._hold(self._way(changes, instance), instance, "; ".join(changes.values()), server, why=unfit)
             return
         if unfit:
             # It starts or stops as it is: a type that its image does not run on would leave it stopped.
             changes = {
                 what: text
                 for what, text in changes.items()
-                if what != "instance_type" and self._policy(what) != "replace"
+                if what != "instance_type" and self._policy(what, instance) != "replace"
             }
-        policies = {self._policy(what) for what in changes}
+        policies = {self._policy(what, instance) for what in changes}
         reason = "; ".join([*changes.values(), *([f"its type is not changed: {unfit}"] if unfit else [])])
         rival = self.served_elsewhere.get(server.name)
         if rival and self._power(instance) == START:
@@ -271,6 +278,8 @@ class _Planner:
             reason = f"not changed: {server.model.unready} ({reason})" if changes else ""
             changes, policies = {}, set()
         if "replace" in policies:
+            if "replace" not in {self.settings.on_change.get(what) for what in changes}:
+                reason += "; a one-time spot instance cannot be stopped, so it is not restarted but replaced"
             self._replace(server, instance, reason)
             return
         tags = self._tag_updates(server, instance, changes)
@@ -309,8 +318,8 @@ class _Planner:
         else:
             self._add(LEAVE, instance, reason or self._up_to_date(instance), server)
 
-    def _way(self, changes: Mapping[str, str]) -> str:
-        return REPLACE if "replace" in {self._policy(what) for what in changes} else RESTART
+    def _way(self, changes: Mapping[str, str], instance: Instance) -> str:
+        return REPLACE if "replace" in {self._policy(what, instance) for what in changes} else RESTART
 
     def _unfit(self, server: Server, instance: Instance, changes: Mapping[str, str]) -> str:
         """Why the instance cannot get its new type: it would run the image of another CPU architecture."""
@@ -319,7 +328,7 @@ class _Planner:
         wanted = architecture(server.spec.settings.instance_types[0])
         if architecture(instance.type) == wanted:
             return ""
-        if self._way(changes) == REPLACE and server.spec.settings.image_id not in ("", instance.image_id):
+        if self._way(changes, instance) == REPLACE and server.spec.settings.image_id not in ("", instance.image_id):
             return ""
         return (
             f"{server.spec.settings.instance_types[0]} is {wanted}, image {instance.image_id} is "
@@ -501,3 +510,8 @@ class _Planner:
         **more: Any,
     ) -> None:
         self.lines.append(Line(action, model or instance.model, instance.id, reason, server=server, **more))
+
+
+def _running_spot(instance: Instance) -> bool:
+    """A spot instance that cannot be stopped: this fleet's spot requests are one-time."""
+    return instance.lifecycle == "spot" and instance.state in ("pending", "running")

@@ -143,8 +143,9 @@ _ON_CHANGE = Option(
     (
         "What to do about an instance that differs from its desired settings.",
         "With V(replace) a new instance takes its place. With V(restart) its tags are updated and it is "
-        "rebooted, or stopped, modified and started if the change requires that. With V(reconfigure) only its tags "
-        "are updated, and the host detects the change. With V(ignore) it is not changed.",
+        "rebooted, or stopped, modified and started if the change requires that. A running spot instance cannot be "
+        "stopped, so such a change replaces it. With V(reconfigure) only its tags are updated, and the host detects "
+        "the change. With V(ignore) it is not changed.",
     ),
     options={
         "version": _change("A different version of the model.", "restart", "reconfigure", "replace", "ignore"),

@@ -76,6 +76,30 @@ def test_spot_is_a_setting_also_of_some_models_only(world: Any, make: Any) -> No
     assert [line.reason for line in left] == ["a one-time spot instance cannot be stopped"]
 
 
+def test_a_spot_server_that_would_have_to_stop_for_its_change_is_replaced(world: Any, make: Any) -> None:
+    wanted = make(0, 1)
+    spot = {"market": "spot", "on_change": {"configuration": "restart", "instance_type": "restart"}}
+
+    def unstoppable(request: Request) -> Any:
+        if request.operation == "StopInstances":
+            return refusal("UnsupportedOperation", "You can't stop a one-time Spot Instance", 400)
+        return None
+
+    world.standin.fault = unstoppable
+    assert not world.run(wanted, **spot).message
+    before = {item["InstanceId"] for item in world.instances()}
+    for change in ({"configuration": {"a": 1}}, {"configuration": {"a": 1}, "instance_types": ["t3.small"]}):
+        planned = world.run(wanted, check=True, **spot, **change)
+        assert planned.plan.counts["replace"] == 2
+        done = world.run(wanted, **spot, **change)
+        assert not done.message
+        assert done.plan.lines == planned.plan.lines
+        world.assert_exactly_one_each(wanted)
+        assert not before & {item["InstanceId"] for item in world.instances()}
+        assert not world.run(wanted, **spot, **change).plan.changed
+        before = {item["InstanceId"] for item in world.instances()}
+
+
 def lives(world: Any) -> list[tuple[dict[str, str], str]]:
     return [
         ({tag["Key"]: tag["Value"] for tag in item["Tags"]}, item.get("InstanceLifecycle", ""))

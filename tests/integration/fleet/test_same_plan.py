@@ -212,6 +212,7 @@ def instances(
                 "InstanceType": draw(st.sampled_from((*document["instance_types"], "t3.nano", "m7g.large"))),
                 "ImageId": draw(st.sampled_from((document["image_id"], document["image_id"], "ami-1", "ami-2"))),
                 "SubnetId": draw(st.sampled_from(("subnet-a", "subnet-c"))),
+                "InstanceLifecycle": draw(st.sampled_from(("", "", "spot"))),
                 "LaunchTime": now - timedelta(seconds=draw(st.sampled_from((5, 100, 90000)))),
                 "Tags": [{"Key": key, "Value": value} for key, value in tags.items()],
             }

@@ -168,6 +168,35 @@ def test_a_change_has_its_action_and_reason(now: dict[str, Any], action: str, wo
     assert words in line.reason
 
 
+SPOT_CHANGES = [{"tags": {"ConfigDigest": "other"}}, {"type": "m5.large"}]
+
+
+@pytest.mark.parametrize("change", SPOT_CHANGES)
+def test_what_only_a_stopped_server_can_be_given_replaces_a_one_time_spot_server(change: dict[str, Any]) -> None:
+    how = settings(on_change={"configuration": "restart", "instance_type": "restart"})
+    [server] = wanted(how)
+    plain = only(make_plan(how, [server], [instance(server, **change)], NOW))
+    assert plain.action == "restart"
+    spot = instance(server, **change, lifecycle="spot")
+    line = only(make_plan(how, [server], [spot], NOW))
+    assert (line.action, line.tags, line.attributes) == ("replace", (), ())
+    assert "cannot be stopped, so it is not restarted but replaced" in line.reason
+    # As every replacement: not in the session, and not with a protecting tag.
+    quiet = replace(how, session=settings(session=OPEN).session)
+    assert only(make_plan(quiet, [server], [spot], NOW)).held == "replace"
+    held = only(make_plan(how, [server], [spot.with_tags({"Protected": "true"})], NOW))
+    assert (held.action, held.held) == ("hold", "replace")
+    # Where it is stopped, as a persistent one can be, it starts with the change.
+    assert only(make_plan(how, [server], [spot.with_state("stopped")], NOW)).action == "start"
+
+
+def test_a_reboot_restarts_a_spot_server_too() -> None:
+    how = settings()
+    [server] = wanted(how)
+    old = instance(server, tags={"ModelVersion": "v0"}, lifecycle="spot")
+    assert only(make_plan(how, [server], [old], NOW)).action == "restart"
+
+
 @pytest.mark.parametrize(
     ("power", "state", "action", "reason"),
     [
