@@ -6,8 +6,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from ansible_collections.algo.trading.plugins.plugin_utils import run_record
 from ansible_collections.algo.trading.plugins.plugin_utils.warm_action import WarmAction
 
 
 class ActionModule(WarmAction):
-    """Nothing but the module."""
+    """The module; a full reading starts the record of changes anew."""
+
+    def answer(self, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+        if not arguments.get("modules"):
+            run_record.begin()
+        return super().answer(arguments, variables)

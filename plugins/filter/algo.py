@@ -14,7 +14,7 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.algo.trading.plugins.module_utils import _components, _environments, _naming, _subnets, _tags
-from ansible_collections.algo.trading.plugins.module_utils.resources import TYPES, teardown_order, unhealthy, unsettled
+from ansible_collections.algo.trading.plugins.module_utils.resources import TYPES, teardown_order
 
 
 def subnet_plan(cidr: str, zones: Sequence[str]) -> list[dict[str, str]]:
@@ -167,7 +167,5 @@ class FilterModule:
             "resource_name": resource_name,
             "subnet_plan": subnet_plan,
             "teardown_order": teardown_order,
-            "unhealthy": unhealthy,
             "unmatched_adoptions": unmatched_adoptions,
-            "unsettled": unsettled,
         }

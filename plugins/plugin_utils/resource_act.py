@@ -15,7 +15,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.utils.display import Display
 from ansible_collections.algo.trading.plugins.module_utils.resources import UNKNOWN, Settings
-from ansible_collections.algo.trading.plugins.plugin_utils import warm_module
+from ansible_collections.algo.trading.plugins.plugin_utils import run_record, warm_module
 from ansible_collections.algo.trading.plugins.plugin_utils.call_guard import CallGuard
 from ansible_collections.algo.trading.plugins.plugin_utils.resource_plan import Planned
 
@@ -40,6 +40,7 @@ class Runner:
 
 def act(planned: Planned, runner: Runner) -> Settings:
     """Carry out the decision and return what others refer to."""
+    run_record.note(planned.kind.module)
     kind, found, desired = planned.kind, planned.found, planned.desired
     if planned.decision.action in {"delete", "replace"} and found is not None:
         named = {kind.name_argument: planned.name} if kind.name_argument else {}

@@ -24,8 +24,12 @@ class WarmAction(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
         lifeline.hold()
-        result.update(self.run_module(self._task.resolved_action, dict(self._task.args), dict(task_vars or {})))
+        result.update(self.answer(dict(self._task.args), dict(task_vars or {})))
         return result
+
+    def answer(self, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+        """The task's result."""
+        return self.run_module(self._task.resolved_action, arguments, variables)
 
     @property
     def on_controller(self) -> bool:

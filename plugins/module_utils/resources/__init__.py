@@ -48,6 +48,7 @@ __all__ = [
     "desired_settings",
     "read_environment",
     "teardown_order",
+    "to_verify",
     "unhealthy",
     "unsettled",
 ]
@@ -128,6 +129,11 @@ def unhealthy(state: State) -> list[str]:
 def unsettled(state: State) -> list[str]:
     """Resources of ours that AWS still works on or that somebody has stopped, one sentence each."""
     return _health.unsettled(TYPES, state)
+
+
+def to_verify(state: State, changed: Iterable[str]) -> list[str]:
+    """Modules whose resources have to be read again at the end of a run that has changed those of ``changed``."""
+    return _health.to_verify(TYPES, state, changed)
 
 
 def teardown_order(state: State, keep: Sequence[str] = ()) -> list[dict[str, Any]]:

@@ -31,11 +31,28 @@ def unsettled(types: Mapping[str, ResourceType], state: Mapping[str, Mapping[str
     ]
 
 
+def to_verify(
+    types: Mapping[str, ResourceType], state: Mapping[str, Mapping[str, Any]], changed: Iterable[str]
+) -> list[str]:
+    """Modules whose resources have to be read again before :func:`unhealthy` can be believed: those with a change since
+    the reading, and those with a resource that was not healthy then. Types without a state have nothing to verify."""
+    touched = set(changed)
+    return sorted(
+        kind.module
+        for kind in types.values()
+        if (states := kind.states)
+        and (
+            kind.module in touched
+            or any(word not in states.healthy for _kind, _states, _name, word in _reported({kind.module: kind}, state))
+        )
+    )
+
+
 def _reported(
     types: Mapping[str, ResourceType], state: Mapping[str, Mapping[str, Any]]
 ) -> Iterable[tuple[ResourceType, States, str, str]]:
     for module, things in state.items():
-        states = types[module].states
+        states = types[module].states if module in types else None
         for name, thing in things.items() if states else ():
             word = thing["attributes"].get("state")
             if states and word and thing["ours"]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.algo.trading.plugins.module_utils.resources import TYPES, unhealthy, unsettled
+from ansible_collections.algo.trading.plugins.module_utils.resources import TYPES, to_verify, unhealthy, unsettled
 
 DATABASE, NAT, INSTANCE = "amazon.aws.rds_instance", "amazon.aws.ec2_vpc_nat_gateway", "amazon.aws.ec2_instance"
 
@@ -63,3 +63,24 @@ def test_a_state_means_one_thing_only() -> None:
             assert sum(map(len, parts)) == len(frozenset.union(*parts))
             assert all(word == word.lower() for part in parts for word in part)
             assert bool(kind.states.stopped) == bool(kind.states.start)
+
+
+@pytest.mark.parametrize(
+    ("word", "changed", "modules"),
+    [
+        ("available", set(), []),
+        ("available", {DATABASE}, [DATABASE]),
+        ("available", {NAT}, [NAT]),
+        ("available", {"amazon.aws.iam_role"}, []),
+        ("creating", set(), [DATABASE]),
+        ("stopped", set(), [DATABASE]),
+        ("storage-full", {NAT}, [NAT, DATABASE]),
+    ],
+)
+def test_only_what_was_changed_or_not_healthy_is_read_again(word: str, changed: set[str], modules: list[str]) -> None:
+    assert to_verify(state(DATABASE, word), changed) == sorted(modules)
+
+
+def test_resources_that_have_a_state_carry_their_own_tags() -> None:
+    """One without would be ours by its owner, which is of another type and may not be read again with it."""
+    assert [kind.module for kind in TYPES.values() if kind.states and not (kind.tagged or kind.separate_tags)] == []
