@@ -137,6 +137,7 @@ def lint(venv: Venv, args: Sequence[str]) -> list[Check]:
         Check("ruff format", [venv.program("ruff"), "format", "--no-cache", "--check", *(args or ["."])], venv),
         Check("yamllint", [venv.program("yamllint"), "--strict", *(args or ["."])], venv),
         Check("settings page", [venv.python, "tools/settings_doc.py", "--check"], venv),
+        Check("exchange calendar", [venv.python, "tools/exchange_calendar.py", "--check"], venv),
         Check("ansible-lint", [venv.program("ansible-lint"), "--strict", *args], venv, env=collections),
     ]
 

@@ -19,6 +19,7 @@ from ansible_collections.algo.trading.plugins.module_utils.fleet.plan import STA
 from ansible_collections.algo.trading.plugins.module_utils.fleet.report import FleetResult
 from ansible_collections.algo.trading.plugins.module_utils.fleet.settings import FleetSettings
 from ansible_collections.algo.trading.plugins.module_utils.models import Listing, invalid_message
+from ansible_collections.algo.trading.plugins.module_utils.trading_day import begin_trading
 
 from . import report
 from .events import Request
@@ -56,6 +57,10 @@ def run(
     if late:
         report.alert(aws.sns, settings, log, "Fleet not changed", [late])
         return _nothing(late, request, ok=False)
+    today = begin_trading(settings.calendar, request.scheduled)
+    report.calendar(aws.sns, settings, log, today)
+    if not today.act:
+        return _nothing(today.reason, request, ok=not today.alert)
     fleet = fleet_settings(settings, aws.ssm)
     _check_settings(settings, fleet)
     halt = halt_reason(aws.ssm, fleet.halt_parameter)

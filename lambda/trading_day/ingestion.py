@@ -12,6 +12,7 @@ from typing import Any
 from ansible_collections.algo.trading.plugins.module_utils._errors import AlgoTradingError
 from ansible_collections.algo.trading.plugins.module_utils._naming import LIVE_STATES
 from ansible_collections.algo.trading.plugins.module_utils.fleet.pacing import Clock
+from ansible_collections.algo.trading.plugins.module_utils.trading_day import begin_ingestion, end
 
 from . import hosts, report
 from .events import START, Request
@@ -46,7 +47,11 @@ def run(
     late = request.why_not(clock.now(), settings.max_event_age)
     if late:
         report.alert(sns, settings, log, "Ingestion host not changed", [late])
-        return {"ok": False, "dry_run": request.dry_run, "reason": late, "hosts": [], "foreign": []}
+        return _nothing(late, request, ok=False)
+    today = (begin_ingestion if request.action == START else end)(settings.calendar, request.scheduled)
+    report.calendar(sns, settings, log, today)
+    if not today.act:
+        return _nothing(today.reason, request, ok=not today.alert)
     found = hosts.find(ec2, settings.tags(COMPONENT), LIVE_STATES)
     plan = {host.id: (host, *decide(request.action, host)) for host in found.hosts}
     failed: dict[str, str] = {}
@@ -73,6 +78,10 @@ def run(
         "hosts": rows,
         "foreign": list(found.foreign),
     }
+
+
+def _nothing(reason: str, request: Request, ok: bool) -> dict[str, Any]:
+    return {"ok": ok, "dry_run": request.dry_run, "reason": reason, "hosts": [], "foreign": []}
 
 
 def _problems(action: str, rows: Sequence[dict[str, Any]], failed: dict[str, str], foreign: Sequence[str]) -> list[str]:

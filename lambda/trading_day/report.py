@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
 from ansible_collections.algo.trading.plugins.module_utils._errors import from_aws
+from ansible_collections.algo.trading.plugins.module_utils.trading_day import Today
 
 from .settings import Settings
 
@@ -84,3 +85,20 @@ def alert(sns: Callable[[], Any], settings: Settings, log: Log, what: str, lines
         )
     except Exception as error:
         raise from_aws(f"alert {settings.alert_topic_arn} about: {what}", error) from error
+
+
+def calendar(sns: Callable[[], Any], settings: Settings, log: Log, today: Today) -> None:
+    """Log why a scheduled event does nothing today, and alert where the calendar does not say.
+
+    An unreachable topic does not keep the function from its work.
+    """
+    if not today.alert:
+        if not today.act:
+            log.info("Not today", reason=today.reason)
+        return
+    try:
+        alert(sns, settings, log, "Calendar ended" if today.act else "Calendar ended, nothing done", [today.reason])
+    except Exception as error:
+        if not today.act:
+            raise
+        log.error("Alert failed", error=str(error), details=today.reason)

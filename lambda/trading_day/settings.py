@@ -4,7 +4,7 @@
 
 """Settings of a function from its environment variables, as one frozen, typed value.
 
-All functions: PROJECT, ENVIRONMENT (required), LOG_LEVEL, MAX_EVENT_AGE, ALERT_TOPIC_ARN.
+All functions: PROJECT, ENVIRONMENT (required), LOG_LEVEL, MAX_EVENT_AGE, ALERT_TOPIC_ARN, CALENDAR.
 trading_server_shutdown: ALERT_TOPIC_ARN (required), DRAIN_DOCUMENT, DRAIN_TIMEOUT, DRAIN_ATTEMPTS, DRAIN_POLL,
 ON_DRAIN_FAILURE.
 
@@ -13,14 +13,16 @@ ON_DRAIN_FAILURE.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from ansible_collections.algo.trading.plugins.module_utils._errors import InvalidInput
 from ansible_collections.algo.trading.plugins.module_utils._naming import parameter_path, resource_name
 from ansible_collections.algo.trading.plugins.module_utils._tags import identity_tags
+from ansible_collections.algo.trading.plugins.module_utils.sessions import Calendar, read_calendar
 
 _NAME = re.compile(r"^[a-z][a-z0-9-]{0,31}$")
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -50,6 +52,7 @@ class Settings:
     log_level: str = "INFO"
     max_event_age: float = 3600.0
     alert_topic_arn: str = ""
+    calendar: Calendar = field(default_factory=Calendar)
 
     def tags(self, component: str) -> dict[str, str]:
         """The tags that make an instance ours. Nothing without all of them is ever touched."""
@@ -133,6 +136,21 @@ class _Reader:
             return default
         return value
 
+    def calendar(self) -> Calendar:
+        text = self.text("CALENDAR", "{}")
+        try:
+            values = json.loads(text)
+        except ValueError:
+            values = None
+        if not isinstance(values, dict):
+            self.problems.append(f"CALENDAR must be a JSON object, not {text!r}")
+            return Calendar()
+        try:
+            return read_calendar(values)
+        except InvalidInput as error:
+            self.problems.append(f"CALENDAR: {error.problem}")
+            return Calendar()
+
     def done(self) -> None:
         if self.problems:
             raise InvalidInput(
@@ -149,4 +167,5 @@ def _common(function: str, reader: _Reader) -> Settings:
         log_level=reader.choice("LOG_LEVEL", "INFO", _LEVELS),
         max_event_age=reader.number("MAX_EVENT_AGE", 3600, least=1),
         alert_topic_arn=reader.text("ALERT_TOPIC_ARN", ""),
+        calendar=reader.calendar(),
     )

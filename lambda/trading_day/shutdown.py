@@ -19,6 +19,7 @@ from ansible_collections.algo.trading.plugins.module_utils._errors import AlgoTr
 from ansible_collections.algo.trading.plugins.module_utils._naming import resource_name
 from ansible_collections.algo.trading.plugins.module_utils.fleet.ownership import Identity
 from ansible_collections.algo.trading.plugins.module_utils.fleet.pacing import Clock
+from ansible_collections.algo.trading.plugins.module_utils.trading_day import end
 
 from . import hosts, report
 from .drain import drain
@@ -86,7 +87,11 @@ def run(
     late = request.why_not(clock.now(), settings.max_event_age)
     if late:
         report.alert(aws.sns, settings, log, "Shutdown not started", [late])
-        return {"ok": False, "dry_run": request.dry_run, "reason": late, "hosts": [], "foreign": [], "not_touched": []}
+        return _nothing(late, request, ok=False)
+    today = end(settings.calendar, request.scheduled)
+    report.calendar(aws.sns, settings, log, today)
+    if not today.act:
+        return _nothing(today.reason, request, ok=not today.alert)
     tags = settings.tags(COMPONENT)
     strangers = hosts.strangers(aws.ec2, _identity(settings), ("pending", "running"))
     found = _find(aws.ec2, tags, strangers)
@@ -105,6 +110,10 @@ def run(
     return _report(
         settings, aws, clock, log, list(results.values()), found.foreign, strangers, protection, request.dry_run
     )
+
+
+def _nothing(reason: str, request: Request, ok: bool) -> dict[str, Any]:
+    return {"ok": ok, "dry_run": request.dry_run, "reason": reason, "hosts": [], "foreign": [], "not_touched": []}
 
 
 def _identity(settings: ShutdownSettings) -> Identity:

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.algo.trading.plugins.module_utils import _components, _environments, _naming, _subnets, _tags
+from ansible_collections.algo.trading.plugins.module_utils import trading_day as _trading_day
+from ansible_collections.algo.trading.plugins.module_utils._errors import InvalidInput
 from ansible_collections.algo.trading.plugins.module_utils.resources import TYPES, teardown_order
+from ansible_collections.algo.trading.plugins.module_utils.sessions import read_calendar
 
 
 def subnet_plan(cidr: str, zones: Sequence[str]) -> list[dict[str, str]]:
@@ -149,9 +153,21 @@ def environments(folder: str) -> list[str]:
     return _environments.environments(Path(folder))
 
 
+def agenda(settings: Mapping[str, Any], count: int = 10, now: str | None = None) -> list[dict[str, Any]]:
+    try:
+        calendar = read_calendar(settings.get("algo_calendar") or {})
+        moment = datetime.fromisoformat(now) if now else datetime.now(calendar.zone)
+    except (InvalidInput, ValueError) as error:
+        raise AnsibleFilterError(str(error)) from error
+    if moment.tzinfo is None:
+        raise AnsibleFilterError(f"The time needs an offset from UTC, such as 2026-11-25T17:00-05:00, not {now!r}.")
+    return _trading_day.agenda(calendar, settings, moment, count)
+
+
 class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
+            "agenda": agenda,
             "arn": arn,
             "component": component,
             "components": components,

@@ -13,9 +13,11 @@ from ipaddress import IPv4Network
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from ._errors import InvalidInput
 from ._subnets import MAX_ZONES, subnet_plan
 from .fleet._settings_reader import problems_of
 from .fleet.argument_spec import fleet_variables, once_variables, source_variables
+from .sessions import read_calendar
 
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
 _BUCKET = re.compile(r"(?!xn--|sthree-)(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
@@ -207,6 +209,10 @@ def _times(settings: Settings) -> Iterable[str]:
         ZoneInfo(zone)
     except (ValueError, OSError, ZoneInfoNotFoundError):
         yield f"algo_timezone: {zone!r} is not a valid time zone. Use an IANA name such as America/New_York."
+    try:
+        read_calendar(settings.get("algo_calendar") or {})
+    except InvalidInput as error:
+        yield f"algo_calendar: {error.problem}."
     for name, value in sorted(settings.items()):
         if name.endswith("_schedule") and not _SCHEDULE.fullmatch(str(value)):
             yield (

@@ -22,7 +22,7 @@ from ansible_collections.algo.trading.plugins.module_utils.fleet.document import
 sys.path.insert(0, str(Path(__file__).parents[3] / "lambda"))
 
 OWN = {"Project": "algo-trading", "Environment": "qa", "Component": "trading_server", "ManagedBy": "algo.trading"}
-EVENING = datetime(2030, 1, 2, 21, 15, tzinfo=UTC)
+EVENING = datetime(2028, 1, 5, 21, 15, tzinfo=UTC)
 
 
 def fleet_parameter(**options: Any) -> str:

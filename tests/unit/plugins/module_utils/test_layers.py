@@ -20,15 +20,15 @@ PACKAGE = "ansible_collections.algo.trading.plugins.module_utils"
 
 # From the bottom up. A module imports from layers below its own, and from its own.
 LAYERS = (
-    ("_components", "_environments", "_errors", "_process", "_subnets", "_tags"),
+    ("_components", "_environments", "_errors", "_exchange_days", "_process", "_subnets", "_tags"),
     ("_aws", "_naming", "_policies"),
-    ("_invocations", "_schedules"),
+    ("_invocations", "_schedules", "sessions", "trading_day"),
     ("fleet", "models", "_model_listing", "resources"),
     ("account", "settings"),
     # One function for each API call, for modules of ours. These need amazon.aws.
     ("lambda_event_invoke", "lambda_package", "lock", "scheduler", "scheduler_group", "ssm_document"),
 )
-PURE = ("resources", "fleet.engine", "models", "account", "settings")
+PURE = ("resources", "fleet.engine", "models", "sessions", "trading_day", "account", "settings")
 
 
 def layer(module: str) -> int:

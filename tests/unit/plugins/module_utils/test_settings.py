@@ -54,6 +54,10 @@ def test_right_settings_have_no_findings() -> None:
         ({"algo_account_id": "12345678901"}, "algo_account_id: '12345678901' is not a valid AWS account id"),
         ({"algo_region": "eu-west-1"}, "algo_region: eu-west-1 is not a region of qa. Its regions: us-east-1."),
         ({"algo_regions": []}, "algo_region: us-east-1 is not a region of qa. Its regions: none."),
+        (
+            {"algo_calendar": {"early_closes": {"2026-12-25": "13:00"}}},
+            "algo_calendar: early_closes: 2026-12-25 has no",
+        ),
         ({"algo_data_bucket": "Data"}, "algo_data_bucket: 'Data' is not a valid bucket name"),
         ({"algo_data_bucket": "da..ta"}, "algo_data_bucket: 'da..ta' is not a valid bucket name"),
         (
