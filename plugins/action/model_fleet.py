@@ -2,29 +2,24 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Shows the progress of ``algo.trading.model_fleet`` while it runs, and a table at the end.
+"""Runs the module of the same name, and shows its progress while it runs and a table at the end.
 
-The module itself runs in a process of its own, whose output Ansible keeps until it ends. So it writes its progress to a
-file, which is read here meanwhile. Where the module runs on another machine there is nothing to read, and nothing is
-shown; the result is the same.
+The module answers only when it ends, so it writes its progress to a pipe meanwhile. Where it runs on another machine
+nothing is shown until then; the result is the same.
 """
 
 from __future__ import annotations
 
-import tempfile
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+import os
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.algo.trading.plugins.plugin_utils import lifeline
+from ansible_collections.algo.trading.plugins.plugin_utils.warm_action import WarmAction
 
 display = Display()
 
-_LOOK_SECONDS = 0.5
 _COLUMNS = (
     ("MODEL", "name"),
     ("ACTION", "action"),
@@ -39,31 +34,27 @@ _COLUMNS = (
 _CELL = 60
 
 
-class ActionModule(ActionBase):
-    _supports_check_mode = True
-    _supports_diff = True
-    _supports_async = False
-    TRANSFERS_FILES = False
-
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        lifeline.hold()
-        arguments = dict(self._task.args)
-        show = arguments.get("show_table", "changed")
-        local = self._connection.transport == "local" and not self._play_context.become
-        if local and not arguments.get("progress_file") and not self._task.check_mode:
-            with _shown_progress() as path:
-                arguments["progress_file"] = path
-                answer = self._execute_module("algo.trading.model_fleet", module_args=arguments, task_vars=task_vars)
-        else:
-            answer = self._execute_module("algo.trading.model_fleet", module_args=arguments, task_vars=task_vars)
-        result.update(answer)
-        # The path is this run's own, and gone.
-        result.get("invocation", {}).get("module_args", {}).pop("progress_file", None)
-        if not self._task.check_mode and show != "none" and not self._task.no_log:
+class ActionModule(WarmAction):
+    def answer(self, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+        check, show = self._task.check_mode, arguments.get("show_table", "changed")
+        meanwhile = None
+        if self.on_controller and not check and not arguments.get("progress_file"):
+            progress, end = os.pipe()
+            arguments["progress_file"] = f"/dev/fd/{end}"
+            meanwhile = partial(_show, progress, end)
+        result = self.run_module(self._task.resolved_action, arguments, variables, meanwhile=meanwhile)
+        if not check and show != "none" and not self._task.no_log:
             for line in table(result.get("servers") or [], changed_only=show == "changed"):
                 display.display(line)
         return result
+
+
+def _show(progress: int, end: int) -> None:
+    """Display lines as they come, until the module, which now has the only other end of the pipe, is gone."""
+    os.close(end)
+    with os.fdopen(progress, encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            display.display(f"  fleet: {_printable(line.rstrip())}")
 
 
 def table(servers: Sequence[Mapping[str, Any]], *, changed_only: bool) -> list[str]:
@@ -83,36 +74,10 @@ def table(servers: Sequence[Mapping[str, Any]], *, changed_only: bool) -> list[s
 
 def _cell(row: Mapping[str, Any], key: str) -> str:
     text = str((row["problem"] if key == "reason" else "") or row.get(key) or "-")
-    # Names come from a bucket, which others write to.
-    text = "".join(char if char.isprintable() else "?" for char in text)
+    text = _printable(text)
     return text if len(text) <= _CELL else text[: _CELL - 1] + "…"
 
 
-@contextmanager
-def _shown_progress() -> Iterator[str]:
-    """A file whose lines are displayed as they come."""
-    with tempfile.TemporaryDirectory(prefix="algo-fleet-") as folder:
-        path = Path(folder) / "progress"
-        path.touch()
-        over = threading.Event()
-        reader = threading.Thread(target=_follow, args=(path, over), daemon=True)
-        reader.start()
-        try:
-            yield str(path)
-        finally:
-            over.set()
-            reader.join(timeout=5)
-
-
-def _follow(path: Path, over: threading.Event) -> None:
-    with path.open(encoding="utf-8", errors="replace") as stream:
-        rest = ""
-        last = False
-        while True:
-            rest += stream.read()
-            *lines, rest = rest.split("\n")
-            for line in lines:
-                display.display(f"  fleet: {line}")
-            if last:
-                return
-            last = over.wait(_LOOK_SECONDS)
+def _printable(text: str) -> str:
+    """Names come from a bucket, which others write to."""
+    return "".join(char if char.isprintable() else "?" for char in text)

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.plugins.action import ActionBase
@@ -41,10 +41,12 @@ class WarmAction(ActionBase):
         arguments: dict[str, Any],
         variables: dict[str, Any],
         environment: Mapping[str, str] | None = None,
+        meanwhile: Callable[[], None] | None = None,
     ) -> dict[str, Any]:
         """Run a module by its fully qualified name, in a warm fork where that is possible.
 
         :param environment: variables that the module gets besides the task's own.
+        :param meanwhile: called on the controller while a fork runs the module.
         """
         if not self.on_controller:
             answer: dict[str, Any] = self._execute_module(module, module_args=arguments, task_vars=variables)
@@ -52,4 +54,4 @@ class WarmAction(ActionBase):
         complete = {name: value for name, value in arguments.items() if value is not None}
         self._update_module_args(module, complete, variables)
         given = {name: str(value) for part in self._task.environment or () for name, value in part.items()}
-        return warm_module.run(module, complete, {**given, **(environment or {})})
+        return warm_module.run(module, complete, {**given, **(environment or {})}, meanwhile=meanwhile)

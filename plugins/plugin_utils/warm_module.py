@@ -17,7 +17,7 @@ import runpy
 import sys
 import tempfile
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from ansible.module_utils import basic
@@ -44,13 +44,19 @@ _PROFILE = "legacy"
 
 
 def run(
-    module: str, arguments: Mapping[str, Any], environment: Mapping[str, str], guard: CallGuard | None = None
+    module: str,
+    arguments: Mapping[str, Any],
+    environment: Mapping[str, str],
+    guard: CallGuard | None = None,
+    meanwhile: Callable[[], None] | None = None,
 ) -> dict[str, Any]:
     """Run a module by its fully qualified name.
 
     :param arguments: as for ``ActionBase._execute_module``, Ansible's own (``_ansible_…``) included.
     :param environment: variables that the module's process gets in addition.
     :param guard: keeps the module's calls to the resource that it is started for.
+    :param meanwhile: called in this process once the module runs; it should end with the module. A thread would not do:
+        the fork would have the locks that the thread holds, for ever.
     :return: what the module answered; ``failed`` with ``msg`` where it ended without an answer.
     """
     encoder = get_module_encoder(_PROFILE, Direction.CONTROLLER_TO_MODULE)
@@ -63,6 +69,8 @@ def run(
         if child == 0:
             lifeline.hold(parent)
             _be_module(module, payload, environment, output.fileno(), errors.fileno(), guard)
+        if meanwhile is not None:
+            meanwhile()
         _pid, status = os.waitpid(child, 0)
         output.seek(0)
         errors.seek(0)

@@ -126,11 +126,11 @@ class Environment:
         while running.poll() is None and len(self.aws.calls(write=True)) < after:
             time.sleep(0.05)
         assert running.poll() is None, f"{playbook} ended before its {after}th writing call"
-        family = _family(running.pid)
+        family = family_of(running.pid)
         running.kill()
         running.wait()
         until = time.monotonic() + 60
-        while left := [pid for pid in family if _lives(pid)]:
+        while left := [pid for pid in family if lives(pid)]:
             assert time.monotonic() < until, f"still running after the kill: {left}"
             time.sleep(0.05)
         return self.aws.count(write=True)
@@ -211,12 +211,12 @@ def copied_inventories(to: Path, **changed: Mapping[str, Any]) -> Path:
 
 def kill_tree(pid: int) -> None:
     """Ansible's workers and modules lead sessions of their own, so that no signal to a group finds them all."""
-    for process in _family(pid):
+    for process in family_of(pid):
         with contextlib.suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
 
 
-def _family(pid: int) -> list[int]:
+def family_of(pid: int) -> list[int]:
     found = [pid]
     for parent in found:
         with contextlib.suppress(OSError):
@@ -225,7 +225,7 @@ def _family(pid: int) -> list[int]:
     return found
 
 
-def _lives(pid: int) -> bool:
+def lives(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:

@@ -7,6 +7,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.algo.trading.tests.integration.environments import kill_tree
+from ansible_collections.algo.trading.tests.integration.environments import family_of, kill_tree, lives
 
 NAME = "algo.trading.model_fleet"
 
@@ -116,3 +119,49 @@ def test_a_killed_play_is_finished_by_the_next_one(
         for item in reservation["Instances"]
     ]
     assert sorted(claims) == sorted(model["name"] for model in wanted)
+
+
+def write_play(path: Path, fleet: dict[str, Any], **variables: Any) -> Path:
+    play = {"hosts": "localhost", "gather_facts": False, "vars": variables, "tasks": [{"name": "Fleet", NAME: fleet}]}
+    path.write_text(json.dumps([play]))
+    return path
+
+
+def test_it_shows_its_progress_and_then_a_table_and_needs_no_interpreter_of_its_own(
+    fresh_aws: Any, network: Any, make: Any, playbook: Any, tmp_path: Path
+) -> None:
+    whole = {**network, "models": make(0, 1, 2), "endpoint_url": fresh_aws.endpoint, "region": fresh_aws.region}
+    path = write_play(tmp_path / "play.json", whole, ansible_python_interpreter="/nowhere/python")
+    run = playbook("-i", "localhost,", "-c", "local", path, check=True, env={"ANSIBLE_STDOUT_CALLBACK": "default"})
+    lines = run.stdout.splitlines()
+    (last,) = (number for number, line in enumerate(lines) if line.startswith("  fleet: ") and "3 of 3 running" in line)
+    (table,) = (number for number, line in enumerate(lines) if line.startswith("MODEL "))
+    assert last < table
+    assert [line.split()[:2] for line in lines[table + 1 : table + 4]] == [
+        [m["name"], "create"] for m in sorted(make(0, 1, 2), key=lambda model: str(model["name"]))
+    ]
+
+
+def test_it_ends_with_the_run_that_started_it(fresh_aws: Any, network: Any, make: Any, tmp_path: Path) -> None:
+    """A call that is never answered would keep the module for longer than this test waits."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        whole = {**network, "models": make(0), "endpoint_url": endpoint, "region": fresh_aws.region}
+        path = write_play(tmp_path / "play.json", whole)
+        program = Path(sys.executable).parent / "ansible-playbook"
+        run = subprocess.Popen(
+            [program, "-i", "localhost,", "-c", "local", path],
+            env=fresh_aws.env,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        asked, _address = silent.accept()
+        family = family_of(run.pid)
+        assert len(family) > 2
+        os.kill(run.pid, signal.SIGKILL)
+        run.wait()
+        until = time.monotonic() + 30
+        while left := [pid for pid in family if lives(pid)]:
+            assert time.monotonic() < until, f"still running after the kill: {left}"
+            time.sleep(0.05)
+        asked.close()
