@@ -22,6 +22,7 @@ from . import (
     _health,
     compute,
     database,
+    dns,
     functions,
     identity,
     messaging,
@@ -30,6 +31,7 @@ from . import (
     parameters,
     scheduling,
     secrets,
+    security_groups,
     storage,
 )
 from ._decide import STEERING, decide, describe, desired_settings
@@ -55,6 +57,8 @@ __all__ = [
 
 _AREAS = (
     network,
+    security_groups,
+    dns,
     identity,
     storage,
     secrets,

@@ -15,6 +15,7 @@ from .._components import SINGLE_HOSTS
 from .._errors import PROFILE_NOT_READY
 from .._naming import LIVE_STATES, Scope
 from .._tags import tag_dict
+from . import _ec2
 from ._model import Found, ResourceType, Settings, States
 
 # Terminated and shutting-down instances are gone for all that matters.
@@ -36,8 +37,7 @@ _STATES = States(
 def _read_instances(clients: Any, scope: Scope) -> Iterable[Found]:
     ec2 = clients("ec2")
     filters = [
-        {"Name": "tag:Project", "Values": [scope.project]},
-        {"Name": "tag:Environment", "Values": [scope.environment]},
+        *_ec2.filters(scope),
         {"Name": "tag:Component", "Values": list(SINGLE_HOSTS)},
         {"Name": "instance-state-name", "Values": list(LIVE_STATES)},
     ]

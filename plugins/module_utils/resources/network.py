@@ -2,38 +2,21 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""VPC, subnets, gateways, routes, endpoints, security groups and the private zone, as amazon.aws manages them."""
+"""VPC, subnets, gateways, routes and endpoints, as amazon.aws manages them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
-from .._aws import pages, unless_missing
-from .._naming import Scope, dns_name
+from .._aws import pages
+from .._naming import Scope
 from .._tags import tag_dict
+from . import _ec2
 from ._model import Found, ResourceType, Settings, States
 
 # Of a VPC and its subnets.
 _AVAILABLE = States(healthy=frozenset({"available"}), transitional=frozenset({"pending"}))
-
-
-def _ours(scope: Scope) -> list[Settings]:
-    return [
-        {"Name": "tag:Project", "Values": [scope.project]},
-        {"Name": "tag:Environment", "Values": [scope.environment]},
-    ]
-
-
-def _tagged(clients: Any, scope: Scope, operation: str, result: str) -> Iterable[tuple[Settings, dict[str, str]]]:
-    """Our resources of one EC2 kind, with their tags; what has no Name was not made by us.
-
-    The answer is looked at once more: not every endpoint applies filters.
-    """
-    for item in pages(clients("ec2"), operation, result, Filters=_ours(scope)):
-        tags = tag_dict(item.get("Tags"))
-        if "Name" in tags and scope.names(tags):
-            yield item, tags
 
 
 def _by_id(result_key: str, id_key: str) -> Any:
@@ -48,7 +31,7 @@ def _by_id(result_key: str, id_key: str) -> Any:
 
 def _read_vpcs(clients: Any, scope: Scope) -> Iterable[Found]:
     ec2 = clients("ec2")
-    for vpc, tags in _tagged(clients, scope, "describe_vpcs", "Vpcs"):
+    for vpc, tags in _ec2.tagged(clients, scope, "describe_vpcs", "Vpcs"):
         dns = {
             name: ec2.describe_vpc_attribute(VpcId=vpc["VpcId"], Attribute=attribute)[result]["Value"]
             for name, attribute, result in (
@@ -86,7 +69,7 @@ VPC = ResourceType(
 
 
 def _read_subnets(clients: Any, scope: Scope) -> Iterable[Found]:
-    for subnet, tags in _tagged(clients, scope, "describe_subnets", "Subnets"):
+    for subnet, tags in _ec2.tagged(clients, scope, "describe_subnets", "Subnets"):
         settings = {
             "vpc_id": subnet["VpcId"],
             "cidr": subnet["CidrBlock"],
@@ -124,7 +107,7 @@ SUBNET = ResourceType(
 
 
 def _read_internet_gateways(clients: Any, scope: Scope) -> Iterable[Found]:
-    for gateway, tags in _tagged(clients, scope, "describe_internet_gateways", "InternetGateways"):
+    for gateway, tags in _ec2.tagged(clients, scope, "describe_internet_gateways", "InternetGateways"):
         attached = [attachment["VpcId"] for attachment in gateway.get("Attachments", ())]
         vpc_id = attached[0] if attached else None
         attributes = {"id": gateway["InternetGatewayId"], "vpc_id": vpc_id}
@@ -150,7 +133,7 @@ INTERNET_GATEWAY = ResourceType(
 
 
 def _read_addresses(clients: Any, scope: Scope) -> Iterable[Found]:
-    for address in clients("ec2").describe_addresses(Filters=_ours(scope))["Addresses"]:
+    for address in clients("ec2").describe_addresses(Filters=_ec2.filters(scope))["Addresses"]:
         tags = tag_dict(address.get("Tags"))
         if "Name" in tags and scope.names(tags):
             attributes = {"allocation_id": address["AllocationId"], "public_ip": address["PublicIp"]}
@@ -178,7 +161,7 @@ ADDRESS = ResourceType(
 
 def _read_nat_gateways(clients: Any, scope: Scope) -> Iterable[Found]:
     client = clients("ec2")
-    alive = [*_ours(scope), {"Name": "state", "Values": ["pending", "available"]}]
+    alive = [*_ec2.filters(scope), {"Name": "state", "Values": ["pending", "available"]}]
     for gateway in pages(client, "describe_nat_gateways", "NatGateways", Filters=alive):
         tags = tag_dict(gateway.get("Tags"))
         # Looked at once more: not every endpoint filters these.
@@ -210,7 +193,7 @@ NAT_GATEWAY = ResourceType(
 
 
 def _read_route_tables(clients: Any, scope: Scope) -> Iterable[Found]:
-    for table, tags in _tagged(clients, scope, "describe_route_tables", "RouteTables"):
+    for table, tags in _ec2.tagged(clients, scope, "describe_route_tables", "RouteTables"):
         routes = [
             {
                 "dest": route["DestinationCidrBlock"],
@@ -253,7 +236,7 @@ ROUTE_TABLE = ResourceType(
 
 
 def _read_endpoints(clients: Any, scope: Scope) -> Iterable[Found]:
-    for endpoint, tags in _tagged(clients, scope, "describe_vpc_endpoints", "VpcEndpoints"):
+    for endpoint, tags in _ec2.tagged(clients, scope, "describe_vpc_endpoints", "VpcEndpoints"):
         if str(endpoint.get("State", "")).lower() in {"deleting", "deleted", "failed", "rejected"}:
             continue
         settings = {
@@ -295,179 +278,4 @@ VPC_ENDPOINT = ResourceType(
 )
 
 
-# ---- security group ----
-
-
-def _permissions(permissions: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Rules as AWS gives them, one readable line for each source."""
-    lines = []
-    for rule in permissions:
-        sources = (
-            [entry["CidrIp"] for entry in rule.get("IpRanges") or ()]
-            + [entry["CidrIpv6"] for entry in rule.get("Ipv6Ranges") or ()]
-            + [entry["GroupId"] for entry in rule.get("UserIdGroupPairs") or ()]
-            + [entry["PrefixListId"] for entry in rule.get("PrefixListIds") or ()]
-        )
-        ports = _ports(rule.get("IpProtocol"), rule.get("FromPort"), rule.get("ToPort"))
-        lines += [f"{ports} {source}" for source in sources]
-    return sorted(lines)
-
-
-def _ports(protocol: Any, first: Any, last: Any) -> str:
-    if str(protocol) in {"-1", "all"}:
-        return "all"
-    return f"{protocol}/{first}" if first == last else f"{protocol}/{first}-{last}"
-
-
-def _rules(rules: Iterable[Mapping[str, Any]] | None) -> list[str]:
-    """Rules as the module takes them, in the same lines."""
-    lines = []
-    for rule in rules or ():
-        ports = rule.get("ports")
-        ports = ports if isinstance(ports, list) else [ports]
-        sources: list[str] = []
-        for name in ("cidr_ip", "cidr_ipv6", "group_id", "ip_prefix"):
-            value = rule.get(name)
-            sources += value if isinstance(value, list) else [value] if value else []
-        for port in ports:
-            first, _dash, last = str(port).partition("-")
-            lines += [f"{_ports(rule.get('proto', 'tcp'), first, last or first)} {source}" for source in sources]
-    return sorted(lines)
-
-
-def _read_security_groups(clients: Any, scope: Scope) -> Iterable[Found]:
-    for group, tags in _tagged(clients, scope, "describe_security_groups", "SecurityGroups"):
-        settings = {
-            "name": group["GroupName"],
-            "description": group["Description"],
-            "vpc_id": group.get("VpcId"),
-            "rules": _permissions(group.get("IpPermissions") or ()),
-            "rules_egress": _permissions(group.get("IpPermissionsEgress") or ()),
-            "tags": tags,
-        }
-        yield Found(group["GroupName"], settings, {"id": group["GroupId"]}, tags)
-
-
-SECURITY_GROUP = ResourceType(
-    module="amazon.aws.ec2_security_group",
-    title="security group",
-    read=_read_security_groups,
-    compared=frozenset({"name", "description", "vpc_id", "rules", "rules_egress", "tags"}),
-    write_ids=frozenset({"GroupId", "Resource"}),
-    force_new=frozenset({"description", "vpc_id", "name"}),
-    normalize=lambda arguments: {
-        name: _rules(value) if name in {"rules", "rules_egress"} else value for name, value in arguments.items()
-    },
-    attributes=lambda result, arguments: {"id": result.get("group_id")},
-    delete_arguments=lambda found: {"group_id": found["attributes"]["id"]},
-    # A terminated host holds its group a little longer.
-    retryable_errors=("DependencyViolation",),
-    destroy_order=75,
-)
-
-
-# ---- private DNS ----
-
-
-def _zone(clients: Any, scope: Scope) -> Settings | None:
-    name = f"{dns_name(scope.project, scope.environment)}."
-    answer = clients("route53").list_hosted_zones_by_name(DNSName=name, MaxItems="1")
-    return next((zone for zone in answer["HostedZones"] if zone["Name"] == name), None)
-
-
-def _read_zones(clients: Any, scope: Scope) -> Iterable[Found]:
-    zone = _zone(clients, scope)
-    if zone is None:
-        return
-    client = clients("route53")
-    zone_id = zone["Id"].rpartition("/")[2]
-    tags = tag_dict(
-        client.list_tags_for_resource(ResourceType="hostedzone", ResourceId=zone_id)["ResourceTagSet"].get("Tags")
-    )
-    vpcs = client.get_hosted_zone(Id=zone_id).get("VPCs") or ()
-    settings = {
-        "zone": dns_name(scope.project, scope.environment),
-        "comment": zone.get("Config", {}).get("Comment", ""),
-        "vpcs": [{"id": vpc["VPCId"], "region": vpc["VPCRegion"]} for vpc in vpcs],
-        "tags": tags,
-    }
-    yield Found(dns_name(scope.project, scope.environment), settings, {"id": zone_id}, tags)
-
-
-ZONE = ResourceType(
-    name_argument="zone",
-    module="amazon.aws.route53_zone",
-    title="private DNS zone",
-    read=_read_zones,
-    compared=frozenset({"zone", "comment", "vpcs", "tags"}),
-    force_new=frozenset({"zone"}),
-    unordered=frozenset({"vpcs"}),
-    attributes=lambda result, arguments: {"id": result.get("zone_id")},
-    extra_arguments=lambda arguments, found: {"hosted_zone_id": found["attributes"]["id"]} if found else {},
-    delete_arguments=lambda found: {
-        "vpcs": found["settings"]["vpcs"],
-        "hosted_zone_id": found["attributes"]["id"],
-    },
-    destroy_order=65,
-)
-
-
-def _read_records(clients: Any, scope: Scope) -> Iterable[Found]:
-    zone = _zone(clients, scope)
-    if zone is None:
-        return
-    zone_id = zone["Id"].rpartition("/")[2]
-    records = unless_missing(
-        lambda: list(
-            pages(clients("route53"), "list_resource_record_sets", "ResourceRecordSets", HostedZoneId=zone_id)
-        ),
-        "NoSuchHostedZone",
-    )
-    for record in records or ():
-        if record["Type"] in {"NS", "SOA"}:
-            continue
-        name = record["Name"].rstrip(".")
-        settings = {
-            "record": name,
-            "type": record["Type"],
-            "ttl": record.get("TTL"),
-            "value": [value["Value"] for value in record.get("ResourceRecords") or ()],
-        }
-        yield Found(name, settings, {"zone_id": zone_id}, owner=dns_name(scope.project, scope.environment))
-
-
-RECORD = ResourceType(
-    name_argument="record",
-    computed=(),
-    module="amazon.aws.route53",
-    title="DNS record",
-    read=_read_records,
-    compared=frozenset({"record", "type", "ttl", "value"}),
-    tagged=False,
-    # The module's own `region` is the one of latency routing.
-    takes_region=False,
-    steering=frozenset({"zone", "hosted_zone_id", "private_zone", "overwrite"}),
-    unordered=frozenset({"value"}),
-    extra_arguments=lambda arguments, found: {"overwrite": True, "private_zone": True},
-    delete_arguments=lambda found: {
-        "hosted_zone_id": found["attributes"]["zone_id"],
-        "type": found["settings"]["type"],
-        "ttl": found["settings"]["ttl"],
-        "value": found["settings"]["value"],
-        "private_zone": True,
-    },
-    destroy_order=20,
-)
-
-TYPES = (
-    VPC,
-    SUBNET,
-    INTERNET_GATEWAY,
-    ADDRESS,
-    NAT_GATEWAY,
-    ROUTE_TABLE,
-    VPC_ENDPOINT,
-    SECURITY_GROUP,
-    ZONE,
-    RECORD,
-)
+TYPES = (VPC, SUBNET, INTERNET_GATEWAY, ADDRESS, NAT_GATEWAY, ROUTE_TABLE, VPC_ENDPOINT)

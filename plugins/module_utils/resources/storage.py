@@ -154,7 +154,6 @@ BUCKET = ResourceType(
     # A versioned bucket is never empty. Whether its contents may go is asked long before this.
     delete_arguments=lambda found: {"force": True},
     retryable_errors=("OperationAborted", "BucketNotEmpty"),
-    destroy_order=50,
 )
 
 

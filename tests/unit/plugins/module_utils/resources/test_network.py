@@ -1,62 +1,17 @@
-"""Rules as AWS gives them and as the module takes them come out as the same lines."""
+"""What can be changed in a network, what cannot, and how it is removed."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from ansible_collections.algo.trading.plugins.module_utils.resources import network
+from ansible_collections.algo.trading.plugins.module_utils.resources import dns, network, security_groups
 from ansible_collections.algo.trading.plugins.module_utils.resources._decide import decide
 
 OURS = {"ours": True, "tags": {}, "attributes": {"id": "x-1", "vpc_id": "vpc-1", "cidr": "10.0.0.0/24"}}
 
 
-@pytest.mark.parametrize(
-    ("wanted", "actual"),
-    [
-        (
-            [{"proto": "tcp", "ports": [443, 80], "cidr_ip": "0.0.0.0/0", "rule_desc": "AWS"}],
-            [
-                {"IpProtocol": "tcp", "FromPort": 80, "ToPort": 80, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]},
-                {"IpProtocol": "tcp", "FromPort": 443, "ToPort": 443, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]},
-            ],
-        ),
-        (
-            [{"proto": "tcp", "ports": ["8000-8100"], "cidr_ip": ["10.0.0.0/16", "10.1.0.0/16"]}],
-            [
-                {
-                    "IpProtocol": "tcp",
-                    "FromPort": 8000,
-                    "ToPort": 8100,
-                    "IpRanges": [{"CidrIp": "10.1.0.0/16"}, {"CidrIp": "10.0.0.0/16"}],
-                }
-            ],
-        ),
-        (
-            [{"proto": "all", "ports": [], "group_id": "sg-1"}, {"proto": -1, "ports": [0], "group_id": "sg-1"}][1:],
-            [{"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": "sg-1"}]}],
-        ),
-        (
-            [{"proto": "udp", "ports": 53, "cidr_ipv6": "::/0"}],
-            [{"IpProtocol": "udp", "FromPort": 53, "ToPort": 53, "Ipv6Ranges": [{"CidrIpv6": "::/0"}]}],
-        ),
-        ([], []),
-    ],
-)
-def test_equal_rules_read_alike(wanted: list[dict[str, Any]], actual: list[dict[str, Any]]) -> None:
-    group = {**OURS, "settings": {"rules": network._permissions(actual)}}
-    assert decide(network.SECURITY_GROUP, {"rules": wanted}, group).action == "no-op"
-
-
-def test_a_port_opened_by_hand_is_named() -> None:
-    actual = [{"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]
-    group = {**OURS, "settings": {"rules": network._permissions(actual)}}
-    decision = decide(network.SECURITY_GROUP, {"rules": []}, group)
-    assert decision.action == "update"
-    assert "tcp/22 0.0.0.0/0" in decision.reasons[0]
-
-
-@pytest.mark.parametrize("kind", network.TYPES, ids=lambda kind: kind.title)
+@pytest.mark.parametrize("kind", [*network.TYPES, *security_groups.TYPES, *dns.TYPES], ids=lambda kind: kind.title)
 def test_what_is_removed_is_named_by_what_was_found(kind: Any) -> None:
     names = ("settings", "attributes")
     found = {
