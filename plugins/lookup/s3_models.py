@@ -99,9 +99,10 @@ notes:
     folder's manifest, or while it is written during the listing. If that lasts, a file was changed
     after its manifest was written.
   - B(Copies.) Who copies a bucket writes files in the order of their keys, some after the manifest. Then the content
-    decides, in models of fewer than 1000 objects, if the manifest names each file with C(path), C(size) and C(sha256);
-    the files newer than it are asked for their SHA-256, or read, up to 512 MiB for a model. That is one request for
-    the manifest and each such file in every listing, so copy manifests last where you can.
+    decides, if the manifest names each file with C(path), C(size) and C(sha256). The files newer than it are asked for
+    their SHA-256, or read, up to 10,000 files and 512 MiB without SHA-256 for a model; a model of 1000 objects or more
+    is listed whole for that. That is one request for the manifest and each such file in every listing. What is larger
+    is V(unverified) until the manifest is written once more, so copy manifests last where you can.
   - All AWS connection options are those of the lookups of C(amazon.aws).
 seealso:
   - module: algo.trading.model_fleet
@@ -222,12 +223,19 @@ _list:
         - V(published), if the version covers every file.
         - V(publishing), if a file is newer than the model's C(manifest.json) and its content is not what that says,
           if it was written during the listing, or if O(require_manifest) is set and there is none.
+        - V(unverified), if files are newer than the manifest and too large or too many to be compared with it, as
+          after a copy from another bucket.
+        - V(unreadable), if files or manifest may not be read, so that it cannot be told.
         - V(ambiguous), if there are several artifacts of the model and none is named after another, as C(x.zip) and
           C(x.tar.gz). The entry is the first one.
         - V(partial), if the model has 1000 objects or more, no readable C(manifest.json), and O(exact) is not set,
           so that the version covers the first 1000 only.
       type: str
       sample: published
+    reason:
+      description: Why it is V(unverified) or V(unreadable), and what to do. Otherwise empty.
+      type: str
+      sample: ''
 """
 
 import typing as t
@@ -319,13 +327,15 @@ class LookupModule(AWSLookupBase):
     def _report_status(self, bucket: str, models: list[Model]) -> None:
         meanings = {
             "ambiguous": "have several artifacts. Remove all but one",
-            "publishing": "are being published, or their files do not match their manifest",
+            "publishing": "are being published, or their files do not match their manifest. Upload manifest.json last",
             "partial": "have 1000 or more objects and no readable manifest.json: their versions cover the first 1000 "
             "only. Publish a manifest.json with them, or set exact=true",
         }
         for status, meaning in meanings.items():
             if names := [model.name for model in models if model.status == status]:
                 self.warn(f"{len(names)} model(s) in the bucket {bucket} {meaning}: {_some(names)}.")
+        for model in [model for model in models if model.reason][:_SHOWN]:
+            self.warn(f"The model {model.name} in the bucket {bucket} is {model.status}: {model.reason}.")
 
 
 def _some(texts: list[str]) -> str:

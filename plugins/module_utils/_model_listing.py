@@ -1,23 +1,19 @@
 # Copyright: the algo.trading authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The S3 side of models.py: pages, groups of objects, manifests, and S3's failures in words."""
+"""The S3 side of models.py: pages, groups of objects, and S3's failures in words."""
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import dataclasses
 import hashlib
-import json
 import typing as t
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 
 from ._errors import (
-    DENIED,
-    NOT_FOUND,
     AccessDenied,
     AlgoTradingError,
     Changed,
@@ -25,21 +21,13 @@ from ._errors import (
     NotFound,
     Unreachable,
     WrongRegion,
-    error_code,
     from_aws,
-    kind_of,
 )
 
-MANIFEST = "manifest.json"
 PAGE = 1000  # keys in a page of S3; also from how many objects on a model counts as large
-MANIFEST_LIMIT = 64 * 1024 * 1024
-# The most that is read of one model to compare it with its manifest.
-READ_LIMIT = 512 * 1024 * 1024
 
 # Sorts behind every key that one would find in a folder, and before the folder's next neighbour.
 _LAST = "\U0010ffff"
-
-_ABSENT = frozenset({"NoSuchKey", "404"})
 
 
 class Entry(t.NamedTuple):
@@ -72,14 +60,6 @@ class Group:
         return self.seen >= PAGE
 
 
-class ManifestRead(t.NamedTuple):
-    etag: str
-    size: int
-    modified: datetime
-    total_size: int
-    total_objects: int
-
-
 def is_placeholder(key: str, size: int) -> bool:
     """Whether this is the empty object by which consoles show an empty folder."""
     return key.endswith("/") and size == 0
@@ -103,9 +83,9 @@ def groups(
     """The objects under the prefix, grouped by artifact in key order; large folders are left half-way."""
     current: Group | None = None
     start = last = ""
-    page = 0
+    number = 0
     while True:
-        response = _page(s3, bucket, prefix, start, page=page, region=region)
+        response = page(s3, bucket, prefix, start, number=number, region=region)
         date = _date(response)
         for item in response.get("Contents", []):
             key = item["Key"]
@@ -123,8 +103,8 @@ def groups(
                 yield Group(artifact=key, member=key, size=item["Size"])
                 continue
             if current is None:
-                current = Group(artifact, member=key, size=item["Size"], began=date, page=page)
-            _add(current, item, page=page, exact=exact)
+                current = Group(artifact, member=key, size=item["Size"], began=date, page=number)
+            _add(current, item, page=number, exact=exact)
         if not response.get("IsTruncated"):
             break
         if not response.get("Contents"):
@@ -135,7 +115,7 @@ def groups(
         start = last
         if current is not None and current.folder and current.large and not exact:
             start = max(last, current.artifact + _LAST)
-        page += 1
+        number += 1
     if current is not None:
         yield current
 
@@ -150,82 +130,7 @@ def _add(group: Group, item: dict[str, t.Any], *, page: int, exact: bool) -> Non
     group.seen += 1
     if exact or group.seen <= PAGE:
         path = key[len(group.artifact) :] if group.folder else key.rsplit("/", 1)[-1]
-        group.entries.append(Entry(path, item["ETag"].strip('"'), item["Size"], modified))
-
-
-def read_manifest(s3: t.Any, bucket: str, group: Group) -> ManifestRead | None:
-    """The manifest of a large model; None if there is none or it does not name its files."""
-    key = group.artifact + MANIFEST
-    try:
-        response = s3.get_object(Bucket=bucket, Key=key)
-        if response["ContentLength"] > MANIFEST_LIMIT:
-            return None
-        body = response["Body"].read()
-    except Exception as exc:
-        if error_code(exc) in _ABSENT:
-            return None
-        raise from_aws(
-            f"read {MANIFEST} of the large model s3://{bucket}/{group.artifact}",
-            exc,
-            {AccessDenied: f"Allow s3:GetObject on arn:aws:s3:::{bucket}/{key}"},
-        ) from exc
-    if group.began and response["LastModified"] > group.began:
-        group.torn = True
-    with contextlib.suppress(ValueError, KeyError, TypeError):
-        sizes = [int(file["size"]) for file in json.loads(body)["files"]]
-        return ManifestRead(
-            etag=response["ETag"].strip('"'),
-            size=len(body),
-            modified=response["LastModified"],
-            total_size=sum(sizes) + len(body),
-            total_objects=len(sizes) + 1,
-        )
-    return None
-
-
-def agrees(s3: t.Any, bucket: str, group: Group, newer: Sequence[Entry]) -> bool:
-    """Whether a model matches its manifest, although these files were written after it.
-
-    The manifest has to name exactly the files that are there, with their sizes, and of the newer ones the SHA-256.
-    S3 tells that of an object that was uploaded with it; other objects are read, up to a limit for the model.
-    """
-    if group.large:
-        return False  # not all of its files were seen
-    try:
-        files = json.loads(_body(s3, bucket, group.artifact + MANIFEST))["files"]
-        named = {str(file["path"]): (int(file["size"]), str(file["sha256"]).lower()) for file in files}
-        seen = {entry.path: entry.size for entry in group.entries if entry.path != MANIFEST}
-        if {path: size for path, (size, _digest) in named.items()} != seen:
-            return False
-        if sum(entry.size for entry in newer) > READ_LIMIT:
-            return False
-        return all(_sha256(s3, bucket, group.artifact + entry.path) == named[entry.path][1] for entry in newer)
-    except (ValueError, KeyError, TypeError):
-        return False
-    except Exception as exc:
-        if kind_of(exc) in (DENIED, NOT_FOUND):
-            return False
-        raise from_aws(f"read the files of the model s3://{bucket}/{group.artifact}", exc) from exc
-
-
-def _body(s3: t.Any, bucket: str, key: str) -> bytes:
-    response = s3.get_object(Bucket=bucket, Key=key)
-    if response["ContentLength"] > MANIFEST_LIMIT:
-        raise ValueError
-    content: bytes = response["Body"].read()
-    return content
-
-
-def _sha256(s3: t.Any, bucket: str, key: str) -> str:
-    response = s3.get_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
-    told = str(response.get("ChecksumSHA256") or "")
-    if told and "-" not in told and response.get("ChecksumType", "FULL_OBJECT") == "FULL_OBJECT":
-        response["Body"].close()
-        return base64.b64decode(told).hex()
-    found = hashlib.sha256()
-    while block := response["Body"].read(1024 * 1024):
-        found.update(block)
-    return found.hexdigest()
+        group.entries.append(_entry(item, path))
 
 
 def _date(response: dict[str, t.Any]) -> datetime | None:
@@ -236,7 +141,23 @@ def _date(response: dict[str, t.Any]) -> datetime | None:
     return None
 
 
-def _page(s3: t.Any, bucket: str, prefix: str, start: str, *, page: int, region: str | None) -> dict[str, t.Any]:
+def page_entries(response: dict[str, t.Any], folder: str) -> list[Entry]:
+    """The files of a folder that a page shows."""
+    return [
+        _entry(item, item["Key"][len(folder) :])
+        for item in response.get("Contents", [])
+        if not is_placeholder(item["Key"], item["Size"])
+    ]
+
+
+def _entry(item: dict[str, t.Any], path: str) -> Entry:
+    return Entry(path, item["ETag"].strip('"'), item["Size"], item["LastModified"])
+
+
+def page(
+    s3: t.Any, bucket: str, prefix: str, start: str, *, number: int = 1, region: str | None = None
+) -> dict[str, t.Any]:
+    """A page of the keys that begin with the prefix, behind `start`. Pages count from 0."""
     request: dict[str, t.Any] = {"Bucket": bucket, "Prefix": prefix, "MaxKeys": PAGE}
     if start:
         # Not the continuation token: it can't skip, and one way to go on is enough.
@@ -244,7 +165,7 @@ def _page(s3: t.Any, bucket: str, prefix: str, start: str, *, page: int, region:
     try:
         response: dict[str, t.Any] = s3.list_objects_v2(**request)
     except Exception as exc:
-        raise _failure(bucket, page, exc) from exc
+        raise _failure(bucket, number, exc) from exc
     home = _home(response)
     if region and home and home != region:
         raise WrongRegion(
@@ -258,7 +179,7 @@ def _home(response: dict[str, t.Any]) -> str:
     return str(response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("x-amz-bucket-region", ""))
 
 
-def _failure(bucket: str, page: int, exc: Exception) -> AlgoTradingError:
+def _failure(bucket: str, number: int, exc: Exception) -> AlgoTradingError:
     response = getattr(exc, "response", None)
     home = _home(response) if isinstance(response, dict) else ""
     error = from_aws(
@@ -274,7 +195,7 @@ def _failure(bucket: str, page: int, exc: Exception) -> AlgoTradingError:
             "the local environment needs its embedded AWS running",
         },
     )
-    if page and isinstance(error, NotFound):
+    if number and isinstance(error, NotFound):
         return Changed(
             f"The bucket {bucket} was removed while it was being listed",
             remedy="Find out who removed it before you act on this listing",

@@ -29,6 +29,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from . import _model_listing as listing
+from . import _model_manifest as manifests
 from ._errors import AccessDenied, InvalidInput
 
 DEFAULT_PATTERN = (
@@ -36,7 +37,7 @@ DEFAULT_PATTERN = (
     r"(?P<model>[A-Za-z0-9][A-Za-z0-9._+=@-]*)-outer_(?P<outer>0|[1-9][0-9]*)_inner_(?P<inner>0|[1-9][0-9]*)"
 )
 DEFAULT_PREFIX = "models/"
-MANIFEST = listing.MANIFEST
+MANIFEST = manifests.MANIFEST
 GROUPS = ("type", "symbol", "model", "outer", "inner")
 FILTERS = ("type", "symbol", "model")
 
@@ -55,7 +56,7 @@ _NOTE = re.compile(r"\.(json|ya?ml|toml|ini|md|rst|txt|log|csv|html?|pdf|png|svg
 MOST_IN_A_TAG = 256
 _READERS = 8
 
-Status = t.Literal["published", "publishing", "partial", "ambiguous"]
+Status = t.Literal["published", "publishing", "partial", "ambiguous", "unverified", "unreadable"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +77,8 @@ class Model:
     objects: int
     last_modified: str
     status: Status = "published"
+    # Why it is `unverified` or `unreadable`, and what to do.
+    reason: str = ""
 
     def as_dict(self) -> dict[str, t.Any]:
         return dataclasses.asdict(self)
@@ -221,25 +224,23 @@ def list_models(
             continue
         candidate = _candidate(s3, bucket, group, values, exact=exact, require_manifest=require_manifest)
         found.setdefault(candidate.model.name, []).append(candidate)
-        invalid += candidate.complaints
     chosen: list[_Candidate] = []
     for candidates in found.values():
         kept, others = _choose(candidates)
         chosen.append(kept)
         invalid += others
     with ThreadPoolExecutor(_READERS) as readers:
-        models = list(readers.map(lambda candidate: _judged(s3, bucket, candidate), chosen))
+        models = list(readers.map(lambda candidate: _judged(s3, bucket, candidate, exact=exact), chosen))
     return Listing(models, sorted(invalid))
 
 
 @dataclasses.dataclass(frozen=True)
 class _Candidate:
-    """An artifact as the listing shows it. `newer` are its files that were written after its manifest."""
+    """An artifact as the listing shows it. Files of a `doubtful` one were written after its manifest."""
 
     model: Model
     group: listing.Group
-    newer: tuple[listing.Entry, ...] = ()
-    complaints: tuple[InvalidKey, ...] = ()
+    doubtful: bool = False
 
 
 def _why_no_model(bucket: str, group: listing.Group, values: Mapping[str, str | None]) -> str:
@@ -283,14 +284,12 @@ def _choose(candidates: list[_Candidate]) -> tuple[_Candidate, list[InvalidKey]]
     return _Candidate(model, first.group), [InvalidKey(other.model.key, reason) for other in rest]
 
 
-def _judged(s3: t.Any, bucket: str, candidate: _Candidate) -> Model:
-    """The model, published after all if its content is what its manifest says.
-
-    A copy from one bucket to another writes files in the order of their keys, the manifest in the middle of them.
-    """
-    if candidate.newer and listing.agrees(s3, bucket, candidate.group, candidate.newer):
-        return dataclasses.replace(candidate.model, status="published")
-    return candidate.model
+def _judged(s3: t.Any, bucket: str, candidate: _Candidate, *, exact: bool) -> Model:
+    """The model, published after all if its content is what its manifest says."""
+    if not candidate.doubtful:
+        return candidate.model
+    status, reason = manifests.judge(s3, bucket, candidate.group, exact=exact)
+    return dataclasses.replace(candidate.model, status=status, reason=reason)
 
 
 def _name(values: Mapping[str, str | None]) -> str:
@@ -339,21 +338,22 @@ def _candidate(
     newest = max(entry.modified for entry in entries)
     manifest = next((entry.modified for entry in entries if entry.path == MANIFEST), None)
     status: Status = "published"
+    reason = ""
     evidence = [(entry.path, entry.etag, entry.size) for entry in entries]
-    complaints: tuple[InvalidKey, ...] = ()
     if group.large and not exact:
         status = "partial"
         try:
-            read = listing.read_manifest(s3, bucket, group)
+            read = manifests.read_manifest(s3, bucket, group)
         except AccessDenied as exc:
-            read, status = None, "publishing"
-            complaints = (InvalidKey(f"{group.artifact}{MANIFEST}", str(exc)),)
+            read, status = None, "unreadable"
+            reason = f"its {MANIFEST} cannot be read: {exc}".rstrip(".")
         if read:
             evidence.append((f"/{MANIFEST}", read.etag, read.size))
             size, objects, manifest, status = read.total_size, read.total_objects, read.modified, "published"
-    newer = tuple(entry for entry in entries if manifest and entry.modified > manifest)
-    if newer or group.torn or (not manifest and require_manifest and group.folder):
-        status = "publishing"
+    newer = manifest is not None and newest > manifest
+    missing = not manifest and require_manifest and group.folder and status != "unreadable"
+    if newer or group.torn or missing:
+        status, reason = "publishing", ""
     model = Model(
         key=group.artifact.rstrip("/"),
         name=_name(values),
@@ -369,9 +369,10 @@ def _candidate(
         objects=objects,
         last_modified=_iso(max(newest, manifest or newest)),
         status=status,
+        reason=reason,
     )
     # What was written while it was listed is not looked into: it is still being written.
-    return _Candidate(model, group, () if group.torn else newer, complaints)
+    return _Candidate(model, group, newer and not group.torn)
 
 
 def _iso(moment: datetime) -> str:

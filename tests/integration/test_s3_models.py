@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -375,3 +377,24 @@ def test_models_that_end_just_across_page_boundaries_cost_no_page_more(costs: Co
     exact, pages, reads = costs.listed(exact=True)
     assert (pages, reads) == (11, 0)
     assert [model.objects for model in exact.models] == [999, 1002, 998, 2001, 1, 1999, 1000, 1000, 1001]
+
+
+def test_a_large_model_that_was_copied_is_judged_by_its_content(costs: Costs) -> None:
+    from moto.core import DEFAULT_ACCOUNT_ID
+    from moto.s3.models import s3_backends
+
+    backend = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
+    costs.fill("momentum/AAPL/huge-outer_0_inner_0", 1_200)
+    names = [f"part-{number:06}" for number in range(1_200)]
+    files = [{"path": name, "size": len(name), "sha256": hashlib.sha256(name.encode()).hexdigest()} for name in names]
+    key = "models/momentum/AAPL/huge-outer_0_inner_0/manifest.json"
+    backend.put_object(BUCKET, key, json.dumps({"files": files}).encode())
+    # As after a copy in the order of keys: the manifest was written before the parts.
+    backend.get_object(BUCKET, key).last_modified -= timedelta(minutes=1)
+    found, pages, reads = costs.listed()
+    assert [(model.objects, model.status) for model in found.models] == [(1_201, "published")]
+    assert (pages, reads) == (4, 1_202)
+    # Another part of the same size, whose manifest is still to come.
+    backend.put_object(BUCKET, "models/momentum/AAPL/huge-outer_0_inner_0/part-001100", b"PART-001100")
+    found, _pages, _reads = costs.listed()
+    assert [model.status for model in found.models] == ["publishing"]

@@ -23,9 +23,12 @@ MOST_IN_A_TAG = 256
 # By the status of the lookup's entries.
 _UNREADY = {
     "publishing": "its model is being published, or was changed after its manifest was written; "
-    "run again when that is done",
+    "run again when that is done and manifest.json was written last",
     "ambiguous": "the bucket has several artifacts of its model; remove all but one",
+    "unverified": "its model is newer than its manifest.json and cannot be compared with it; write manifest.json last",
+    "unreadable": "the files of its model cannot be read; allow s3:GetObject on them",
 }
+_FAULTY = frozenset({"unreadable"})
 CONFIGURATION_PATH = "/etc/algo-trading/fleet.json"
 _MAX_USER_DATA = 16384
 
@@ -44,6 +47,8 @@ class FleetModel:
     version: str = ""
     # Why nothing may start from its files now.
     unready: str = ""
+    # The same, where waiting does not help: the run fails with it, whatever else it has done.
+    fault: str = ""
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> FleetModel:
@@ -56,6 +61,8 @@ class FleetModel:
             outer, inner = int(data.get("outer") or 0), int(data.get("inner") or 0)
         except (TypeError, ValueError):
             raise SettingsError(f"Model {data['name']}: outer and inner must be integers.") from None
+        status = str(data.get("status") or "")
+        unready = str(data.get("reason") or "") or _UNREADY[status] if status in _UNREADY else ""
         model = cls(
             name=str(data["name"]),
             type=str(data["type"]),
@@ -65,7 +72,8 @@ class FleetModel:
             inner=inner,
             uri=str(data.get("uri") or ""),
             version=str(data.get("version") or ""),
-            unready=_UNREADY.get(str(data.get("status") or ""), ""),
+            unready=unready,
+            fault=unready if status in _FAULTY else "",
         )
         if len(model.name) > MOST_IN_A_TAG or len(model.uri) > MOST_IN_A_TAG:
             raise SettingsError(f"Model {model.name}: name and URI must fit a tag ({MOST_IN_A_TAG} characters).")

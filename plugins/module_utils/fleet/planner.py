@@ -146,7 +146,7 @@ class _Planner:
                 missing.append(server)
         self._fill(missing)
         self._clear_unclaimed()
-        self.lines = [line.under(halt) for line in self.lines]
+        self.lines = [_faulty(line.under(halt)) for line in self.lines]
         order = {action: number for number, action in enumerate(ACTIONS)}
         self.lines.sort(key=lambda line: (order[line.action], line.model, line.instance_id))
         return Plan(tuple(self.lines), self.fleet_size)
@@ -510,6 +510,12 @@ class _Planner:
         **more: Any,
     ) -> None:
         self.lines.append(Line(action, model or instance.model, instance.id, reason, server=server, **more))
+
+
+def _faulty(line: Line) -> Line:
+    """The line with the alarm about its model, if there is one."""
+    fault = line.server.model.fault if line.server else ""
+    return replace(line, alarm=f"{line.model}: {fault}.") if fault and not line.alarm else line
 
 
 def _running_spot(instance: Instance) -> bool:

@@ -400,10 +400,11 @@ _RUN: Mapping[str, Option] = {
         "list",
         (
             "One dictionary per model, as P(algo.trading.s3_models#lookup) returns it. C(name), C(type), C(symbol) "
-            "and C(model) are required; C(outer), C(inner), C(uri), C(version) and C(status) are used; other keys are "
-            "ignored.",
-            "For a model whose C(status) is V(publishing), nothing is launched, restarted or replaced. Its server "
-            "is not changed, and the plan holds the change with that reason.",
+            "and C(model) are required; C(outer), C(inner), C(uri), C(version), C(status) and C(reason) are used; "
+            "other keys are ignored.",
+            "For a model whose C(status) is V(publishing), V(ambiguous), V(unverified) or V(unreadable), nothing is "
+            "launched, restarted or replaced. Its server is not changed, and the plan holds the change with that "
+            "reason. V(unreadable) fails the run, after everything else was done.",
             "C(name) identifies a model within the environment. An empty C(version) is never compared.",
             "Ignored when O(state=absent).",
         ),

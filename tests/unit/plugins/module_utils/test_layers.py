@@ -23,7 +23,7 @@ LAYERS = (
     ("_components", "_environments", "_errors", "_exchange_days", "_process", "_subnets", "_tags"),
     ("_aws", "_naming", "_policies"),
     ("_invocations", "_schedules", "sessions", "trading_day"),
-    ("fleet", "models", "_model_listing", "resources"),
+    ("fleet", "models", "_model_listing", "_model_manifest", "resources"),
     ("account", "settings"),
     # One function for each API call, for modules of ours. These need amazon.aws.
     ("lambda_event_invoke", "lambda_package", "lock", "scheduler", "scheduler_group", "ssm_document"),

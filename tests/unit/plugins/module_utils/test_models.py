@@ -15,6 +15,7 @@ from email.utils import format_datetime
 
 import pytest
 from ansible_collections.algo.trading.plugins.module_utils import _errors as errors
+from ansible_collections.algo.trading.plugins.module_utils import _model_manifest as manifests
 from ansible_collections.algo.trading.plugins.module_utils.models import (
     DEFAULT_PATTERN,
     Listing,
@@ -36,12 +37,25 @@ class Refusal(Exception):
         self.response = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPHeaders": headers}}
 
 
+class Body(io.BytesIO):
+    """Counts the objects that are read."""
+
+    def __init__(self, store: Store, content: bytes) -> None:
+        super().__init__(content)
+        self._store, self._begun = store, False
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._store.bodies += not self._begun
+        self._begun = True
+        return super().read(size)
+
+
 class Store:
     """The rules of ListObjectsV2 and GetObject, over a dictionary. The integration tests have a real server."""
 
     def __init__(self, **headers: str) -> None:
         self.objects: dict[str, tuple[bytes, datetime]] = {}
-        self.pages = self.reads = 0
+        self.pages = self.reads = self.bodies = 0
         self.now = NOON
         self.headers = headers
         self.before_page: dict[int, t.Callable[[], None]] = {}
@@ -53,6 +67,11 @@ class Store:
     def _about(self, key: str) -> dict[str, t.Any]:
         body, modified = self.objects[key]
         return {"ETag": f'"{hash(body):x}"', "LastModified": modified}
+
+    def head_object(self, *, Key: str, **_: str) -> dict[str, t.Any]:
+        answer = self.get_object(Key=Key)
+        del answer["Body"]
+        return answer
 
     def list_objects_v2(self, *, Prefix: str, MaxKeys: int, StartAfter: str = "", **_: str) -> dict[str, t.Any]:
         self.before_page.get(self.pages, lambda: None)()
@@ -69,7 +88,7 @@ class Store:
         if Key not in self.objects:
             raise Refusal("NoSuchKey")
         body = self.objects[Key][0]
-        return {"Body": io.BytesIO(body), "ContentLength": len(body), **self._about(Key)}
+        return {"Body": Body(self, body), "ContentLength": len(body), **self._about(Key)}
 
 
 def folder(store: Store, key: str, objects: int) -> None:
@@ -84,7 +103,7 @@ def manifest(store: Store, key: str, comment: str = "", modified: datetime | Non
 
 
 def listed(store: Store, **options: t.Any) -> Listing:
-    store.pages = store.reads = 0
+    store.pages = store.reads = store.bodies = 0
     return list_models(store, "bucket", **options)
 
 
@@ -396,27 +415,98 @@ def copied(store: Store, target: Store) -> None:
         target.put(key, store.objects[key][0], NOON - timedelta(hours=1) + timedelta(seconds=number))
 
 
-@pytest.mark.parametrize("checksums", [True, False])
-def test_a_copy_from_another_bucket_is_judged_by_its_content(checksums: bool) -> None:
-    class Checksummed(Store):
-        def get_object(self, *, Key: str, **_: str) -> dict[str, t.Any]:
-            told = base64.b64encode(hashlib.sha256(self.objects[Key][0]).digest()).decode()
-            return super().get_object(Key=Key) | ({"ChecksumSHA256": told} if checksums else {})
+class Checksummed(Store):
+    """S3 where objects were uploaded with their SHA-256."""
 
-    source, target = Store(), Checksummed()
-    source.put(f"{SMA}/model.json", b"model").put(f"{SMA}/metrics.json", b"metrics")
-    files = [(path, source.objects[f"{SMA}/{path}"][0]) for path in ("metrics.json", "model.json")]
-    named = [{"path": path, "size": len(body), "sha256": hashlib.sha256(body).hexdigest()} for path, body in files]
-    source.put(f"{SMA}/manifest.json", json.dumps({"files": named}).encode(), NOON)
+    def get_object(self, *, Key: str, **_: str) -> dict[str, t.Any]:
+        told = base64.b64encode(hashlib.sha256(self.objects[Key][0]).digest()).decode()
+        return super().get_object(Key=Key) | {"ChecksumSHA256": told}
+
+
+def true_manifest(store: Store, key: str) -> None:
+    inside = {k: body for k, (body, _time) in store.objects.items() if k.startswith(f"{key}/") and "manifest" not in k}
+    named = [
+        {"path": k[len(key) + 1 :], "size": len(body), "sha256": hashlib.sha256(body).hexdigest()}
+        for k, body in inside.items()
+    ]
+    store.put(f"{key}/manifest.json", json.dumps({"files": named}).encode(), NOON)
+
+
+@pytest.mark.parametrize("objects", [2, 1000, 2_400])
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("kind", [Store, Checksummed])
+def test_a_copy_from_another_bucket_is_judged_by_its_content(kind: type[Store], exact: bool, objects: int) -> None:
+    source, target = Store(), kind()
+    folder(source, SMA, objects)
+    true_manifest(source, SMA)
     copied(source, target)
-    model = only(target)
-    assert (model.status, model.version) == ("published", only(source).version)
+    model = only(target, exact=exact)
+    assert (model.status, model.version) == ("published", only(source, exact=exact).version)
+    # A request for each file behind the manifest, one for the manifest, and for a large model one for its totals.
+    assert target.reads <= objects + 2
+    assert target.pages <= 2 * flat_pages(target)
     # The next publication, with its manifest still to come: the same size, other content.
-    target.put(f"{SMA}/model.json", b"MODEL", NOON)
-    assert only(target).status == "publishing"
+    last = f"{SMA}/part-{objects - 1:06}"
+    target.put(last, target.objects[last][0][::-1], NOON)
+    changed = only(target, exact=exact)
+    # What lies behind the first thousand of a large model is covered by its manifest, and seen where others are newer.
+    assert changed.status == "publishing"
     copied(source, target)
     target.put(f"{SMA}/weights.bin", b"new", NOON)
+    assert only(target, exact=exact).status == "publishing"
+
+
+def test_a_large_copy_whose_checksums_s3_knows_is_published_whatever_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manifests, "READ_LIMIT", 100)
+    source, target, blind = Store(), Checksummed(), Store()
+    for number in range(4):
+        source.put(f"{SMA}/part-{number}", bytes([number]) * 40)
+    true_manifest(source, SMA)
+    copied(source, target)
+    copied(source, blind)
+    assert only(target).status == "published"
+    assert target.bodies == 1  # the manifest's
+    target.put(f"{SMA}/part-3", b"x" * 40, NOON)
     assert only(target).status == "publishing"
+    # Without checksums it cannot be told. The remedy is to write the manifest last, which changes no version.
+    model = only(blind)
+    assert (model.status, blind.bodies) == ("unverified", 1)
+    assert f"aws s3 cp s3://bucket/{SMA}/manifest.json s3://bucket/{SMA}/manifest.json" in model.reason
+    assert "S3 has no SHA-256 of" in model.reason
+    blind.put(f"{SMA}/manifest.json", blind.objects[f"{SMA}/manifest.json"][0], NOON)
+    assert (only(blind).status, only(blind).version) == ("published", model.version)
+
+
+def test_more_files_than_are_asked_for_are_unverified(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manifests, "FILES_LIMIT", 1_500)
+    source, target = Store(), Checksummed()
+    folder(source, SMA, 1_600)
+    true_manifest(source, SMA)
+    copied(source, target)
+    model = only(target)
+    assert model.status == "unverified"
+    assert "it has 1600 files; no more than 1500 are compared" in model.reason
+    assert only(target, exact=True).status == "unverified"
+    assert target.reads <= 1
+
+
+@pytest.mark.parametrize("forbidden", ["manifest.json", "model.json"])
+def test_files_that_may_not_be_read_are_no_proof_of_a_publication(forbidden: str) -> None:
+    class Forbidding(Store):
+        def get_object(self, *, Key: str, **_: str) -> dict[str, t.Any]:
+            if Key.endswith(forbidden):
+                raise Refusal("AccessDenied")
+            return super().get_object(Key=Key)
+
+    source, target = Store(), Forbidding()
+    source.put(f"{SMA}/model.json", b"model").put(f"{SMA}/metrics.json", b"metrics")
+    source.put("models/z/MSFT/other-outer_0_inner_0/model.json")
+    true_manifest(source, SMA)
+    copied(source, target)
+    models, invalid = listed(target)
+    assert invalid == []
+    assert {model.model: model.status for model in models} == {"sma": "unreadable", "other": "published"}
+    assert f"Allow s3:GetObject on arn:aws:s3:::bucket/{SMA}/*" in models[0].reason
 
 
 def test_where_manifests_are_required_a_folder_without_one_is_not_published_yet() -> None:
@@ -568,9 +658,9 @@ def test_a_manifest_that_may_not_be_read_holds_its_own_model_only() -> None:
     folder(store, SMA, 1500)
     manifest(store, SMA)
     models, invalid = listed(store)
-    assert {model.model: model.status for model in models} == {"sma": "publishing", "other": "published"}
-    assert [entry.key for entry in invalid] == [f"{SMA}/manifest.json"]
-    assert "Allow s3:GetObject" in invalid[0].reason
+    assert invalid == []
+    assert {model.model: model.status for model in models} == {"sma": "unreadable", "other": "published"}
+    assert "Allow s3:GetObject" in models[0].reason
 
 
 def test_a_bucket_that_goes_away_half_way_is_told_from_a_missing_one() -> None:

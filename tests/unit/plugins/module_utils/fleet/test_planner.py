@@ -110,7 +110,20 @@ def test_a_server_keeps_its_version_while_the_next_is_being_published(
     assert "ModelVersion" not in dict(line.tags)
 
 
-@pytest.mark.parametrize("status", ["publishing", "ambiguous"])
+def test_a_model_that_cannot_be_read_is_held_and_fails_the_run() -> None:
+    how = settings()
+    model = {"name": "t/S/m0-outer_0_inner_0", "type": "t", "symbol": "S", "model": "m0", "version": "v2"}
+    [other] = desired_servers(how, [{**model, "name": "t/S/m1-outer_0_inner_0", "model": "m1"}])
+    [server] = desired_servers(how, [{**model, "status": "unreadable", "reason": "Allow s3:GetObject on x"}])
+    plan = make_plan(how, [server, other], [instance(server, tags={"ModelVersion": "v1"})], NOW)
+    assert [(line.action, line.held, line.model) for line in plan.lines] == [
+        ("create", "", other.name),
+        ("hold", "restart", server.name),
+    ]
+    assert plan.alarms == ["t/S/m0-outer_0_inner_0: Allow s3:GetObject on x."]
+
+
+@pytest.mark.parametrize("status", ["publishing", "ambiguous", "unverified", "unreadable"])
 def test_a_stopped_server_starts_with_its_own_version_while_its_model_is_not_clear(status: str) -> None:
     how = settings()
     [server] = wanted(how)
