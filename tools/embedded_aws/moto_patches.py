@@ -11,6 +11,7 @@ def apply() -> None:
     _heed_conditions()
     _find_tags_by_resource()
     _check_bucket_owners()
+    _make_zones_of_a_vpc_private()
 
 
 def _heed_conditions() -> None:
@@ -65,3 +66,20 @@ def _check_bucket_owners() -> None:
 
     S3Response._bucket_response = checking(S3Response._bucket_response)  # type: ignore[method-assign]
     S3Response._key_response = checking(S3Response._key_response)  # type: ignore[method-assign]
+
+
+def _make_zones_of_a_vpc_private() -> None:
+    """moto drops the VPC of a hosted zone whose request does not say PrivateZone, which only answers have in AWS.
+
+    amazon.aws says it all the same; Terraform does not, and would find its zone without a VPC in each plan.
+    """
+    from moto.route53.responses import Route53
+
+    create_hosted_zone = Route53.create_hosted_zone
+
+    def create(self: Route53) -> Any:
+        if self._get_param("VPC.VPCId"):
+            self.params["HostedZoneConfig"] = {**(self._get_param("HostedZoneConfig") or {}), "PrivateZone": True}
+        return create_hosted_zone(self)
+
+    Route53.create_hosted_zone = create  # type: ignore[method-assign]

@@ -95,6 +95,17 @@ def test_a_bucket_of_another_account_is_not_what_was_expected(fresh_aws: Aws) ->
         assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
 
 
+def test_a_hosted_zone_with_a_vpc_is_private(fresh_aws: Aws) -> None:
+    route53 = fresh_aws.client("route53")
+    vpc = fresh_aws.client("ec2").describe_vpcs()["Vpcs"][0]["VpcId"]
+    with_vpc = {"VPC": {"VPCRegion": "us-east-1", "VPCId": vpc}}
+    for name, more, private in (("plain.internal", {}, False), ("own.internal", with_vpc, True)):
+        made = route53.create_hosted_zone(Name=name, CallerReference=name, **more)
+        found = route53.get_hosted_zone(Id=made["HostedZone"]["Id"])
+        assert found["HostedZone"]["Config"]["PrivateZone"] is private
+        assert [each["VPCId"] for each in found.get("VPCs", [])] == ([vpc] if private else [])
+
+
 def test_operations_are_named_for_every_protocol(fresh_aws: Aws) -> None:
     s3 = fresh_aws.client("s3")
     s3.create_bucket(Bucket="algo-names")
