@@ -82,6 +82,10 @@ bench-fleet: venv-dev ## Compare the fleet with boto3, Terraform and ec2_instanc
 	@test -f tests/bench/fleet/__main__.py || { echo "There is no benchmark in tests/bench/fleet yet." >&2; exit 1; }
 	@"$(VENV)/bin/python" tests/bench/fleet $(ARGS)
 
+.PHONY: bench-site
+bench-site: venv-dev ## Compare the whole environment with Terraform: make bench-site ARGS='--models 12 100 --rounds 3'
+	@"$(VENV)/bin/python" tests/bench/site $(ARGS)
+
 ##@ Housekeeping
 
 .PHONY: venv

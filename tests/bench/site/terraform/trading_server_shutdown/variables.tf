@@ -1,0 +1,17 @@
+variable "scope" {
+  type = object({
+    project     = string
+    environment = string
+    account_id  = string
+    region      = string
+    timezone    = string
+    package     = string
+    image_id    = string
+    alert_topic = string
+  })
+}
+
+variable "roles" {
+  description = "ARNs of roles, by component/kind."
+  type        = map(string)
+}
