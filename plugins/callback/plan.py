@@ -65,7 +65,6 @@ ansible.cfg: |
   json_path = build/plan.json
 """
 
-import sys
 import threading
 from collections import Counter
 from collections.abc import Mapping
@@ -79,33 +78,9 @@ from ansible import context
 from ansible.playbook.task_include import TaskInclude
 from ansible.plugins.callback.default import CallbackModule as DefaultCallback
 from ansible.release import __version__ as ansible_version
-from ansible.utils.color import stringc
 from ansible_collections.algo.trading.plugins.module_utils._components import COMPONENTS
-from ansible_collections.algo.trading.plugins.plugin_utils import plan
+from ansible_collections.algo.trading.plugins.plugin_utils import plan, screen
 
-_COLOURS = {
-    "create": C.COLOR_DIFF_ADD,
-    "adopt": C.COLOR_DIFF_ADD,
-    "start": C.COLOR_OK,
-    "stop": C.COLOR_SKIP,
-    "restart": C.COLOR_CHANGED,
-    "update": C.COLOR_CHANGED,
-    "reconfigure": C.COLOR_CHANGED,
-    "replace": C.COLOR_WARN,
-    "delete": C.COLOR_DIFF_REMOVE,
-    "hold": C.COLOR_SKIP,
-    "refuse": C.COLOR_ERROR,
-    "title": C.COLOR_HIGHLIGHT,
-    "ok": C.COLOR_OK,
-    "error": C.COLOR_ERROR,
-    "warning": C.COLOR_WARN,
-    "add": C.COLOR_DIFF_ADD,
-    "remove": C.COLOR_DIFF_REMOVE,
-}
-# A file has no width. Lines are kept whole as far as that can be read.
-_LOG_WIDTH = 160
-# Of lines that are printed one by one, so that names stand under each other.
-_TYPE_WIDTH = 18
 _FOREIGN = {"json_path": None, "progress_after": 10, "group_above": 20}
 
 
@@ -123,7 +98,7 @@ class CallbackModule(DefaultCallback):
         self._stage = ""
         self._stage_counts: Counter[str] = Counter()
         self._names: dict[str, str] = {}
-        self._diffs: dict[tuple[str, str], str] = {}
+        self._diffs: dict[tuple[str, str], list[str]] = {}
         self._items_failed: set[tuple[str, str]] = set()
         self._report = self._new_report("")
         self._progress = plan.Progress(self._say_progress)
@@ -143,7 +118,7 @@ class CallbackModule(DefaultCallback):
 
     @property
     def _width(self) -> int:
-        return int(self._display.columns or 79) if sys.stdout.isatty() else _LOG_WIDTH
+        return screen.width(self._display)
 
     def _new_report(self, playbook: str) -> plan.Report:
         check = bool(context.CLIARGS.get("check")) if context.CLIARGS else False
@@ -151,11 +126,7 @@ class CallbackModule(DefaultCallback):
 
     def _say(self, *texts: plan.Text, stderr: bool = False) -> None:
         with self._writing:
-            for text in texts:
-                plain = "".join(part for _style, part in text).rstrip()
-                coloured = "".join(stringc(part, _COLOURS[s]) if s in _COLOURS else part for s, part in text)
-                self._display.display(coloured.rstrip(), screen_only=True, stderr=stderr)
-                self._display.display(plain, log_only=True)
+            screen.show(self._display, texts, stderr=stderr)
 
     def _say_progress(self, text: str) -> None:
         self._open_stage()
@@ -242,7 +213,9 @@ class CallbackModule(DefaultCallback):
             super().v2_on_file_diff(result)
         data = result.result
         if "censored" not in data and data.get("diff") and data.get("changed") and "results" not in data:
-            self._diffs[result.host.get_name(), result.task._uuid] = plan.diff_of(data["diff"], self._get_diff)
+            diffs = data["diff"] if isinstance(data["diff"], list) else [data["diff"]]
+            told = [plan.diff_of(diff, self._get_diff) for diff in diffs]
+            self._diffs[result.host.get_name(), result.task._uuid] = told
 
     def v2_runner_on_ok(self, result: Any) -> None:
         self._ended(result)
@@ -319,18 +292,18 @@ class CallbackModule(DefaultCallback):
 
     def _take(self, result: Any, item: str = "") -> None:
         host, planned = result.host.get_name(), result.task.check_mode is True
-        diff = self._diffs.pop((host, result.task._uuid), "")
+        diffs = self._diffs.pop((host, result.task._uuid), [])
         name = plan.result_name(result)
-        lines = plan.lines_of(result.result, host=host, task=name, planned=planned, item=item, diff=diff)
+        lines = plan.lines_of(result.result, host=host, task=name, planned=planned, item=item, diffs=diffs)
         self._report.lines += lines
         self._stage_counts.update(line.action for line in lines)
-        shown = [line for line in lines if line.action != "no-op"]
+        shown = [line for line in lines if line.action != "no-op" and not line.shown]
         if self._verbose or planned or not shown:
             return
         with self._writing:
             self._open_stage()
             group_above = self._option("group_above")
-            self._say(*plan.lines_text(shown, self._width, group_above, type_width=_TYPE_WIDTH))
+            self._say(*plan.lines_text(shown, self._width, group_above, type_width=screen.TYPE_WIDTH))
 
     def _take_failure(self, result: Any, *, ignored: bool, kind: str = "failed", item: str = "") -> None:
         host, data = result.host.get_name(), result.result
@@ -359,7 +332,8 @@ class CallbackModule(DefaultCallback):
         with self._writing:
             self._open_stage()
             told = [line for line in lines if line.action == "refuse" or (line.changes and line.status == "done")]
-            self._say(*plan.lines_text(told, self._width, self._option("group_above"), type_width=_TYPE_WIDTH))
+            told = [line for line in told if not line.shown]
+            self._say(*plan.lines_text(told, self._width, self._option("group_above"), type_width=screen.TYPE_WIDTH))
             texts = plan.failure_text(failure, self._width)
             self._say(*texts, stderr=bool(self.get_option("display_failed_stderr")))
 

@@ -2,26 +2,35 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Carry out a decision by the Ansible modules that manage the resource, kept to that one resource."""
+"""Carry out a decision by the Ansible modules that manage the resource, kept to that one resource.
+
+What is done is a generator: it hands over each call of a module and each pause, and whoever drives it may do something
+else meanwhile.
+"""
 
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.utils.display import Display
 from ansible_collections.algo.trading.plugins.module_utils.resources import UNKNOWN, Settings
-from ansible_collections.algo.trading.plugins.plugin_utils import run_record, warm_module
+from ansible_collections.algo.trading.plugins.plugin_utils import run_record
 from ansible_collections.algo.trading.plugins.plugin_utils.call_guard import CallGuard
 from ansible_collections.algo.trading.plugins.plugin_utils.resource_plan import Planned
+from ansible_collections.algo.trading.plugins.plugin_utils.side_by_side import Pause
+from ansible_collections.algo.trading.plugins.plugin_utils.warm_module import Call
 
 display = Display()
 
 _RETRY_SECONDS = 5
+
+# Calls and pauses, answers to the calls, and what others refer to in the end.
+Acting = Generator[Call | Pause, Any, Settings]
+Calling = Generator[Call | Pause, Any, tuple[Settings, Settings]]
 
 
 @dataclass(frozen=True)
@@ -38,7 +47,7 @@ class Runner:
     complete: Callable[[str, dict[str, Any]], None] = lambda module, arguments: None
 
 
-def act(planned: Planned, runner: Runner) -> Settings:
+def act(planned: Planned, runner: Runner) -> Acting:
     """Carry out the decision and return what others refer to."""
     run_record.note(planned.kind.module)
     kind, found, desired = planned.kind, planned.found, planned.desired
@@ -46,20 +55,22 @@ def act(planned: Planned, runner: Runner) -> Settings:
         named = {kind.name_argument: planned.name} if kind.name_argument else {}
         if kind.protection and found["settings"].get(kind.protection):
             off = {**named, **kind.extra_arguments({}, found), kind.protection: False, "state": "present"}
-            _call(planned, runner, kind.module, off, found)
-        _call(planned, runner, kind.module, {**named, **kind.delete_arguments(found), "state": "absent"}, found)
+            yield from _call(planned, runner, kind.module, off, found)
+        gone = {**named, **kind.delete_arguments(found), "state": "absent"}
+        yield from _call(planned, runner, kind.module, gone, found)
         found = None
     if desired is None:
         return {}
     if found is None and planned.alternatives:
-        arguments, result = _make_first(planned, runner, desired)
+        arguments, result = yield from _make_first(planned, runner, desired)
     else:
         given = {**desired, **planned.once} if found is None else _with_left(desired, found, planned.decision.left)
-        arguments, result = _make(planned, runner, {**given, **kind.extra_arguments(given, found)}, found)
+        given = {**given, **kind.extra_arguments(given, found)}
+        arguments, result = yield from _make(planned, runner, given, found)
     made = {name: value for name, value in kind.attributes(result, arguments).items() if value is not None}
     if kind.separate_tags:
         tagging = {"arns": [made["arn"]], "tags": desired["tags"], "purge_tags": True, "state": "present"}
-        _call(planned, runner, "algo.trading.resource_tags", tagging, found)
+        yield from _call(planned, runner, "algo.trading.resource_tags", tagging, found)
     return {**(found["attributes"] if found else {}), **made}
 
 
@@ -76,13 +87,14 @@ def _with_left(desired: Settings, found: Mapping[str, Any], left: frozenset[str]
     return given
 
 
-def _make_first(planned: Planned, runner: Runner, desired: Settings) -> tuple[Settings, Settings]:
+def _make_first(planned: Planned, runner: Runner, desired: Settings) -> Calling:
     """Make the resource by the first of its alternatives that AWS has capacity for."""
     kind, tried = planned.kind, []
     for alternative in planned.alternatives:
         arguments = {**desired, **alternative, **planned.once}
         try:
-            return _make(planned, runner, {**arguments, **kind.extra_arguments(arguments, None)}, None)
+            complete = {**arguments, **kind.extra_arguments(arguments, None)}
+            return (yield from _make(planned, runner, complete, None))
         except AnsibleActionFail as error:
             code = next((part for part in kind.capacity_errors if part in str(error)), None)
             if code is None:
@@ -95,21 +107,20 @@ def _make_first(planned: Planned, runner: Runner, desired: Settings) -> tuple[Se
     )
 
 
-def _make(
-    planned: Planned, runner: Runner, arguments: Settings, found: Mapping[str, Any] | None
-) -> tuple[Settings, Settings]:
+def _make(planned: Planned, runner: Runner, arguments: Settings, found: Mapping[str, Any] | None) -> Calling:
     kind = planned.kind
     if UNKNOWN in json.dumps(arguments, default=str):
         raise AnsibleActionFail(
             f"{kind.title} {planned.name} depends on a resource that is planned but not created. Run site.yml."
         )
     given = {name: value for name, value in arguments.items() if name != "tags" or not kind.separate_tags}
-    return arguments, _call(planned, runner, kind.module, {**given, "state": "present"}, found)
+    result = yield from _call(planned, runner, kind.module, {**given, "state": "present"}, found)
+    return arguments, result
 
 
 def _call(
     planned: Planned, runner: Runner, module: str, arguments: Settings, found: Mapping[str, Any] | None
-) -> Settings:
+) -> Acting:
     """Run a module that makes the change, waiting out what AWS has not yet spread to all of its parts."""
     kind, connection, environment = planned.kind, dict(runner.connection), dict(runner.environment)
     if not kind.takes_region:
@@ -119,14 +130,15 @@ def _call(
     complete = {**connection, **arguments}
     runner.complete(module, complete)
     for attempt in range(1, kind.retry_attempts + 1):
-        result = warm_module.run(module, complete, environment, _guard(planned, found))
+        result: Settings = yield Call(module, complete, environment, _guard(planned, found))
         if not result.get("failed"):
             return result
         message = _message(result)
         if attempt == kind.retry_attempts or not any(part in message for part in kind.retryable_errors):
             raise AnsibleActionFail(f"{kind.title} {planned.name}: {message}", result={"module": module})
-        display.display(f"… {kind.title}: not accepted yet, retrying ({attempt} of {kind.retry_attempts})")
-        time.sleep(_RETRY_SECONDS)
+        told = f"not accepted yet, retrying ({attempt} of {kind.retry_attempts})"
+        display.display(f"… {kind.title} {planned.name}: {told}")
+        yield Pause(_RETRY_SECONDS)
     raise AssertionError("unreachable")
 
 

@@ -54,4 +54,4 @@ class WarmAction(ActionBase):
         complete = {name: value for name, value in arguments.items() if value is not None}
         self._update_module_args(module, complete, variables)
         given = {name: str(value) for part in self._task.environment or () for name, value in part.items()}
-        return warm_module.run(module, complete, {**given, **(environment or {})}, meanwhile=meanwhile)
+        return warm_module.run(warm_module.Call(module, complete, {**given, **(environment or {})}), meanwhile)

@@ -11,6 +11,7 @@ arguments it would get otherwise, and answers on standard output as ever.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import runpy
@@ -18,16 +19,19 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import IO, Any, NoReturn
 
 from ansible.module_utils import basic
 from ansible.module_utils.common.json import Direction, get_module_encoder
+from ansible.utils.display import Display
 from ansible_collections.algo.trading.plugins.plugin_utils import lifeline
 from ansible_collections.algo.trading.plugins.plugin_utils.call_guard import CallGuard, CallRefusedError
 
 try:
     # In the parent, so that every child has it.
-    import boto3  # noqa: F401  # pylint: disable=unused-import
+    import boto3
     import botocore.loaders
     import botocore.session
 except ImportError:
@@ -39,52 +43,105 @@ else:
         botocore.loaders.create_loader(search_path_string) if search_path_string else _LOADER
     )
 
+display = Display()
+
 # How plain values travel; tags of Ansible's own are not needed on the way to a module.
 _PROFILE = "legacy"
 
 
-def run(
-    module: str,
-    arguments: Mapping[str, Any],
-    environment: Mapping[str, str],
-    guard: CallGuard | None = None,
-    meanwhile: Callable[[], None] | None = None,
-) -> dict[str, Any]:
-    """Run a module by its fully qualified name.
+@dataclass(frozen=True)
+class Call:
+    """A module by its fully qualified name, and how it is run.
 
     :param arguments: as for ``ActionBase._execute_module``, Ansible's own (``_ansible_…``) included.
     :param environment: variables that the module's process gets in addition.
     :param guard: keeps the module's calls to the resource that it is started for.
+    """
+
+    module: str
+    arguments: Mapping[str, Any]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    guard: CallGuard | None = None
+
+
+class Running:
+    """A module that runs in a child of this process."""
+
+    def __init__(self, child: int, ended: int, output: IO[bytes], errors: IO[bytes]) -> None:
+        self._child, self._ended, self._output, self._errors = child, ended, output, errors
+
+    def fileno(self) -> int:
+        """The end of a pipe that becomes readable when the child is gone, whatever it died of."""
+        return self._ended
+
+    def finish(self) -> dict[str, Any]:
+        """What the module answered; ``failed`` with ``msg`` where it ended without an answer. Waits for its end."""
+        _pid, status = os.waitpid(self._child, 0)
+        os.close(self._ended)
+        with self._output, self._errors:
+            self._output.seek(0)
+            self._errors.seek(0)
+            code = os.waitstatus_to_exitcode(status)
+            return _answer(self._output.read().decode(), self._errors.read().decode(), code)
+
+
+def start(call: Call) -> Running:
+    """Start a module. Several can run at a time."""
+    encoder = get_module_encoder(_PROFILE, Direction.CONTROLLER_TO_MODULE)
+    payload = json.dumps({"ANSIBLE_MODULE_ARGS": dict(call.arguments)}, cls=encoder).encode()
+    output, errors = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115 - closed by `finish`
+    ended, alive = os.pipe()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    parent = os.getpid()
+    child = os.fork()
+    if child == 0:
+        lifeline.hold(parent)
+        _be_module(call, payload, output.fileno(), errors.fileno())
+    # Only the child has this end now, so that the other tells of its death.
+    os.close(alive)
+    return Running(child, ended, output, errors)
+
+
+def run(call: Call, meanwhile: Callable[[], None] | None = None) -> dict[str, Any]:
+    """Run a module and wait for its answer.
+
     :param meanwhile: called in this process once the module runs; it should end with the module. A thread would not do:
         the fork would have the locks that the thread holds, for ever.
-    :return: what the module answered; ``failed`` with ``msg`` where it ended without an answer.
     """
-    encoder = get_module_encoder(_PROFILE, Direction.CONTROLLER_TO_MODULE)
-    payload = json.dumps({"ANSIBLE_MODULE_ARGS": dict(arguments)}, cls=encoder).encode()
-    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        parent = os.getpid()
-        child = os.fork()
-        if child == 0:
-            lifeline.hold(parent)
-            _be_module(module, payload, environment, output.fileno(), errors.fileno(), guard)
-        if meanwhile is not None:
-            meanwhile()
-        _pid, status = os.waitpid(child, 0)
-        output.seek(0)
-        errors.seek(0)
-        return _answer(output.read().decode(), errors.read().decode(), os.waitstatus_to_exitcode(status))
+    running = start(call)
+    if meanwhile is not None:
+        meanwhile()
+    return running.finish()
 
 
-def _be_module(
-    module: str,
-    payload: bytes,
-    environment: Mapping[str, str],
-    output: int,
-    errors: int,
-    guard: CallGuard | None,
-) -> NoReturn:
+def load(module: str, service: str = "") -> None:
+    """Load here, once, what every child would load for itself.
+
+    :param module: its imports; the module itself is run by the child.
+    :param service: the model of an AWS service.
+    """
+    try:
+        importlib.import_module(_qualified(module))
+        if service:
+            _load_service(service)
+    except Exception as error:  # the child tells what is missing, in the module's own words
+        display.vvv(f"{module} was not loaded beforehand: {error}")
+
+
+@lru_cache
+def _load_service(service: str) -> None:
+    # A client that calls nobody: it reads models and rules, and imports what clients need.
+    nobody = {"aws_access_key_id": "none", "aws_secret_access_key": "none"}
+    boto3.session.Session().client(service, region_name="us-east-1", **nobody)
+
+
+def _qualified(module: str) -> str:
+    namespace, _dot, name = module.rpartition(".")
+    return f"ansible_collections.{namespace}.plugins.modules.{name}"
+
+
+def _be_module(call: Call, payload: bytes, output: int, errors: int) -> NoReturn:
     """The child: never returns into the code that forked it, whatever happens."""
     code = 1
     try:
@@ -92,13 +149,14 @@ def _be_module(
         os.dup2(errors, 2)
         sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
         sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False)
-        os.environ.update(environment)
-        namespace, _dot, name = module.rpartition(".")
-        qualified = f"ansible_collections.{namespace}.plugins.modules.{name}"
+        os.environ.update(call.environment)
+        qualified = _qualified(call.module)
         basic._ANSIBLE_ARGS = payload
         basic._ANSIBLE_PROFILE = _PROFILE
-        if guard is not None:
-            guard.install()
+        if call.guard is not None:
+            call.guard.install()
+        # The parent has imported the module for its imports' sake; here it runs.
+        sys.modules.pop(qualified, None)
         runpy.run_module(
             qualified,
             init_globals={"_module_fqn": qualified, "_modlib_path": None},

@@ -22,7 +22,7 @@ INTERNAL = {
 
 def run(aws: Aws, module: str, **arguments: Any) -> dict[str, Any]:
     connection = {"region": aws.region, "endpoint_url": aws.endpoint, "access_key": "testing", "secret_key": "testing"}
-    return warm_module.run(module, {**INTERNAL, **connection, **arguments}, {})
+    return warm_module.run(warm_module.Call(module, {**INTERNAL, **connection, **arguments}))
 
 
 def test_a_module_acts_and_answers(aws: Aws) -> None:
@@ -65,7 +65,7 @@ def test_the_calling_process_keeps_its_arguments_and_environment(aws: Aws, modul
     from ansible.module_utils import basic
 
     before = (os.getpid(), dict(os.environ), basic._ANSIBLE_ARGS)
-    warm_module.run(module, dict(INTERNAL), {"ALGO_ONLY_IN_THE_CHILD": "1"})
+    warm_module.run(warm_module.Call(module, dict(INTERNAL), {"ALGO_ONLY_IN_THE_CHILD": "1"}))
     assert (os.getpid(), dict(os.environ), basic._ANSIBLE_ARGS) == before
 
 

@@ -126,6 +126,8 @@ class ResourceType:
     :param write_ids: request parameters, singular, that name the resource in write calls. The calls of the module may
         touch what was found under them or what the module has just made, and nothing else.
     :param tagged_later: whether the module makes the resource first and tags it in a second call.
+    :param service: the AWS service whose model a process that acts needs.
+    :param part_of: a resource's name to what it shares with others of its kind, which are changed one at a time.
     :param retry_attempts: how often what ``retryable_errors`` names is tried, five seconds apart.
     """
 
@@ -157,6 +159,8 @@ class ResourceType:
     write_ids: frozenset[str] = frozenset()
     tagged_later: bool = False
     retry_attempts: int = 12
+    service: str = ""
+    part_of: Callable[[str], str] | None = None
 
 
 @dataclass(frozen=True)

@@ -153,6 +153,7 @@ def _attributes(result: Settings, arguments: Settings) -> Settings:
 
 INSTANCE = ResourceType(
     module="amazon.aws.ec2_instance",
+    service="ec2",
     title="instance",
     read=_read_instances,
     compared=frozenset(

@@ -38,6 +38,7 @@ def _read_subnet_groups(clients: Any, scope: Scope) -> Iterable[Found]:
 
 SUBNET_GROUP = ResourceType(
     module="amazon.aws.rds_subnet_group",
+    service="rds",
     title="database subnet group",
     read=_read_subnet_groups,
     compared=frozenset({"name", "description", "subnets", "tags"}),
@@ -186,6 +187,7 @@ def _attributes(result: Settings, arguments: Settings) -> Settings:
 
 INSTANCE = ResourceType(
     module="amazon.aws.rds_instance",
+    service="rds",
     title="database",
     read=_read_instances,
     compared=frozenset(

@@ -43,6 +43,7 @@ def _read_zones(clients: Any, scope: Scope) -> Iterable[Found]:
 ZONE = ResourceType(
     name_argument="zone",
     module="amazon.aws.route53_zone",
+    service="route53",
     title="private DNS zone",
     read=_read_zones,
     compared=frozenset({"zone", "comment", "vpcs", "tags"}),
@@ -86,6 +87,7 @@ RECORD = ResourceType(
     name_argument="record",
     computed=(),
     module="amazon.aws.route53",
+    service="route53",
     title="DNS record",
     read=_read_records,
     compared=frozenset({"record", "type", "ttl", "value"}),

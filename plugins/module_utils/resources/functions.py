@@ -78,6 +78,7 @@ def _state(configuration: Settings) -> str | None:
 
 FUNCTION = ResourceType(
     module="amazon.aws.lambda",
+    service="lambda",
     title="Lambda function",
     read=_read_functions,
     compared=frozenset(
@@ -132,6 +133,7 @@ def _read_invocations(clients: Any, scope: Scope) -> Iterable[Found]:
 
 INVOCATION = ResourceType(
     module="algo.trading.lambda_event_invoke_config",
+    service="lambda",
     title="asynchronous invocation",
     read=_read_invocations,
     compared=frozenset({"name", "maximum_retry_attempts", "maximum_event_age_in_seconds", "on_failure", "on_success"}),

@@ -80,6 +80,7 @@ _NO_PROFILES: Settings = {"create_instance_profile": False, "delete_instance_pro
 
 ROLE = ResourceType(
     module="amazon.aws.iam_role",
+    service="iam",
     title="IAM role",
     read=_read_roles,
     compared=frozenset({"name", "description", "assume_role_policy_document", "boundary", "managed_policies", "tags"}),
@@ -124,6 +125,7 @@ def _read_policies(clients: Any, scope: Scope) -> Iterable[Found]:
 
 POLICY = ResourceType(
     module="amazon.aws.iam_policy",
+    service="iam",
     title="IAM policy",
     read=_read_policies,
     compared=frozenset({"iam_type", "iam_name", "policy_name", "policy_json"}),
@@ -157,6 +159,7 @@ def _read_instance_profiles(clients: Any, scope: Scope) -> Iterable[Found]:
 
 INSTANCE_PROFILE = ResourceType(
     module="amazon.aws.iam_instance_profile",
+    service="iam",
     title="instance profile",
     read=_read_instance_profiles,
     compared=frozenset({"name", "role", "tags"}),

@@ -67,6 +67,7 @@ def _read_queues(clients: Any, scope: Scope) -> Iterable[Found]:
 
 QUEUE = ResourceType(
     module="community.aws.sqs_queue",
+    service="sqs",
     title="SQS queue",
     read=_read_queues,
     compared=frozenset({"name", "queue_type", "policy", "redrive_policy", "kms_master_key_id", "tags", *_NUMBERS}),
@@ -114,6 +115,7 @@ def _read_topics(clients: Any, scope: Scope) -> Iterable[Found]:
 
 TOPIC = ResourceType(
     module="community.aws.sns_topic",
+    service="sns",
     title="SNS topic",
     read=_read_topics,
     compared=frozenset({"name", "topic_type", "display_name", "policy", "subscriptions", "tags"}),

@@ -47,6 +47,7 @@ def _read_log_groups(clients: Any, scope: Scope) -> Iterable[Found]:
 
 LOG_GROUP = ResourceType(
     module="amazon.aws.cloudwatchlogs_log_group",
+    service="logs",
     title="log group",
     read=_read_log_groups,
     compared=frozenset({"log_group_name", "retention", "kms_key_id", "tags"}),
@@ -120,6 +121,7 @@ def _read_alarms(clients: Any, scope: Scope) -> Iterable[Found]:
 
 ALARM = ResourceType(
     module="amazon.aws.cloudwatch_metric_alarm",
+    service="cloudwatch",
     title="alarm",
     read=_read_alarms,
     compared=frozenset({"name", "dimensions", "treat_missing_data", "tags", *_ALARM_FIELDS, *_ACTIONS}),

@@ -52,6 +52,7 @@ def _read_vpcs(clients: Any, scope: Scope) -> Iterable[Found]:
 
 VPC = ResourceType(
     module="amazon.aws.ec2_vpc_net",
+    service="ec2",
     title="VPC",
     read=_read_vpcs,
     compared=frozenset({"name", "cidr_block", "dns_support", "dns_hostnames", "tags"}),
@@ -91,6 +92,7 @@ def _read_subnets(clients: Any, scope: Scope) -> Iterable[Found]:
 SUBNET = ResourceType(
     name_argument=None,
     module="amazon.aws.ec2_vpc_subnet",
+    service="ec2",
     title="subnet",
     read=_read_subnets,
     compared=frozenset({"vpc_id", "cidr", "az", "map_public", "tags"}),
@@ -117,6 +119,7 @@ def _read_internet_gateways(clients: Any, scope: Scope) -> Iterable[Found]:
 INTERNET_GATEWAY = ResourceType(
     name_argument=None,
     module="amazon.aws.ec2_vpc_igw",
+    service="ec2",
     title="internet gateway",
     read=_read_internet_gateways,
     compared=frozenset({"vpc_id", "tags"}),
@@ -144,6 +147,7 @@ ADDRESS = ResourceType(
     name_argument=None,
     computed=("allocation_id", "public_ip"),
     module="amazon.aws.ec2_eip",
+    service="ec2",
     title="elastic address",
     read=_read_addresses,
     compared=frozenset({"tags"}),
@@ -174,6 +178,7 @@ def _read_nat_gateways(clients: Any, scope: Scope) -> Iterable[Found]:
 NAT_GATEWAY = ResourceType(
     name_argument=None,
     module="amazon.aws.ec2_vpc_nat_gateway",
+    service="ec2",
     title="NAT gateway",
     read=_read_nat_gateways,
     compared=frozenset({"subnet_id", "tags"}),
@@ -212,6 +217,7 @@ def _read_route_tables(clients: Any, scope: Scope) -> Iterable[Found]:
 ROUTE_TABLE = ResourceType(
     name_argument=None,
     module="amazon.aws.ec2_vpc_route_table",
+    service="ec2",
     title="route table",
     read=_read_route_tables,
     compared=frozenset({"vpc_id", "subnets", "routes", "tags"}),
@@ -259,6 +265,7 @@ _ENDPOINT_PLACES = frozenset({"route_table_ids", "vpc_endpoint_subnets", "vpc_en
 VPC_ENDPOINT = ResourceType(
     name_argument=None,
     module="amazon.aws.ec2_vpc_endpoint",
+    service="ec2",
     title="VPC endpoint",
     read=_read_endpoints,
     compared=frozenset({"vpc_id", "service", "vpc_endpoint_type", "tags"}) | _ENDPOINT_PLACES,

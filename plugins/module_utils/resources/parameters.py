@@ -73,6 +73,7 @@ def _normalize_parameter(arguments: Settings) -> Settings:
 
 PARAMETER = ResourceType(
     module="community.aws.ssm_parameter",
+    service="ssm",
     title="SSM parameter",
     read=_read_parameters,
     compared=frozenset({"name", "string_type", "description", "tier", "value", "tags"}),
@@ -116,6 +117,7 @@ def _read_documents(clients: Any, scope: Scope) -> Iterable[Found]:
 
 DOCUMENT = ResourceType(
     module="algo.trading.ssm_document",
+    service="ssm",
     title="SSM document",
     read=_read_documents,
     compared=frozenset({"name", "document_type", "content", "tags"}),

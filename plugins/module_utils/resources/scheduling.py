@@ -48,6 +48,7 @@ def _read_groups(clients: Any, scope: Scope) -> Iterable[Found]:
 
 GROUP = ResourceType(
     module="algo.trading.scheduler_schedule_group",
+    service="scheduler",
     title="schedule group",
     read=_read_groups,
     compared=frozenset({"name", "tags"}),
@@ -104,6 +105,7 @@ def _schedule(group: str, described: Settings, ours: bool) -> Found:
 
 SCHEDULE = ResourceType(
     module="algo.trading.scheduler_schedule",
+    service="scheduler",
     title="schedule",
     read=_read_schedules,
     compared=frozenset(

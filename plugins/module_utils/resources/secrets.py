@@ -38,6 +38,7 @@ def _read_secrets(clients: Any, scope: Scope) -> Iterable[Found]:
 
 SECRET = ResourceType(
     module="community.aws.secretsmanager_secret",
+    service="secretsmanager",
     title="secret",
     read=_read_secrets,
     compared=frozenset({"name", "kms_key_id", "tags"}),

@@ -133,6 +133,7 @@ def _bucket_attributes(result: Settings, arguments: Settings) -> Settings:
 
 BUCKET = ResourceType(
     module="amazon.aws.s3_bucket",
+    service="s3",
     title="S3 bucket",
     read=lambda clients, scope: _each(lambda bucket: _read_bucket(clients, scope, bucket), scope.buckets),
     compared=frozenset(
@@ -223,6 +224,7 @@ def _normalize_rule(arguments: Settings) -> Settings:
 
 LIFECYCLE_RULE = ResourceType(
     module="community.aws.s3_lifecycle",
+    service="s3",
     title="life-cycle rule",
     read=lambda clients, scope: _each(lambda bucket: _read_rules(clients, bucket), scope.buckets),
     compared=frozenset({"name", "rule_id", "status", "prefix", *_RULE}),
@@ -233,6 +235,8 @@ LIFECYCLE_RULE = ResourceType(
     computed=(),
     delete_arguments=lambda found: {name: found["settings"][name] for name in ("name", "rule_id")},
     retryable_errors=("OperationAborted",),
+    # The module reads a bucket's rules and writes them all.
+    part_of=lambda name: name.partition("/")[0],
     destroy_order=49,
 )
 

@@ -11,11 +11,23 @@ from __future__ import annotations
 
 from ._ansible import diff_of, hints, plain, result_name, task_name, task_path, will_be_rescued
 from ._end import end_text, verdict
-from ._lines import ACTIONS, Failure, Line, count, failure_of, lines_of
+from ._lines import ACTIONS, Failure, Line, count, failure_of, line_of, lines_of
 from ._progress import Progress, duration
 from ._report import Report
 from ._summary import summary_text
-from ._text import Text, cells, clean, count_text, diff_text, failure_text, line_text, lines_text, masked, plan_text
+from ._text import (
+    Text,
+    cells,
+    clean,
+    count_text,
+    diff_text,
+    failure_text,
+    line_text,
+    lines_text,
+    masked,
+    plan_text,
+    settings_diff,
+)
 
 __all__ = [
     "ACTIONS",
@@ -35,6 +47,7 @@ __all__ = [
     "failure_of",
     "failure_text",
     "hints",
+    "line_of",
     "line_text",
     "lines_of",
     "lines_text",
@@ -42,6 +55,7 @@ __all__ = [
     "plain",
     "plan_text",
     "result_name",
+    "settings_diff",
     "summary_text",
     "task_name",
     "task_path",

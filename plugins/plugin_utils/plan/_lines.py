@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -67,6 +67,10 @@ class Line:
     status: str = "done"
     # A unified diff for the screen; it may be long, and the file for machines does without.
     diff: str = field(default="", compare=False, repr=False)
+    # Shown by the task itself, as soon as it was done.
+    shown: bool = field(default=False, compare=False)
+    # How long it took, where the task tells.
+    seconds: float | None = field(default=None, compare=False)
 
     @property
     def changes(self) -> bool:
@@ -74,7 +78,8 @@ class Line:
         return known.changes if known else True
 
     def as_dict(self) -> dict[str, Any]:
-        fields = {name: value for name, value in vars(self).items() if name != "diff"}
+        hidden = {"diff", "shown"} if self.seconds is not None else {"diff", "shown", "seconds"}
+        fields = {name: value for name, value in vars(self).items() if name not in hidden}
         return fields | {"reasons": list(self.reasons)}
 
 
@@ -86,27 +91,33 @@ def lines_of(
     planned: bool = False,
     failed: bool = False,
     item: str = "",
-    diff: str = "",
+    diffs: Sequence[str] = (),
 ) -> list[Line]:
-    """The plan that a task's result carries; a line of its own for a module that only says that it changed."""
+    """The plan that a task's result carries; a line of its own for a module that only says that it changed.
+
+    :param diffs: one for each line that changes something, or what belongs to all of them together.
+    """
     status = "planned" if planned else "done"
     given = result.get("plan")
     rows = [row for row in given if _is_line(row)] if isinstance(given, list) else []
-    lines = [_line(row, host, task, "failed" if failed else status) for row in rows]
+    lines = [line_of(row, host, task, "failed" if failed else status) for row in rows]
     changing = [number for number, line in enumerate(lines) if line.changes]
-    if changing and diff:
-        lines[changing[-1]] = replace(lines[changing[-1]], diff=diff)
+    if len(diffs) != len(changing):
+        changing, diffs = changing[-1:], ["".join(diffs)]
+    for number, diff in zip(changing, diffs, strict=False):
+        lines[number] = replace(lines[number], diff=diff)
     if failed or not result.get("changed") or changing:
         return lines
     name = f"{task} ({item})" if item else task
-    return [*lines, Line("update", TASK, name, host=host, task=task, status=status, diff=diff)]
+    return [*lines, Line("update", TASK, name, host=host, task=task, status=status, diff="".join(diffs))]
 
 
 def _is_line(row: Any) -> bool:
     return isinstance(row, Mapping) and bool(row.get("action")) and bool(row.get("name") or row.get("model"))
 
 
-def _line(row: Mapping[str, Any], host: str, task: str, status: str) -> Line:
+def line_of(row: Mapping[str, Any], host: str = "", task: str = "", status: str = "done") -> Line:
+    """A line as a task's result has it."""
     action = str(row["action"])
     reasons = row.get("reasons") or row.get("reason") or ()
     if isinstance(reasons, str):
@@ -122,6 +133,8 @@ def _line(row: Mapping[str, Any], host: str, task: str, status: str) -> Line:
         task=task,
         # A task that fails half-way may say of each line how far it came.
         status=str(row.get("status") or status),
+        shown=bool(row.get("shown")),
+        seconds=row.get("seconds"),
     )
 
 

@@ -6,12 +6,16 @@
 
 from __future__ import annotations
 
+import difflib
 import textwrap
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import yaml
+
+from ._ansible import plain
 from ._lines import ACTIONS, HIDDEN, SECRET, TASK, Failure, Line
 
 # One line: (style, text) pieces. A style is an action's name, or plain, title, ok, error, warning, dim, add, remove.
@@ -203,6 +207,18 @@ def masked(value: Any, name: str = "") -> Any:
     if isinstance(value, list | tuple):
         return [masked(item, name) for item in value]
     return HIDDEN if isinstance(value, str) and value and SECRET.search(name) else value
+
+
+def settings_diff(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """A unified diff of two sets of settings, as YAML and without what looks like a secret."""
+    old, new = (
+        yaml.safe_dump(masked(plain(settings)), allow_unicode=True, sort_keys=True, width=1000).splitlines()
+        if settings
+        else []
+        for settings in (before, after)
+    )
+    changed = difflib.unified_diff(old, new, lineterm="")
+    return "".join(f"{line[0]} {line[1:]}\n" for line in changed if not line.startswith(("---", "+++", "@@")))
 
 
 def diff_text(diff: str, indent: int, limit: int) -> list[Text]:

@@ -14,13 +14,24 @@ ROLES = Path(__file__).parents[3] / "roles"
 
 
 def written() -> Iterator[tuple[str, str, str]]:
-    """File, module and argument of every setting that is written out in a task."""
+    """File, module and argument of every setting that is written out in a list of resources."""
     for path in sorted(ROLES.glob("*/tasks/*.yml")):
         for task in yaml.safe_load(path.read_text(encoding="utf-8")) or ():
-            resource: dict[str, Any] = task.get("algo.trading.resource") or {}
-            if resource.get("module") in TYPES and isinstance(resource.get("settings"), dict):
-                for name in resource["settings"]:
-                    yield f"{path.parents[1].name}/{path.name}", resource["module"], name
+            given = (task.get("algo.trading.resources") or {}).get("resources")
+            yield from entries(f"{path.parents[1].name}/{path.name}", given)
+    for path in sorted(ROLES.glob("*/vars/*.yml")):
+        for name, value in (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).items():
+            if name.endswith("_resources"):
+                yield from entries(f"{path.parents[1].name}/{path.name}", value)
+
+
+def entries(where: str, given: Any) -> Iterator[tuple[str, str, str]]:
+    for entry in given if isinstance(given, list) else ():
+        if isinstance(entry, dict):
+            yield from entries(where, entry.get("block"))
+            settings = entry.get("settings")
+            if entry.get("module") in TYPES and isinstance(settings, dict):
+                yield from ((where, entry["module"], name) for name in settings)
 
 
 @pytest.mark.parametrize(("where", "module", "name"), list(written()))

@@ -75,9 +75,18 @@ def test_lines_of_a_failed_task_are_not_done_unless_they_say_so():
 
 def test_the_diff_goes_with_the_last_line_that_changes_something():
     left = {**BUCKET, "action": "no-op"}
-    lines = lines_of({"changed": True, "plan": [BUCKET, left]}, host="h", task="t", diff="+a")
+    lines = lines_of({"changed": True, "plan": [BUCKET, left]}, host="h", task="t", diffs=["+a"])
     assert [line.diff for line in lines] == ["+a", ""]
     assert "diff" not in lines[0].as_dict()
+
+
+def test_as_many_diffs_as_changes_go_one_with_each():
+    left = {**BUCKET, "action": "no-op"}
+    plan = [BUCKET, left, BUCKET]
+    lines = lines_of({"changed": True, "plan": plan}, host="h", task="t", diffs=["+a", "+b"])
+    assert [line.diff for line in lines] == ["+a", "", "+b"]
+    lines = lines_of({"changed": True, "plan": plan}, host="h", task="t", diffs=["+a", "+b", "+c"])
+    assert [line.diff for line in lines] == ["", "", "+a+b+c"]
 
 
 def test_reasons_do_not_carry_passwords():
