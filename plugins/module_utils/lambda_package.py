@@ -83,18 +83,33 @@ def collect(sources: Sequence[Source]) -> dict[str, bytes]:
     return contents
 
 
+def stamp(sources: Sequence[Source]) -> str:
+    """Changes whenever one of the files does, without reading them: names, sizes, and times of the last change."""
+    digest = hashlib.sha256()
+    for source in sources:
+        digest.update(repr((source.archive_path, source.content, source.exclude)).encode())
+        for name, path in [] if source.content is not None else sorted(_files(source)):
+            status = path.stat()
+            digest.update(repr((name, str(path), status.st_ino, status.st_size, status.st_mtime_ns)).encode())
+    return digest.hexdigest()
+
+
 def _entries(source: Source) -> Iterator[tuple[str, bytes]]:
     if source.content is not None:
         yield _archive_name(source.archive_path), source.content.encode()
         return
+    yield from ((name, _read(path)) for name, path in _files(source))
+
+
+def _files(source: Source) -> Iterator[tuple[str, Path]]:
     if source.path is None:
         raise PackageError(f"the source for {source.archive_path or 'the root'} has neither path nor content")
     if source.path.is_file():
-        yield _archive_name(source.archive_path or source.path.name), _read(source.path)
+        yield _archive_name(source.archive_path or source.path.name), source.path
     elif source.path.is_dir():
         for path in _walk(source.path, (*ALWAYS_EXCLUDED, *source.exclude)):
             inner = path.relative_to(source.path).as_posix()
-            yield _archive_name(f"{source.archive_path}/{inner}" if source.archive_path else inner), _read(path)
+            yield _archive_name(f"{source.archive_path}/{inner}" if source.archive_path else inner), path
     else:
         raise PackageError(f"{source.path} is neither a file nor a folder")
 
