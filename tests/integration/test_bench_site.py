@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import yaml
 from ansible_collections.algo.trading.plugins.module_utils._components import REGISTRY
 from ansible_collections.algo.trading.plugins.module_utils.models import list_models
 from ansible_collections.algo.trading.tests.bench.site import figures
-from ansible_collections.algo.trading.tests.bench.site.bench import Results, report
+from ansible_collections.algo.trading.tests.bench.site.bench import Results, main
 from ansible_collections.algo.trading.tests.bench.site.contestants import Ours, Terraform
 from ansible_collections.algo.trading.tests.bench.site.measure import (
     Aws,
@@ -207,12 +208,27 @@ def test_what_terraform_counts_apart_is_shown_and_what_only_one_has_is_named() -
     ]
 
 
-def test_the_report_takes_its_place_in_the_documentation() -> None:
-    document = (ROOT / "docs" / "performance.md").read_text()
-    rows = [row("ours", "plan", 5.0)]
-    written = figures.splice(document, report(Results(rows=rows), "Two cores"))
+def test_the_tables_of_earlier_results_take_their_place_in_the_documentation(tmp_path: Path) -> None:
+    rows = [row("ours", "plan", 5.0), row("ours", "plan", 7.0, number=2)]
+    (tmp_path / "site.json").write_text(
+        json.dumps({"results": asdict(Results(rows=rows, terraform="Terraform 1.2.3"))})
+    )
+    document = tmp_path / "performance.md"
+    document.write_text((ROOT / "docs" / "performance.md").read_text())
+    arguments = ["--rounds", "0", "--add", "--no-terraform", "--out", str(tmp_path), "--docs", str(document)]
+    main(arguments)
+    written = document.read_text()
     assert figures.figures_table(rows)[-1] in written
-    assert figures.splice(written, report(Results(rows=rows), "Two cores")) == written
+    assert "2 with 12 models" in written
+    assert "Terraform 1.2.3" in written
+    main(arguments)
+    assert document.read_text() == written
+    assert json.loads((tmp_path / "site.json").read_text())["results"]["rows"] == rows
+
+
+def test_a_document_without_the_markers_is_refused() -> None:
+    document = f"before\n{figures.BEGIN}\nold\n{figures.END}\nafter\n"
+    assert figures.splice(document, ["new"]) == document.replace("old", "new")
     for broken in ("", figures.BEGIN, f"{figures.END}\n{figures.BEGIN}", document + figures.BEGIN):
         with pytest.raises(ValueError, match="The document needs"):
             figures.splice(broken, [])

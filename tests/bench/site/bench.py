@@ -4,8 +4,8 @@
 
 """Times an environment's life on the embedded AWS: ours, and Terraform with a configuration of the same environment.
 
-    python tests/bench/site --models 12 100 --rounds 3
-    python tests/bench/site --models 1000                      # ours only, above --terraform-limit
+    python tests/bench/site --models 12 --rounds 3
+    python tests/bench/site --models 100 1000 --add            # to the same tables; 1000 is above --terraform-limit
 
 Each round, each contestant has an AWS of its own, and the contestants take turns phase by phase. It asserts nothing
 about time.
@@ -36,10 +36,16 @@ Things = dict[str, dict[str, int]]
 
 @dataclass
 class Results:
-    """What was measured, and what each contestant's environment consists of with the first number of models."""
+    """What was measured, and what the environments consisted of in the first round with both contestants."""
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     things: Things = field(default_factory=dict)
+    terraform: str = ""
+    machine: dict[str, Any] = field(default_factory=dict)
+
+    def rounds(self, models: int) -> int:
+        """How many rounds there are with a number of models."""
+        return max((row["round"] for row in self.rows if row["models"] == models), default=0)
 
 
 def life(results: Results, models: int, number: int, scratch: Path, logs: Path, terraform: bool) -> None:
@@ -60,7 +66,7 @@ def life(results: Results, models: int, number: int, scratch: Path, logs: Path, 
                 if contestant is peer and phase == "first":
                     peer.prepare(ours.aws.role_policies(), ours.package)
                 took = contestant.run(phase)
-                if phase == "first":
+                if phase == "first" and peer:
                     results.things.setdefault(contestant.name, contestant.things())
                 results.rows.append(
                     {"models": models, "round": number, "contestant": contestant.name, "phase": phase, **asdict(took)}
@@ -81,7 +87,7 @@ def machine() -> dict[str, Any]:
 
 def described(where: dict[str, Any], terraform: str) -> str:
     text = f"{where['cpus']} cores, load {where['load'][0]:.1f} before the run, Python {where['python']}"
-    return f"{text}, ansible-core {where['ansible-core']}" + (f", {terraform}" if terraform else "")
+    return f"{text}, ansible-core {where['ansible-core']}" + (f", {terraform}" if terraform else "") + "."
 
 
 def terraform_version(work: Path) -> str:
@@ -94,28 +100,22 @@ def terraform_version(work: Path) -> str:
 def report(results: Results, conditions: str) -> list[str]:
     """The Markdown that the documentation includes."""
     rows, things = results.rows, results.things
-    rounds = max(row["round"] for row in rows)
-    spread = "one round" if rounds == 1 else f"median of {rounds} rounds"
-    lines = [f"Seconds, {spread}. {conditions}.", "", *figures.figures_table(rows), "", *figures.goals_table(rows)]
-    if "terraform" in things:
+    counts = ", ".join(f"{results.rounds(models)} with {models} models" for models in figures.sizes(rows))
+    lines = ["", f"Seconds are medians of the rounds: {counts}. {conditions}", ""]
+    lines += [*figures.figures_table(rows), "", *figures.goals_table(rows), ""]
+    if things:
         parts, different = figures.comparison(things["ours"], things["terraform"])
-        lines += ["", "The resources, where Terraform has several for one of ours:", "", *parts]
-        lines += ["", *([f"Not the same: {'; '.join(different)}."] if different else [])]
-    return [*lines, ""] if lines[-1] else lines
+        lines += ["Where Terraform has several resources for one of ours:", "", *parts, ""]
+        if different:
+            lines += [f"Not the same: {'; '.join(different)}.", ""]
+    return lines
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", type=int, nargs="+", default=[12], help="numbers of models")
-    parser.add_argument("--rounds", type=int, default=1, help="how often everything is measured")
-    parser.add_argument("--terraform-limit", type=int, default=100, help="largest number of models for Terraform")
-    parser.add_argument("--terraform-plugin-dir", default="", help="local mirror of Terraform providers")
-    parser.add_argument("--no-terraform", action="store_true", help="measure ours only")
-    parser.add_argument("--out", type=Path, default=ROOT / "build" / "bench-site", help="where the results go")
-    parser.add_argument("--docs", type=Path, help="write the tables between the markers of this document")
-    options = parser.parse_args(arguments)
-    options.out.mkdir(parents=True, exist_ok=True)
-    where, results, version, failed = machine(), Results(), "", ""
+def measure_all(results: Results, options: argparse.Namespace) -> None:
+    """All rounds.
+
+    :raises CommandFailed: if a command fails; `results` has what was measured before.
+    """
     with tempfile.TemporaryDirectory(prefix="bench-site-") as folder:
         scratch = Path(folder)
         why = "--no-terraform"
@@ -124,21 +124,41 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if why:
             say(f"Terraform is left out: {why}")
         else:
-            version = terraform_version(scratch / "terraform")
-        try:
-            for models in options.models:
-                for number in range(1, options.rounds + 1):
-                    terraform = not why and models <= options.terraform_limit
-                    life(results, models, number, scratch, options.out / "logs", terraform)
-        except CommandFailed as problem:
-            failed = str(problem)
+            results.terraform = terraform_version(scratch / "terraform")
+        for models in options.models:
+            for _ in range(options.rounds):
+                number = results.rounds(models) + 1
+                terraform = not why and models <= options.terraform_limit
+                life(results, models, number, scratch, options.out / "logs", terraform)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", type=int, nargs="+", default=[12], help="numbers of models")
+    parser.add_argument(
+        "--rounds", type=int, default=1, help="how often everything is measured; 0 with --add: only the tables"
+    )
+    parser.add_argument("--terraform-limit", type=int, default=100, help="largest number of models for Terraform")
+    parser.add_argument("--terraform-plugin-dir", default="", help="local mirror of Terraform providers")
+    parser.add_argument("--no-terraform", action="store_true", help="measure ours only")
+    parser.add_argument("--add", action="store_true", help="add to the results that --out has already")
+    parser.add_argument("--out", type=Path, default=ROOT / "build" / "bench-site", help="where the results go")
+    parser.add_argument("--docs", type=Path, help="write the tables between the markers of this document")
+    options = parser.parse_args(arguments)
+    options.out.mkdir(parents=True, exist_ok=True)
+    kept = options.out / "site.json"
+    results = Results(**json.loads(kept.read_text())["results"]) if options.add and kept.exists() else Results()
+    results.machine, failed = results.machine or machine(), ""
+    try:
+        measure_all(results, options)
+    except CommandFailed as problem:
+        failed = str(problem)
     if not results.rows:
         sys.exit(failed)
-    lines = report(results, described(where, version))
-    result = {"machine": {**where, "terraform": version}, "failed": failed, **asdict(results)}
-    (options.out / "site.json").write_text(json.dumps(result, indent=1) + "\n")
+    lines = report(results, described(results.machine, results.terraform))
+    kept.write_text(json.dumps({"failed": failed, "results": asdict(results)}, indent=1) + "\n")
     (options.out / "site.md").write_text("\n".join(lines) + "\n")
-    say("\n" + "\n".join(lines))
+    say("\n".join(lines))
     if failed:
         sys.exit(f"\nThe tables lack what was not measured: {failed}")
     if options.docs:
