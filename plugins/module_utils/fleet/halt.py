@@ -11,6 +11,8 @@ from typing import Any
 from .._errors import error_code, sentence
 
 NOT_HALTED = ("false", "off", "no", "0")
+# What playbooks/resume.yml writes begins with this; who and why follows.
+RESUMED = "false (resumed by "
 
 
 def halt_reason(ssm: Any, name: str, *, planned: str = "") -> str:
@@ -29,6 +31,6 @@ def halt_reason(ssm: Any, name: str, *, planned: str = "") -> str:
         if not planned:
             return f"trading is halted: {name} does not exist"
         value = planned
-    if value.strip().lower() in NOT_HALTED:
+    if value.strip().lower() in NOT_HALTED or value.startswith(RESUMED):
         return ""
     return f"trading is halted: {name} is {value!r}"
