@@ -95,7 +95,7 @@ class CallbackModule(DefaultCallback):
         super().__init__()
         # Keeps the lines of one event together: progress is told from a thread of its own.
         self._writing = threading.RLock()
-        self._stage = ""
+        self._stage = self._play_id = ""
         self._stage_counts: Counter[str] = Counter()
         self._names: dict[str, str] = {}
         self._diffs: dict[tuple[str, str], list[str]] = {}
@@ -142,6 +142,7 @@ class CallbackModule(DefaultCallback):
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
         self._close_stage()
+        self._play_id = str(play._uuid)
         if self._verbose:
             super().v2_playbook_on_play_start(play)
             return
@@ -188,6 +189,8 @@ class CallbackModule(DefaultCallback):
     def v2_runner_on_start(self, host: Any, task: Any) -> None:
         super().v2_runner_on_start(host, task)
         self._progress.start(task._uuid, self._names.get(task._uuid) or plan.task_name(task), host.get_name())
+        if component := _component(host, task):
+            self._report.times.start(self._play_id, component)
 
     def v2_runner_retry(self, result: Any) -> None:
         if self._verbose:
@@ -289,6 +292,8 @@ class CallbackModule(DefaultCallback):
         if seconds is not None:
             self._report.steps.append((seconds, host, plan.result_name(result)))
         self._stage_counts["steps"] += 1
+        if component := _component(result.host, result.task):
+            self._report.times.end(self._play_id, component)
 
     def _take(self, result: Any, item: str = "") -> None:
         host, planned = result.host.get_name(), result.task.check_mode is True
@@ -370,3 +375,9 @@ class CallbackModule(DefaultCallback):
             self._report.write(Path(path))
         except OSError as error:
             self._display.warning(f"The plan could not be written to {path}: {error.strerror or error}")
+
+
+def _component(host: Any, task: Any) -> str:
+    """Whose time a task is. What runs once is the whole environment's."""
+    name = str(host.get_name()).removeprefix("aws_")
+    return name if name in COMPONENTS and not task.run_once else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -134,6 +135,20 @@ def test_a_second_run_says_that_there_is_nothing_to_change(run):
     assert "  4 unchanged\n" in outcome.head
     assert outcome.plan["counts"]["no-op"] == 7
     assert all(line["action"] == "no-op" for line in outcome.plan["plan"])
+
+
+def test_it_ends_with_how_long_each_component_took_the_slowest_first(run):
+    outcome = run("--check", variables={"slow": 2})
+    order = re.search(r"^Time by component: (.*)\.$", outcome.tail, re.MULTILINE)
+    assert order
+    components = outcome.plan["components"]
+    assert [part.split(" ")[0] for part in order[1].split(", ")] == list(components)
+    assert set(components) == {"mlflow_server", "trading_server", "network"}
+    seconds = [component["seconds"] for component in components.values()]
+    assert seconds == sorted(seconds, reverse=True)
+    # Its database takes two; the other waits for it in this strategy.
+    assert components["mlflow_server"]["seconds"] >= 2
+    assert components["network"]["steps"] == outcome.plan["recap"]["network"]["ok"]
 
 
 def test_drift_is_shown_with_what_differs(run):

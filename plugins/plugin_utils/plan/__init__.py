@@ -28,6 +28,7 @@ from ._text import (
     plan_text,
     settings_diff,
 )
+from ._times import Times
 
 __all__ = [
     "ACTIONS",
@@ -36,6 +37,7 @@ __all__ = [
     "Progress",
     "Report",
     "Text",
+    "Times",
     "cells",
     "clean",
     "count",

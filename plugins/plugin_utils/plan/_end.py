@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from ._progress import duration
 from ._report import Report
 from ._summary import summary_text
-from ._text import Text, count_text, failure_name, plan_text
+from ._text import Text, count_text, failure_name, plan_text, wrap
 
 
 def end_text(
@@ -31,6 +31,9 @@ def end_text(
     if slowest and report.slowest:
         texts.append([("title", "Slowest steps")])
         texts += [[("plain", f"  {duration(s):>12}  {host}: {task}")] for s, host, task in report.slowest] + [[]]
+    if took := report.times.seconds:
+        told = ", ".join(f"{name} {duration(seconds)}" for name, seconds in took.items())
+        texts += [[("dim", line)] for line in wrap(f"Time by component: {told}.", 0, width)]
     texts += [[(style, text)] for style, text in verdict(report)]
     return [*texts, []]
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ._lines import Failure, Line, count
+from ._times import Times
 
 # Raised when a field changes its meaning or goes; new fields may come without.
 VERSION = 2
@@ -30,6 +31,7 @@ class Report:
         self.lines: list[Line] = []
         self.failures: list[Failure] = []
         self.steps: list[tuple[float, str, str]] = []
+        self.times = Times()
         self.summary: Mapping[str, Any] = {}
         self.recap: dict[str, dict[str, int]] = {}
         self.finished: datetime | None = None
@@ -90,6 +92,10 @@ class Report:
             "failed": [failure.as_dict() for failure in self.failures],
             "summary": dict(self.summary),
             "recap": self.recap,
+            "components": {
+                name: {"seconds": round(seconds, 1), "steps": self.times.steps[name]}
+                for name, seconds in self.times.seconds.items()
+            },
             "slowest": [{"seconds": round(s, 1), "host": host, "task": task} for s, host, task in self.slowest],
             "started": self.started.isoformat(timespec="seconds"),
             "seconds": self.seconds,
