@@ -91,7 +91,7 @@ class ActionModule(ActionBase):
         """Show a change as soon as it is made: the task may go on for long."""
         diff = plan.settings_diff(planned.decision.before, planned.decision.after) if self._task.diff else ""
         line = replace(plan.line_of(planned.line), diff=diff)
-        texts = plan.line_text(line, screen.width(self._display), type_width=screen.TYPE_WIDTH)
+        texts = plan.line_text(line, screen.width(), type_width=screen.TYPE_WIDTH)
         screen.show(self._display, texts)
         return True
 

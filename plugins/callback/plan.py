@@ -118,7 +118,7 @@ class CallbackModule(DefaultCallback):
 
     @property
     def _width(self) -> int:
-        return screen.width(self._display)
+        return screen.width()
 
     def _new_report(self, playbook: str) -> plan.Report:
         check = bool(context.CLIARGS.get("check")) if context.CLIARGS else False

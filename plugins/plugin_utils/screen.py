@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-import sys
+import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -37,14 +37,25 @@ _COLOURS = {
 TYPE_WIDTH = 18
 # A file has no width. Lines are kept whole as far as that can be read.
 _LOG_WIDTH = 160
-# What Ansible says where there is no terminal.
-_NO_TERMINAL = 79
+_STDOUT = 1
 
 
-def width(display: Any) -> int:
-    """The screen's width, as far as it is known: the process of a task has no terminal itself."""
-    columns = int(display.columns or _NO_TERMINAL)
-    return columns if sys.stdout.isatty() or columns != _NO_TERMINAL else _LOG_WIDTH
+def _columns() -> int:
+    """Of the terminal that standard output is; 0 where it is none. Ansible's own number is never below 79."""
+    try:
+        return os.get_terminal_size(_STDOUT).columns
+    except OSError:
+        return 0
+
+
+# The process of a task has no terminal itself. It has this from the one that started it.
+_AT_START = _columns()
+
+
+def width() -> int:
+    """How wide lines may be. The last column of a terminal stays free."""
+    columns = _columns() or _AT_START
+    return columns - 1 if columns else _LOG_WIDTH
 
 
 def show(display: Any, texts: Iterable[Text], *, stderr: bool = False) -> None:

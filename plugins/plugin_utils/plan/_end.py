@@ -34,7 +34,7 @@ def end_text(
     if took := report.times.seconds:
         told = ", ".join(f"{name} {duration(seconds)}" for name, seconds in took.items())
         texts += [[("dim", line)] for line in wrap(f"Time by component: {told}.", 0, width)]
-    texts += [[(style, text)] for style, text in verdict(report)]
+    texts += [[(style, part)] for style, text in verdict(report) for part in wrap(text, 0, width)]
     return [*texts, []]
 
 
