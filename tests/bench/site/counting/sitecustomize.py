@@ -23,7 +23,7 @@ if _path:
 
     def _audit(event: str, _arguments: tuple[Any, ...]) -> None:
         # subprocess starts programs in C code, where no fork handler is called.
-        if event in ("subprocess.Popen", "os.posix_spawn"):
+        if event == "subprocess.Popen":
             os.write(_file, b"program\n")
 
     os.register_at_fork(after_in_parent=_forked)
