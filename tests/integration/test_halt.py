@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from conftest import Aws, Playbook
 
 FLAG = "/algo-trading/qa/halt"
-REASON = {"algo_reason": "wrong prices in AAPL: \"see\" {it's}", "algo_person": "the desk"}
+REASON = {"algo_reason": 'wrong prices in AAPL: "see" {it\'s}', "algo_person": "the desk"}
 
 
 def test_trading_is_halted_and_resumed_with_a_reason(fresh_aws: Aws, playbook: Playbook) -> None:

@@ -33,7 +33,9 @@ def test_a_clear_no_does_not_halt(value: str) -> None:
     assert halt_reason(Parameters(value), "/p/e/halt") == ""
 
 
-@pytest.mark.parametrize("value", ["true", "2030-01-02 by the desk", "flase", "", "null", "false alarm? keep halted", '{"halt": false}'])
+@pytest.mark.parametrize(
+    "value", ["true", "2030-01-02 by the desk", "flase", "", "null", "false alarm? keep halted", '{"halt": false}']
+)
 def test_anything_else_halts_and_is_shown(value: str) -> None:
     assert halt_reason(Parameters(value), "/p/e/halt") == f"trading is halted: /p/e/halt is {value!r}"
 
