@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +16,8 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.algo.trading.plugins.module_utils import _components, _environments, _naming, _subnets, _tags
 from ansible_collections.algo.trading.plugins.module_utils import trading_day as _trading_day
 from ansible_collections.algo.trading.plugins.module_utils._errors import InvalidInput
-from ansible_collections.algo.trading.plugins.module_utils.resources import TYPES, teardown_order
+from ansible_collections.algo.trading.plugins.module_utils.account_checks import account_problems
+from ansible_collections.algo.trading.plugins.module_utils.resources import teardown_order
 from ansible_collections.algo.trading.plugins.module_utils.sessions import read_calendar
 
 
@@ -58,38 +58,12 @@ def network_ids(state: dict[str, Any], name: str, settings: dict[str, Any] | Non
     return ids
 
 
-def foreign(state: dict[str, Any], adopted: Sequence[str] = ()) -> list[str]:
-    """Resources with a name of ours but without our tags, each with its type; without those to adopt."""
-    return [
-        f"{TYPES[module].title} {name}"
-        for module, things in state.items()
-        for name, thing in things.items()
-        if not thing["ours"] and not {name, thing.get("owner")} & set(adopted)
-    ]
-
-
 def components_of_run(
     hosts: Sequence[str], chosen: Sequence[str] | None, tags: Sequence[str], skipped: Sequence[str]
 ) -> list[str]:
     """The components of this run: the pseudo-hosts of its play, as playbook and tags select."""
     found = [host.removeprefix("aws_") for host in hosts if chosen is None or host in chosen]
     return [name for name in found if ("all" in tags or name in tags) and name not in skipped]
-
-
-def unmatched_adoptions(state: dict[str, Any], adopted: Sequence[str], planned: Sequence[str] = ()) -> list[str]:
-    """Names to adopt that no resource has, a sentence each, with similar names.
-
-    :param planned: names that may not exist yet.
-    """
-    foreign_names = {name for things in state.values() for name, thing in things.items() if not thing["ours"]}
-    known = {name for things in state.values() for name in things} | set(planned)
-    sentences = []
-    for name in adopted:
-        if name not in known:
-            near = difflib.get_close_matches(name, sorted(foreign_names) or sorted(known), n=3)
-            meant = f" Did you mean {' or '.join(near)}?" if near else ""
-            sentences.append(f"{name} does not exist.{meant}")
-    return sentences
 
 
 def _known(component: str) -> None:
@@ -167,6 +141,7 @@ def agenda(settings: Mapping[str, Any], count: int = 10, now: str | None = None)
 class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
+            "account_problems": account_problems,
             "agenda": agenda,
             "arn": arn,
             "component": component,
@@ -174,7 +149,6 @@ class FilterModule:
             "components_of_run": components_of_run,
             "dns_name": dns_name,
             "environments": environments,
-            "foreign": foreign,
             "identities": identities,
             "identity_tags": identity_tags,
             "log_group": log_group,
@@ -183,5 +157,4 @@ class FilterModule:
             "resource_name": resource_name,
             "subnet_plan": subnet_plan,
             "teardown_order": teardown_order,
-            "unmatched_adoptions": unmatched_adoptions,
         }

@@ -45,6 +45,7 @@ __all__ = [
     "Found",
     "ResourceType",
     "Settings",
+    "State",
     "decide",
     "describe",
     "desired_settings",

@@ -9,10 +9,8 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.algo.trading.plugins.filter.algo import (
     FilterModule,
     components_of_run,
-    foreign,
     network_ids,
     subnet_plan,
-    unmatched_adoptions,
 )
 
 VPC, SUBNET = "amazon.aws.ec2_vpc_net", "amazon.aws.ec2_vpc_subnet"
@@ -75,12 +73,6 @@ def test_a_given_network_is_taken_from_the_settings() -> None:
     assert network_ids(state, "net", {"aws_network_vpc_id": ""})["vpc_id"] is None
 
 
-def test_what_is_not_ours_is_named_with_its_kind() -> None:
-    state = {VPC: {"net": thing("vpc-1", ours=False)}, GROUP: {"a": thing("sg-1"), "b": thing("sg-2", ours=False)}}
-    assert foreign(state) == ["VPC net", "security group b"]
-    assert foreign(state, adopted=["net"]) == ["security group b"]
-
-
 def test_a_range_that_does_not_work_names_its_setting() -> None:
     assert len(subnet_plan("10.30.0.0/16", ["us-east-1a"])) == 2
     with pytest.raises(AnsibleFilterError, match=r"aws_network_cidr: 10\.30\.0\.0/28 is a /28"):
@@ -89,23 +81,8 @@ def test_a_range_that_does_not_work_names_its_setting() -> None:
 
 def test_every_filter_has_its_name() -> None:
     filters = FilterModule().filters()
-    assert {"foreign", "network_ids", "subnet_plan", "teardown_order"} <= filters.keys()
+    assert {"account_problems", "network_ids", "subnet_plan", "teardown_order"} <= filters.keys()
     assert all(map(callable, filters.values()))
-
-
-def test_a_part_of_an_adopted_thing_is_adopted_with_it() -> None:
-    state = {VPC: {"bucket": thing("b", ours=False), "bucket/rule": {**thing("r", ours=False), "owner": "bucket"}}}
-    assert foreign(state) == ["VPC bucket", "VPC bucket/rule"]
-    assert foreign(state, adopted=["bucket"]) == []
-
-
-def test_a_name_to_adopt_that_nothing_has_is_reported_with_the_names_that_come_near() -> None:
-    state = {VPC: {"algo-trading-network-qa": thing("vpc-1", ours=False)}, GROUP: {"hosts": thing("sg-1")}}
-    assert unmatched_adoptions(state, ["algo-trading-network-qa", "hosts", "a-bucket"], ["a-bucket"]) == []
-    assert unmatched_adoptions(state, ["algo-trading-netwrok-qa", "zzz"]) == [
-        "algo-trading-netwrok-qa does not exist. Did you mean algo-trading-network-qa?",
-        "zzz does not exist.",
-    ]
 
 
 @pytest.mark.parametrize(

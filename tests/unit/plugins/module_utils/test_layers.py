@@ -24,11 +24,11 @@ LAYERS = (
     ("_aws", "_naming", "_policies"),
     ("_invocations", "_schedules", "sessions", "trading_day"),
     ("fleet", "models", "_model_listing", "_model_manifest", "resources"),
-    ("account", "settings"),
+    ("account", "account_checks", "settings"),
     # One function for each API call, for modules of ours. These need amazon.aws.
     ("lambda_event_invoke", "lambda_package", "lock", "scheduler", "scheduler_group", "ssm_document"),
 )
-PURE = ("resources", "fleet.engine", "models", "sessions", "trading_day", "account", "settings")
+PURE = ("resources", "fleet.engine", "models", "sessions", "trading_day", "account", "account_checks", "settings")
 
 
 def layer(module: str) -> int:
