@@ -116,6 +116,8 @@ def measure_all(results: Results, options: argparse.Namespace) -> None:
 
     :raises CommandFailed: if a command fails; `results` has what was measured before.
     """
+    if not options.rounds:
+        return
     with tempfile.TemporaryDirectory(prefix="bench-site-") as folder:
         scratch = Path(folder)
         why = "--no-terraform"
@@ -154,7 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except CommandFailed as problem:
         failed = str(problem)
     if not results.rows:
-        sys.exit(failed)
+        sys.exit(failed or "Nothing was measured, and there are no earlier results to show.")
     lines = report(results, described(results.machine, results.terraform))
     kept.write_text(json.dumps({"failed": failed, "results": asdict(results)}, indent=1) + "\n")
     (options.out / "site.md").write_text("\n".join(lines) + "\n")
