@@ -183,6 +183,6 @@ def _failure(bucket: str, group: Group, exc: Exception) -> Exception:
         exc,
         {
             AccessDenied: f"Allow s3:GetObject on arn:aws:s3:::{bucket}/{group.artifact}* for this identity, and "
-            "kms:Decrypt if a key of KMS encrypts it"
+            "kms:Decrypt if a KMS key encrypts it"
         },
     )

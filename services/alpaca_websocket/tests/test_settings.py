@@ -120,7 +120,7 @@ def test_check_says_that_all_is_well(tmp_path: Path, capsys: pytest.CaptureFixtu
             "name PEM files that belong together",
         ),
         (("credentials_file", 'ca_file = "/nowhere/ca"\ncredentials_file'), "upstream.ca_file cannot be read"),
-        (("credentials_file", 'ca_file = "/dev/null"\ncredentials_file'), "holds no certificates"),
+        (("credentials_file", 'ca_file = "/dev/null"\ncredentials_file'), "has no certificates"),
         (('credentials_file', 'calendar = "NOWHERE"\ncredentials_file'), "NOWHERE"),
     ],
 )  # fmt: skip

@@ -132,7 +132,7 @@ def _report(settings: Settings) -> int:
         try:
             print(describe(settings.store_of(upstream)))
         except (OSError, msgspec.MsgspecError) as error:
-            failed.append(f"there is no report of {upstream.name}: {error}")
+            failed.append(f"cannot report on {upstream.name}: {error}")
     if failed:
         raise SettingsError("; ".join(failed))
     return 0

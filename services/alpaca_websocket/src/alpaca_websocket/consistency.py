@@ -22,7 +22,7 @@ def problems(up: Upstream) -> list[str]:
     endpoint, fill = up.endpoint, up.backfill
     found = []
     if not up.url.startswith(("ws://", "wss://")):
-        found.append(f"upstream.url is no WebSocket address: {up.url}")
+        found.append(f"upstream.url is not a WebSocket address: {up.url}")
     elif not endpoints.place(up.url)[0]:
         found.append(
             f"upstream.url has no host: {up.url}; write it like wss://stream.data.alpaca.markets{endpoint.path}"
@@ -44,7 +44,7 @@ def problems(up: Upstream) -> list[str]:
     if starred := [name for name in endpoint.no_star if "*" in up.subscribe.get(name, ())]:
         found.append(f"upstream.subscribe: {up.name} has no * for {', '.join(starred)}; name the symbols")
     if up.format not in endpoint.formats:
-        found.append(f"upstream.format: {up.name} comes as {endpoint.formats[0]} only")
+        found.append(f"upstream.format: {up.name} is available as {endpoint.formats[0]} only")
     if up.backoff_seconds > up.backoff_max_seconds:
         found.append("upstream.backoff_seconds exceeds backoff_max_seconds")
     if fill.source == "replay" and endpoints.is_alpacas(up.url):

@@ -39,7 +39,7 @@ class Endpoint(NamedTuple):
     delay_seconds: int = 0
     """How old messages are when they come."""
     formats: tuple[str, ...] = ("json", "msgpack")
-    """What it comes in, the first one unless the settings say another."""
+    """The formats it is available in. The first one is the default."""
     no_star: tuple[str, ...] = ()
     """Channels that are not sold as a whole."""
     trading: bool = False

@@ -257,8 +257,8 @@ def certificates(settings: Settings) -> None:
             made.load_cert_chain(down.tls_certificate, down.tls_key, password="")  # it must not ask a person
         except (ssl.SSLError, ValueError) as error:
             raise SettingsError(
-                f"downstream.tls_certificate and tls_key: {down.tls_certificate} and {down.tls_key} are no certificate "
-                f"with its key: {error}; name PEM files that belong together, the key without a password"
+                f"downstream.tls_certificate and tls_key: {down.tls_certificate} and {down.tls_key} are not a "
+                f"certificate and its key: {error}; use PEM files that belong together, the key without a password"
             ) from None
     for upstream in settings.upstreams:
         if upstream.ca_file:
@@ -267,7 +267,7 @@ def certificates(settings: Settings) -> None:
                 ssl.create_default_context(cafile=upstream.ca_file)
             except ssl.SSLError as error:
                 raise SettingsError(
-                    f"upstream.ca_file: {upstream.ca_file} holds no certificates: {error}; name a PEM file of them"
+                    f"upstream.ca_file: {upstream.ca_file} has no certificates: {error}; use a PEM file"
                 ) from None
 
 

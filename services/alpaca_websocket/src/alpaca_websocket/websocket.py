@@ -155,14 +155,14 @@ class Assembler:
         payload = frame.get_payload_as_bytes()
         if frame.msg_type == WSMsgType.CONTINUATION:
             if self._parts is None:
-                raise FrameError(1002, "a continuation of nothing")
+                raise FrameError(1002, "a continuation without a first frame")
             if frame.rsv1:
                 raise FrameError(1002, "a reserved bit on a continuation")
         else:
             if self._parts is not None:
-                raise FrameError(1002, "a new message within another")
+                raise FrameError(1002, "a new message before the last one ended")
             if frame.rsv1 and self._inflater is None:
-                raise FrameError(1002, "compressed without agreement")
+                raise FrameError(1002, "compressed, which was not negotiated")
             self._type, self._compressed = frame.msg_type, frame.rsv1
             if len(payload) > self.limit:
                 raise FrameError(1009, f"a message of more than {self.limit} bytes")

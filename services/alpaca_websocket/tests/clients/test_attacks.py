@@ -270,7 +270,7 @@ def test_without_descriptors_health_says_that_no_client_gets_in(tmp_path: Path) 
         taken = [Raw(server, upgrade=False) for _ in range(20)]
         with all_closed(taken):
             health = wait_for(lambda: (found := server.health())["status"] == "failing" and found, "health to fail")
-            assert "no client gets in" in health["reasons"][0]
+            assert "no client is admitted" in health["reasons"][0]
             assert good.gets(upstream, 1)
             resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
             wait_for(lambda: server.health()["status"] == "ok", "health to recover")

@@ -69,7 +69,7 @@ class Door:
     """Listens.
 
     :param make: makes the protocol of a connection that got a place
-    :param alert: raises ("…") or ends ("") the condition that no client gets in
+    :param alert: raises ("…") or ends ("") the condition that no client is admitted
     """
 
     def __init__(
@@ -281,7 +281,7 @@ class Door:
         arrivals = self._arrivals
         if not self._exhausted:
             full = arrivals.unauthenticated + arrivals.waiting + arrivals.clients >= self._most
-            text = f"no client gets in: all {self._most} descriptors for clients are taken; {_REMEDY}"
+            text = f"no client is admitted: all {self._most} descriptors for clients are taken; {_REMEDY}"
             self._alert(text if full else "")
 
     def _run_out(self, problem: str) -> None:
@@ -290,7 +290,7 @@ class Door:
         for listening in self._listening:
             asyncio.get_running_loop().remove_reader(listening)
         self._give_spare()
-        self._alert(f"no client gets in: {problem}; {_REMEDY}")
+        self._alert(f"no client is admitted: {problem}; {_REMEDY}")
 
     def _take_spare(self) -> None:
         """Raises OSError when there are not that many left."""

@@ -95,7 +95,7 @@ class Server:
     """Listens, and keeps the sessions.
 
     :param feeds: the path that clients ask for → what they get there
-    :param alert: raises ("…") or ends ("") the condition that no client gets in
+    :param alert: raises ("…") or ends ("") the condition that no client is admitted
     """
 
     def __init__(

@@ -11,7 +11,7 @@ class WorkerStatus(msgspec.Struct, kw_only=True):
 
     rows: dict[str, int] = {}
     missing_messages: int = 0
-    """Sequence numbers of rolled segments that no whole record held: the disk has lost them."""
+    """Sequence numbers that no whole record of a rolled segment has: lost on the disk."""
     upload_tries: int = 0
     uploaded_files: int = 0
     uploaded_bytes: int = 0

@@ -365,7 +365,7 @@ class Feed:
             frame = protocol.split_msgpack(payload) if msgpack else protocol.split(payload)
         except ProtocolError as error:
             self._state.malformed += 1
-            _log.warning("a frame that is none", extra={"problem": str(error)[:_LONGEST_TEXT]})
+            _log.warning("an invalid frame", extra={"problem": str(error)[:_LONGEST_TEXT]})
             return
         if frame.malformed:
             self._state.malformed += frame.malformed

@@ -29,11 +29,11 @@ def on_error(code: int, text: str) -> Decision:
     what = f"{code} {text}".strip()
     match code:
         case 402:
-            return Decision(Act.HALT, f"{what}: the keys are refused; put valid ones in, then reload")
+            return Decision(Act.HALT, f"{what}: the keys are refused; set valid keys, then reload")
         case 409:
             return Decision(Act.HALT, f"{what}: the account's plan does not cover this feed")
         case 406:
-            return Decision(Act.WAIT, f"{what}: another connection of this account is held to be alive")
+            return Decision(Act.WAIT, f"{what}: another connection of this account is still open")
         case 401 | 404:
             return Decision(Act.RECONNECT, what)
         case 403 | 405 | 407 | 400 | 410 | 413:
@@ -46,7 +46,7 @@ def on_error(code: int, text: str) -> Decision:
 def on_handshake(status: int, text: str) -> Decision:
     """The upgrade was answered by another HTTP status than 101."""
     if status in (401, 403):
-        return Decision(Act.HALT, f"HTTP {status} {text}: the keys are refused; put valid ones in, then reload")
+        return Decision(Act.HALT, f"HTTP {status} {text}: the keys are refused; set valid keys, then reload")
     return Decision(Act.BACK_OFF, f"HTTP {status} {text}".strip())
 
 
