@@ -117,7 +117,7 @@ def test_check_says_that_all_is_well(tmp_path: Path, capsys: pytest.CaptureFixtu
         ),
         (
             ("[store]", '[downstream]\ntls_certificate = "/dev/null"\ntls_key = "/dev/null"\n[store]'),
-            "name PEM files that belong together",
+            "use PEM files that belong together",
         ),
         (("credentials_file", 'ca_file = "/nowhere/ca"\ncredentials_file'), "upstream.ca_file cannot be read"),
         (("credentials_file", 'ca_file = "/dev/null"\ncredentials_file'), "has no certificates"),
