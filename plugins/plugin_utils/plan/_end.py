@@ -13,6 +13,9 @@ from ._report import Report
 from ._summary import summary_text
 from ._text import Text, count_text, failure_name, plan_text, wrap
 
+# Seconds; less is shown as none.
+_SHORT = 0.5
+
 
 def end_text(
     report: Report, order: Sequence[str], width: int, group_above: int, *, slowest: bool = False
@@ -31,9 +34,9 @@ def end_text(
     if slowest and report.slowest:
         texts.append([("title", "Slowest steps")])
         texts += [[("plain", f"  {duration(s):>12}  {host}: {task}")] for s, host, task in report.slowest] + [[]]
-    if took := report.times.seconds:
-        told = ", ".join(f"{name} {duration(seconds)}" for name, seconds in took.items())
-        texts += [[("dim", line)] for line in wrap(f"Time by component: {told}.", 0, width)]
+    # Components that this run left out have a task or two that say so.
+    if took := [f"{name} {duration(seconds)}" for name, seconds in report.times.seconds.items() if seconds >= _SHORT]:
+        texts += [[("dim", line)] for line in wrap(f"Time by component: {', '.join(took)}.", 0, width)]
     texts += [[(style, part)] for style, text in verdict(report) for part in wrap(text, 0, width)]
     return [*texts, []]
 

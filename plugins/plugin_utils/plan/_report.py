@@ -93,7 +93,7 @@ class Report:
             "summary": dict(self.summary),
             "recap": self.recap,
             "components": {
-                name: {"seconds": round(seconds, 1), "steps": self.times.steps[name]}
+                name: {"seconds": seconds, "steps": self.times.steps[name]}
                 for name, seconds in self.times.seconds.items()
             },
             "slowest": [{"seconds": round(s, 1), "host": host, "task": task} for s, host, task in self.slowest],

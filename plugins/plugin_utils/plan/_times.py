@@ -43,4 +43,4 @@ class Times:
         total: Counter[str] = Counter()
         for (_play, component), span in self._spans.items():
             total[component] += span.last - span.first  # type: ignore[assignment]  # adds floats as well
-        return dict(total.most_common())
+        return {component: round(seconds, 1) for component, seconds in total.most_common()}
