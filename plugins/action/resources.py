@@ -22,6 +22,7 @@ _VARIABLES = ("algo_project", "algo_environment", "algo_tags", "algo_adopt", "al
 _ARGUMENTS = {
     "resources": {"type": "list", "elements": "raw", "required": True},
     "component": {"type": "str"},
+    "disable_protection": {"type": "bool", "default": False},
 }
 
 
@@ -42,7 +43,7 @@ class ActionModule(ActionBase):
         environment = self._environment(variables)
         check = bool(self._task.check_mode)
         try:
-            resources = ResourceList(task["resources"])
+            resources = ResourceList(task["resources"], {"disable_protection": task["disable_protection"]})
             component = task["component"] or self._component(resources)
             run = ResourceRun(resources, component, environment, show=self._show, tell=self._tell)
             run.decide(final=check)

@@ -15,7 +15,7 @@ description:
   - In check mode it ends in the plan, grouped by component, with a count of what would be created, changed, replaced
     and removed. A real run ends in the count of what was done, and both in the summary that the roles hand over with
     M(ansible.builtin.set_stats) under C(summary).
-  - Reads C(plan) from the results of tasks, a list of decisions as M(algo.trading.resource) returns it. A task that
+  - Reads C(plan) from the results of tasks, a list of decisions as M(algo.trading.resources) returns it. A task that
     only says C(changed) becomes a line of its own, so the callback serves any playbook.
   - With C(-v) everything that the P(ansible.builtin.default#callback) callback shows is shown too.
 options:

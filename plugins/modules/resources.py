@@ -73,10 +73,14 @@ options:
             can stand in every option but this one, also within a reference, as in V(${subnet.${each.index}.id}).
         type: list
         elements: raw
+      needs:
+        description:
+          - Ids of entries that this one depends on without referring to them. It is not done where one of them fails.
+        type: list
+        elements: str
       after:
         description:
-          - Ids of entries that are worked on before this one without being referred to. This one is done whatever
-            became of them.
+          - Ids of entries that are worked on before this one. It is done whatever became of them.
         type: list
         elements: str
       block:
@@ -100,15 +104,18 @@ options:
         elements: dict
         default: []
       disable_protection:
-        description:
-          - Whether to delete a resource despite deletion protection, such as a database's,
-            which is turned off first. For the removal of a whole environment that was confirmed.
+        description: As O(disable_protection), for one entry.
         type: bool
-        default: false
   component:
     description:
       - The component of the entries that name none. By default the component of the role that the task stands in.
     type: str
+  disable_protection:
+    description:
+      - Whether to delete resources despite deletion protection, such as a database's,
+        which is turned off first. For the removal of a whole environment that was confirmed.
+    type: bool
+    default: false
 attributes:
   check_mode:
     description: Decides exactly as a real run does, and calls nothing that writes.

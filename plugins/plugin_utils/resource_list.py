@@ -21,7 +21,8 @@ from ansible_collections.algo.trading.plugins.plugin_utils.references import Bad
 from ansible_collections.algo.trading.plugins.plugin_utils.resource_plan import SPEC
 
 # What an entry says besides what one resource is.
-_STEERING = ("id", "when", "for_each", "after")
+_STEERING = ("id", "when", "for_each", "needs", "after")
+_LISTS = ("for_each", "needs", "after")
 # Every resource has these, without being asked.
 _ALWAYS = ("name",)
 
@@ -38,7 +39,7 @@ class ListError(Exception):
 class Item:
     """One resource of the list. Its arguments still refer to others.
 
-    :param needs: keys of the items that its arguments refer to. It is done when these have succeeded.
+    :param needs: keys of the items that it refers to or names. It is done when these have succeeded.
     :param after: keys of the items that have to be through before, whatever became of them.
     """
 
@@ -71,15 +72,17 @@ class Entry:
 class ResourceList:
     """The items of a list, by key, in the order of the list."""
 
-    def __init__(self, given: Sequence[Any]) -> None:
+    def __init__(self, given: Sequence[Any], defaults: Mapping[str, Any] | None = None) -> None:
         """
         :param given: entries as a task has them. A list among them, or a ``block``, stands for its own entries.
+        :param defaults: options of the entries that do not set them.
         :raises ListError: with everything that is wrong.
         """
+        self._defaults = dict(defaults or {})
         self._problems: list[str] = []
         self.items: dict[str, Item] = {}
         self._entries: dict[str, Entry] = {}
-        self._after: dict[str, list[str]] = {}
+        self._named: dict[str, dict[str, list[str]]] = {}
         for number, (entry, on) in enumerate(_flat(given, on=True), 1):
             self._read(number, entry, on)
         if self._problems:
@@ -143,7 +146,7 @@ class ResourceList:
         modules = frozenset(item.arguments["module"] for item in items)
         present = not any(item.removes for item in items)
         self._entries[identifier] = Entry(label, keys, several, modules, present)
-        self._after[identifier] = [str(name) for name in given.get("after") or ()]
+        self._named[identifier] = {word: [str(name) for name in given.get(word) or ()] for word in _LISTS[1:]}
         self.items |= {item.key: item for item in items}
 
     def _about(self, identifier: str, given: Mapping[str, Any]) -> str:
@@ -155,31 +158,38 @@ class ResourceList:
             if name not in SPEC and name not in _STEERING:
                 near = difflib.get_close_matches(str(name), [*SPEC, *_STEERING], n=1)
                 return f"{name} is not an option.{f' Did you mean {near[0]}?' if near else ''}"
-        for name in ("for_each", "after"):
+        for name in _LISTS:
             if given.get(name) is not None and not isinstance(given[name], list | tuple):
                 return f"{name} must be a list."
         return ""
 
     def _item(self, identifier: str, given: Mapping[str, Any], place: int | None, each: Any) -> Item:
-        arguments = {name: value for name, value in given.items() if name not in _STEERING and value is not None}
+        own = {name: value for name, value in given.items() if name not in _STEERING and value is not None}
+        arguments = {**self._defaults, **own}
         if place is not None:
             arguments = references.fill_in_each(arguments, each, place)
         validation = ArgumentSpecValidator(SPEC).validate(arguments)
         if validation.error_messages:
             raise ValueError(f"{'; '.join(validation.error_messages)}.")
         valid: Settings = validation.validated_parameters
+        if valid["state"] == "absent":
+            # What is to go needs no settings, and nobody whom they refer to.
+            valid |= {"settings": {}, "once": {}, "alternatives": []}
         for name in valid.keys() - _REFERRING:
             if any(True for _reference in references.found_in(valid[name])):
                 raise ValueError(f"{name} is {valid[name]}. It can refer to each, not to another entry.")
         return Item(identifier if place is None else f"{identifier}.{place}", identifier, valid)
 
-    def _comes_after(self, item: Item) -> Iterator[str]:
-        for identifier in self._after[item.id]:
+    def _named_in(self, word: str, item: Item) -> Iterator[str]:
+        for identifier in self._named[item.id][word]:
             if identifier in self._entries:
                 yield from self._entries[identifier].keys
             else:
                 label = self._entries[item.id].label
-                self._problems.append(f"{label}: after names {identifier}, {self._no_such(identifier)}")
+                self._problems.append(f"{label}: {word} names {identifier}, {self._no_such(identifier)}")
+
+    def _comes_after(self, item: Item) -> Iterator[str]:
+        yield from self._named_in("after", item)
         # What others share with it, such as a bucket's configuration, is changed by one at a time.
         shared = self._shared(item)
         if shared is not None:
@@ -192,6 +202,7 @@ class ResourceList:
 
     def _needs(self, item: Item) -> Iterator[str]:
         entry = self._entries[item.id]
+        yield from self._named_in("needs", item)
         try:
             for name in _REFERRING:
                 for reference in references.found_in(item.arguments[name]):

@@ -132,8 +132,9 @@ def load(module: str, service: str = "") -> None:
 @lru_cache
 def _load_service(service: str) -> None:
     # A client that calls nobody: it reads models and rules, and imports what clients need.
+    session: Any = boto3.session.Session()  # with type stubs, `client` would accept literal names only
     nobody = {"aws_access_key_id": "none", "aws_secret_access_key": "none"}
-    boto3.session.Session().client(service, region_name="us-east-1", **nobody)
+    session.client(service, region_name="us-east-1", **nobody)
 
 
 def _qualified(module: str) -> str:

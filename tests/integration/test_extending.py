@@ -28,11 +28,12 @@ argument_specs:
         default: t4g.small
 """,
     "README.md": "# aws_risk_server\n\nMakes the risk server.\n",
+    "meta/main.yml": "dependencies: [{role: algo.trading.aws_host}]\n",
     "defaults/main.yml": "aws_risk_server_instance_type: t4g.small\n",
     "tasks/main.yml": """
 - name: Make the host
-  ansible.builtin.include_role:
-    name: algo.trading.aws_host
+  algo.trading.resources:
+    resources: "{{ aws_host_resources }}"
   vars:
     aws_host_component: risk_server
     aws_host_state: present

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from ansible_collections.algo.trading.plugins.module_utils.resources import TYPES
-from ansible_collections.algo.trading.tests.integration.components import ACCOUNT, Roles, lines, reasons
+from ansible_collections.algo.trading.tests.integration.components import ACCOUNT, Roles, lines, one, reasons
 
 if TYPE_CHECKING:
     from conftest import Aws, Playbook
@@ -39,7 +39,7 @@ Task = tuple[str, str, dict[str, Any], dict[str, Any]]
 
 
 def tasks(roles: Roles, package: Path) -> list[Task]:
-    """Module, name, settings and more of each resource; ``{{ rN }}`` is the one with that number."""
+    """Module, name, settings and more of each resource; ``${rN.…}`` refers to the one with that number."""
     vpc, subnets = roles.network["vpc_id"], roles.network["private_subnet_ids"]
     group, zone = roles.network["security_group_ids"][MLFLOW], roles.network["zone_id"]
     trust = {
@@ -68,7 +68,7 @@ def tasks(roles: Roles, package: Path) -> list[Task]:
         (
             "amazon.aws.ec2_vpc_nat_gateway",
             NETWORK,
-            {"subnet_id": subnets[0], "allocation_id": "{{ r3.resource.allocation_id }}", "wait": True},
+            {"subnet_id": subnets[0], "allocation_id": "${r3.allocation_id}", "wait": True},
             {},
         ),
         (
@@ -77,7 +77,7 @@ def tasks(roles: Roles, package: Path) -> list[Task]:
             {
                 "vpc_id": vpc,
                 "subnets": subnets,
-                "routes": [{"dest": "0.0.0.0/0", "gateway_id": "{{ r4.resource.id }}"}],
+                "routes": [{"dest": "0.0.0.0/0", "gateway_id": "${r4.id}"}],
             },
             {},
         ),
@@ -88,7 +88,7 @@ def tasks(roles: Roles, package: Path) -> list[Task]:
                 "vpc_id": vpc,
                 "service": "com.amazonaws.us-east-1.s3",
                 "vpc_endpoint_type": "Gateway",
-                "route_table_ids": ["{{ r5.resource.id }}"],
+                "route_table_ids": ["${r5.id}"],
             },
             {},
         ),
@@ -393,19 +393,17 @@ def test_every_compared_argument_is_planned_made_and_then_up_to_date(roles: Role
     untried = {module: kind.compared - tried.get(module, set()) for module, kind in TYPES.items()}
     assert {module: names for module, names in untried.items() if names} == UNTRIED
 
-    play = [
-        {
-            "name": f"Make {name}",
-            # Hosts are looked for among the components that have one.
-            "algo.trading.resource": {"module": module, "name": name, "component": "mlflow_server"}
-            | {"settings": settings}
-            | more,
-            "register": f"r{number}",
-        }
+    entries = [
+        # Hosts are looked for among the components that have one.
+        {"id": f"r{number}", "module": module, "name": name, "component": "mlflow_server", "settings": settings}
+        # Names lead from one to the other here, where roles would refer.
+        | {"needs": [f"r{number - 1}"] if number else []}
+        | more
         for number, (module, name, settings, more) in enumerate(wanted)
     ]
+    play = [{"algo.trading.resources": {"resources": entries}}]
     planned = roles(tasks=play, check=True)
-    assert [line[0] for line in lines(planned)] == ["create"] * len(play)
+    assert [line[0] for line in lines(planned)] == ["create"] * len(entries)
     assert lines(roles(tasks=play)) == lines(planned)
     again = roles(tasks=play)
     assert reasons(again) == ""
@@ -420,8 +418,8 @@ def test_every_compared_argument_is_planned_made_and_then_up_to_date(roles: Role
     ],
 )
 def test_a_wrong_argument_fails_in_the_plan(roles: Roles, settings: dict[str, Any], expected: str) -> None:
-    task = {"module": "amazon.aws.s3_bucket", "name": BUCKET, "component": "x", "settings": settings}
-    planned = roles(tasks=[{"algo.trading.resource": task}], check=True, fails=True)
+    task = one("amazon.aws.s3_bucket", BUCKET, component="x", settings=settings)
+    planned = roles(tasks=[task], check=True, fails=True)
     assert planned.rc != 0
     assert expected in " ".join(planned.output.split())
     assert json.dumps(planned.plan["counts"]).count("1") == 0

@@ -22,9 +22,6 @@ SERVER = "algo-trading-trading-server-qa"
 ALPACA = "algo-trading-alpaca-websocket-qa"
 DRAIN = f"{SERVER}-drain"
 LAMBDA = f"arn:aws:lambda:us-east-1:{ACCOUNT}:function"
-ALPACA_SCHEDULE: dict[str, Any] = {
-    "ansible.builtin.include_role": {"name": "algo.trading.aws_alpaca_websocket", "tasks_from": "schedule.yml"}
-}
 
 
 @pytest.fixture
@@ -142,7 +139,7 @@ def test_the_fleet_gets_its_settings_from_one_source(roles: Roles) -> None:
 
 def test_without_schedules_the_function_stays_and_the_schedules_go(roles: Roles) -> None:
     aws = roles.aws
-    roles(tasks=[ALPACA_SCHEDULE])
+    roles("aws_alpaca_websocket")
     scheduler = aws.client("scheduler")
     assert {entry["Name"] for entry in scheduler.list_schedules(GroupName=ALPACA)["Schedules"]} == {"start", "stop"}
     # Somebody's own schedule in our group would act in our name.
@@ -151,18 +148,18 @@ def test_without_schedules_the_function_stays_and_the_schedules_go(roles: Roles)
     scheduler.create_schedule(
         GroupName=ALPACA, Name="extra", ScheduleExpression="rate(1 hour)", Target=target, FlexibleTimeWindow=window
     )
-    assert lines(roles(tasks=[ALPACA_SCHEDULE])) == [("delete", "schedule", f"{ALPACA}/extra")]
+    assert lines(roles("aws_alpaca_websocket")) == [("delete", "schedule", f"{ALPACA}/extra")]
 
     silent = {"algo_schedules": False}
-    planned = roles(tasks=[ALPACA_SCHEDULE], check=True, **silent)
-    removed = roles(tasks=[ALPACA_SCHEDULE], **silent)
+    planned = roles("aws_alpaca_websocket", check=True, **silent)
+    removed = roles("aws_alpaca_websocket", **silent)
     assert lines(planned) == lines(removed)
     assert sorted(lines(removed)) == [
         ("delete", "schedule", f"{ALPACA}/start"),
         ("delete", "schedule", f"{ALPACA}/stop"),
         ("delete", "schedule group", ALPACA),
     ]
-    assert lines(roles(tasks=[ALPACA_SCHEDULE], **silent)) == []
+    assert lines(roles("aws_alpaca_websocket", **silent)) == []
     assert [function["FunctionName"] for function in aws.client("lambda").list_functions()["Functions"]] == [ALPACA]
 
 
@@ -196,14 +193,14 @@ def test_what_an_interrupted_run_left_untagged_is_finished(roles: Roles) -> None
 
 
 def test_only_new_code_is_deployed(roles: Roles, tmp_path: Path) -> None:
-    roles(tasks=[ALPACA_SCHEDULE])
+    roles("aws_alpaca_websocket")
     package = tmp_path / "build" / "lambda" / "trading_day.zip"
     built = package.read_bytes()
     with zipfile.ZipFile(io.BytesIO(built)) as archive:
         assert "trading_day/handlers.py" in archive.namelist()
     package.unlink()  # built anew, elsewhere: the same bytes
     elsewhere = tmp_path / "elsewhere"
-    again = roles(tasks=[ALPACA_SCHEDULE], algo_build_dir=str(elsewhere))
+    again = roles("aws_alpaca_websocket", algo_build_dir=str(elsewhere))
     assert lines(again) == []
     assert (elsewhere / "lambda" / "trading_day.zip").read_bytes() == built
     function = roles.aws.client("lambda").get_function(FunctionName=ALPACA)
@@ -255,18 +252,11 @@ def everything_is_as_it_should_be(aws: Aws) -> None:
 
 def teardown() -> list[dict[str, Any]]:
     """Removes everything of ours but the identities, as the destroy playbook does."""
-    return [
-        {
-            "algo.trading.resource": {
-                "module": "{{ item.module }}",
-                "name": "{{ item.name }}",
-                "component": "{{ item.component or 'unknown' }}",
-                "state": "absent",
-            },
-            "loop": "{{ algo_state | algo.trading.teardown_order | rejectattr('module', 'match', 'amazon.aws.iam')"
-            " | rejectattr('component', 'eq', 'network') }}",
-        }
-    ]
+    entries = (
+        "{{ algo_state | algo.trading.teardown_order(component='trading_server_shutdown')"
+        " | rejectattr('module', 'match', 'amazon.aws.iam') }}"
+    )
+    return [{"algo.trading.resources": {"resources": entries, "component": "unknown"}}]
 
 
 def everything_named(aws: Aws) -> list[str]:

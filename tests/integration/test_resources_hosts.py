@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.algo.trading.tests.integration.components import ACCOUNT, Roles, lines, reasons
+from ansible_collections.algo.trading.tests.integration.components import ACCOUNT, Roles, lines, one, reasons
 from ansible_collections.algo.trading.tests.integration.components.shortage import Shortage
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def test_the_mlflow_server_is_planned_made_repeated_changed_and_removed(roles: R
     assert lines(roles("aws_mlflow_server", **changed)) == []
 
     gone = [
-        {"algo.trading.resource": {"module": module, "name": MLFLOW, "component": "mlflow_server", "state": "absent"}}
+        one(module, MLFLOW, component="mlflow_server", state="absent")
         for module in ("amazon.aws.rds_instance", "amazon.aws.rds_subnet_group")
     ]
     assert [line[0] for line in lines(roles(tasks=gone))] == ["delete", "delete"]
@@ -137,11 +137,8 @@ def test_what_is_protected_is_neither_replaced_nor_removed(roles: Roles) -> None
     refused = roles("aws_host", **bigger, algo_protect=True, fails=True)
     assert refused.rc != 0
     assert "but termination_protection forbids it" in refused.output
-    removal = {"module": "amazon.aws.ec2_instance", "name": WEBSOCKET, "component": "x", "state": "absent"}
-    assert (
-        "termination_protection forbids its deletion"
-        in roles(tasks=[{"algo.trading.resource": removal}], fails=True).output
-    )
+    removal = one("amazon.aws.ec2_instance", WEBSOCKET, component="x", state="absent")
+    assert "termination_protection forbids its deletion" in roles(tasks=[removal], fails=True).output
 
     lifted = roles("aws_host", **bigger)
     assert lines(lifted) == [("update", "instance", WEBSOCKET)]
@@ -198,6 +195,6 @@ def test_a_gpu_instance_is_taken_from_where_there_is_one_and_goes_when_switched_
     assert lines(roles("aws_gpu_instance", **wanted)) == []
 
     off = roles("aws_gpu_instance")
-    assert lines(off) == [("delete", "DNS record", GPU_RECORD), ("delete", "instance", GPU)]
+    assert lines(off) == [("delete", "instance", GPU), ("delete", "DNS record", GPU_RECORD)]
     assert instances(aws, GPU) == []
     assert lines(roles("aws_gpu_instance")) == []

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.algo.trading.tests.integration.components import ACCOUNT, Roles, lines, reasons
+from ansible_collections.algo.trading.tests.integration.components import ACCOUNT, Roles, lines, one, reasons
 
 if TYPE_CHECKING:
     from conftest import Aws, Playbook
@@ -76,10 +76,10 @@ def test_a_bucket_is_planned_made_repeated_changed_and_removed(roles: Roles) -> 
 
     s3.put_object(Bucket=BUCKET, Key="x/1", Body=b"1")
     s3.delete_object(Bucket=BUCKET, Key="x/1")
-    removal: dict[str, Any] = {"module": "amazon.aws.s3_bucket", "name": BUCKET, "component": "x", "state": "absent"}
-    roles(tasks=[{"algo.trading.resource": removal}])
+    removal = one("amazon.aws.s3_bucket", BUCKET, component="x", state="absent")
+    roles(tasks=[removal])
     assert BUCKET not in [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]]
-    assert lines(roles(tasks=[{"algo.trading.resource": removal}])) == []
+    assert lines(roles(tasks=[removal])) == []
 
 
 def test_a_drifted_bucket_is_set_back(roles: Roles) -> None:
@@ -140,29 +140,30 @@ def test_a_bucket_that_is_not_ours_is_refused_and_left_alone(roles: Roles, whose
 SECRET = "algo-trading-alpaca-websocket-qa"
 
 
-def test_the_brokers_keys_survive_every_run_and_a_removal(roles: Roles) -> None:
+def test_the_brokers_keys_survive_every_run_and_a_removal(roles: Roles, tmp_path: Path) -> None:
+    roles.prepare_functions(tmp_path / "build")
     aws = roles.aws
     secrets = aws.client("secretsmanager")
-    role = {"ansible.builtin.include_role": {"name": "algo.trading.aws_alpaca_websocket", "tasks_from": "secret"}}
-    tagged = {"component": "alpaca_websocket", "module": "community.aws.secretsmanager_secret", "name": SECRET}
+
+    def secret(**more: Any) -> dict[str, Any]:
+        return one("community.aws.secretsmanager_secret", SECRET, component="alpaca_websocket", **more)
 
     def run(**variables: Any) -> Any:
-        settings = {**tagged, "settings": {}, "once": {"description": "keys", "json_secret": {"key_id": ""}}}
-        return roles(tasks=[{"algo.trading.resource": settings}], **variables)
+        return roles(tasks=[secret(once={"description": "keys", "json_secret": {"key_id": ""}})], **variables)
 
     assert lines(run()) == [("create", "secret", SECRET)]
-    reminder = roles(tasks=[role])
+    reminder = roles("aws_alpaca_websocket")
     assert "has no API keys yet" in reminder.stdout
 
     secrets.put_secret_value(SecretId=SECRET, SecretString='{"key_id": "theirs", "secret_key": "kept"}')
-    assert "has no API keys yet" not in roles(tasks=[role]).stdout
+    assert "has no API keys yet" not in roles("aws_alpaca_websocket").stdout
     assert lines(run(algo_tags={"Team": "others"})) == [("update", "secret", SECRET)]
     assert json.loads(secrets.get_secret_value(SecretId=SECRET)["SecretString"])["secret_key"] == "kept"
     assert secrets.describe_secret(SecretId=SECRET)["Description"] == "keys"
 
-    roles(tasks=[{"algo.trading.resource": {**tagged, "state": "absent"}}])
+    roles(tasks=[secret(state="absent")])
     assert secrets.describe_secret(SecretId=SECRET)["DeletedDate"]
-    assert lines(roles(tasks=[{"algo.trading.resource": {**tagged, "state": "absent"}}])) == []
+    assert lines(roles(tasks=[secret(state="absent")])) == []
     restored = run(algo_tags={"Team": "others"})
     assert lines(restored) == [("update", "secret", SECRET)]
     assert "is scheduled for deletion, and is restored" in reasons(restored)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.algo.trading.tests.integration.components import Roles, lines, reasons
+from ansible_collections.algo.trading.tests.integration.components import Roles, lines, one, reasons
 from ansible_collections.algo.trading.tests.integration.components.proxy import Proxy, without_filters
 
 if TYPE_CHECKING:
@@ -61,8 +61,8 @@ def test_an_endpoint_that_ignores_filters_ends_nobody_elses_instances(roles: Rol
         # The reading sees one host, not thirteen; its replacement is refused before anything is ended.
         assert lines(roles("aws_host", **WANTED, endpoint=deaf.endpoint, check=True)) == []
         refused = roles("aws_host", **WANTED, aws_host_volume_size=64, endpoint=deaf.endpoint, fails=True)
-        removal = {"module": "amazon.aws.ec2_instance", "name": HOST, "component": "x", "state": "absent"}
-        removed = roles(tasks=[{"algo.trading.resource": removal}], endpoint=deaf.endpoint, fails=True)
+        removal = one("amazon.aws.ec2_instance", HOST, component="x", state="absent")
+        removed = roles(tasks=[removal], endpoint=deaf.endpoint, fails=True)
     for run in (refused, removed):
         assert run.rc != 0
         assert "was called for instance-id" in " ".join(run.output.split())
@@ -100,18 +100,15 @@ def test_an_unnamed_nat_gateway_of_somebody_elses_stays_theirs(roles: Roles) -> 
     subnet = roles.network["private_subnet_ids"][0]
     allocations = [ec2.allocate_address(Domain="vpc")["AllocationId"] for _number in range(2)]
     theirs = ec2.create_nat_gateway(SubnetId=subnet, AllocationId=allocations[0])["NatGateway"]["NatGatewayId"]
-    gateway = {
-        "module": "amazon.aws.ec2_vpc_nat_gateway",
-        "name": "algo-trading-network-qa-0",
-        "component": "network",
-        "settings": {"subnet_id": subnet, "allocation_id": allocations[1], "wait": True},
-    }
-    made = roles(tasks=[{"algo.trading.resource": gateway}])
+    settings = {"subnet_id": subnet, "allocation_id": allocations[1], "wait": True}
+    name = "algo-trading-network-qa-0"
+    gateway = one("amazon.aws.ec2_vpc_nat_gateway", name, component="network", settings=settings)
+    made = roles(tasks=[gateway])
     assert [line[0] for line in lines(made)] == ["create"]
     found = {nat["NatGatewayId"]: nat.get("Tags", []) for nat in ec2.describe_nat_gateways()["NatGateways"]}
     assert len(found) == 2
     assert found[theirs] == []
-    again = roles(tasks=[{"algo.trading.resource": gateway}])
+    again = roles(tasks=[gateway])
     assert (lines(again), reasons(again)) == ([], "")
 
 

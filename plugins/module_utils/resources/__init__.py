@@ -5,7 +5,7 @@
 """The resource engine: read an environment once, decide about each resource purely, and let a module act.
 
 Tags are the state. :func:`read_environment` asks AWS what an environment consists of; :func:`decide` compares one
-resource's desired arguments with that; the ``algo.trading.resource`` action calls the Ansible module only when
+resource's desired arguments with that; the ``algo.trading.resources`` action calls the Ansible module only when
 something is to be done. So check mode and a real run share every decision, and a run that changes nothing starts
 no module.
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
 from typing import Any
 
 from .._errors import NOT_OFFERED, kind_of
@@ -141,11 +142,12 @@ def to_verify(state: State, changed: Iterable[str]) -> list[str]:
     return _health.to_verify(TYPES, state, changed)
 
 
-def teardown_order(state: State, keep: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """What of a reading is ours, in the order in which it can be removed.
+def teardown_order(state: State, keep: Sequence[str] = (), component: str | None = None) -> list[dict[str, Any]]:
+    """What of a reading is ours, in the order in which it can be removed, as entries for ``algo.trading.resources``.
 
     :param keep: keys to leave out; what is a part of such a resource (``bucket/rule``) is left out with it.
-    :return: ``{module, name, component, title, references}``; a resource that others name comes after them.
+    :param component: only what belongs to this one.
+    :return: entries with state absent. What others name comes after them; the rest can go side by side.
     """
     ours = [
         (TYPES[module], name, thing)
@@ -158,10 +160,18 @@ def teardown_order(state: State, keep: Sequence[str] = ()) -> list[dict[str, Any
         others = (thing for other, _name, thing in ours if other is kind)
         return sum(str(identifier) in str(thing["settings"]) for thing in others) if identifier else 0
 
-    ours.sort(
-        key=lambda entry: (entry[0].destroy_order, references(entry[2]["attributes"].get("id"), entry[0]), entry[1])
-    )
-    return [
-        {"module": kind.module, "name": name, "component": thing["component"], "title": kind.title}
+    found = sorted(
+        (kind.destroy_order, references(thing["attributes"].get("id"), kind), name, kind.module, thing["component"])
         for kind, name, thing in ours
-    ]
+        if component in {None, thing["component"]}
+    )
+    entries: list[dict[str, Any]] = []
+    before: list[str] = []
+    for _step, group in groupby(found, key=lambda entry: entry[:2]):
+        members = [
+            {"id": f"step_{len(entries) + place}", "module": module, "name": name, "component": owner}
+            for place, (_order, _references, name, module, owner) in enumerate(group)
+        ]
+        entries += [{**member, "state": "absent", "after": before} for member in members]
+        before = [member["id"] for member in members]
+    return entries

@@ -108,8 +108,7 @@ class Roles:
             "gather_facts": False,
             "vars": {**self.variables, **variables},
             "module_defaults": {"group/algo.trading.aws": "{{ algo_aws_connection }}"},
-            "tasks": [*_READ, *({"ansible.builtin.include_role": {"name": f"algo.trading.{role}"}} for role in roles)]
-            + (tasks or []),
+            "tasks": [*_READ, *(task for role in roles for task in _role_tasks(role)), *(tasks or [])],
         }
         if endpoint:
             play["vars"]["algo_aws_connection"] = {"region": self.aws.region, "endpoint_url": endpoint}
@@ -117,6 +116,20 @@ class Roles:
         path.write_text(json.dumps([play]))
         args = ("-i", "localhost,", "-c", "local", *flags, *(["--check"] if check else []), path)
         return self._playbook(*args, endpoint=False, check=None if fails else True, env=env)
+
+
+def one(module: str, name: str, **more: Any) -> dict[str, Any]:
+    """A task for one resource."""
+    return {"algo.trading.resources": {"resources": [{"module": module, "name": name, **more}]}}
+
+
+def _role_tasks(role: str) -> list[dict[str, Any]]:
+    """A component's role, or what a component does with a role that has nothing but variables."""
+    name = f"algo.trading.{role}"
+    if role not in {"aws_bucket", "aws_host"}:
+        return [{"ansible.builtin.include_role": {"name": name}}]
+    resources = {"resources": f"{{{{ {role}_resources }}}}"}
+    return [{"ansible.builtin.import_role": {"name": name}}, {"algo.trading.resources": resources}]
 
 
 _READ: list[dict[str, Any]] = [
