@@ -13,8 +13,8 @@ short_description: Report what of an environment AWS calls unhealthy
 description:
   - Judges every resource of an environment by the state that AWS reports for it.
   - Builds on the reading of M(algo.trading.environment_info) that the run keeps in C(algo_state). Read again are only
-    the resource types that M(algo.trading.resources) has changed in this run, also where a change failed, and those with
-    a resource that was not healthy before; of these, only types that have a state at all.
+    the resource types that M(algo.trading.resources) has changed in this run, also where a change failed, and those
+    with a resource that was not healthy before; of these, only types that have a state at all.
   - Without such a reading, everything is read.
 options:
   project:
