@@ -6,21 +6,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.algo.trading.plugins.module_utils._errors import error_code
 from ansible_collections.algo.trading.plugins.module_utils.fleet.pacing import Clock
 
 from .hosts import in_batches
-from .settings import DrainPoll, ShutdownSettings
+from .settings import ShutdownSettings
 
 # SSM times out for a host that has not picked up the command by then; the minimum is 30.
 _DELIVERY_TIMEOUT = 60
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 10.0
 _UNDER_WAY = frozenset({"Pending", "InProgress", "Delayed", "Cancelling"})
-_NOT_YET_KNOWN = frozenset({"InvocationDoesNotExist"})
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ def drain(ssm: Any, settings: ShutdownSettings, ids: Sequence[str], clock: Clock
     while True:
         for command, batch in list(waiting.items()):
             try:
-                for id_, answer in _ask(ssm, settings.drain_poll, command, sorted(batch)):
+                for id_, answer in _ask(ssm, command, frozenset(batch)):
                     if not answer.under_way:
                         (result.confirmed if answer.confirmed else result.failed)[id_] = answer.detail
                         batch.discard(id_)
@@ -88,24 +86,13 @@ def drain(ssm: Any, settings: ShutdownSettings, ids: Sequence[str], clock: Clock
     return result
 
 
-def _ask(ssm: Any, poll: DrainPoll, command: str, ids: Sequence[str]) -> Iterator[tuple[str, Answer]]:
-    if poll is DrainPoll.COMMAND:
-        wanted = set(ids)
-        pages = ssm.get_paginator("list_command_invocations").paginate(CommandId=command, Details=True)
-        for invocation in (item for page in pages for item in page["CommandInvocations"]):
-            if invocation["InstanceId"] in wanted:
-                plugins = invocation.get("CommandPlugins") or [{}]
-                yield invocation["InstanceId"], _answer(invocation, str(plugins[-1].get("Output", "")))
-        return
-    for id_ in ids:
-        try:
-            invocation = ssm.get_command_invocation(CommandId=command, InstanceId=id_)
-        except Exception as error:
-            if error_code(error) in _NOT_YET_KNOWN:  # SSM knows of it a moment after the command
-                continue
-            raise
-        output = invocation.get("StandardErrorContent") or invocation.get("StandardOutputContent") or ""
-        yield id_, _answer(invocation, str(output))
+def _ask(ssm: Any, command: str, ids: Collection[str]) -> Iterator[tuple[str, Answer]]:
+    """The answers of these hosts; SSM knows of a host a moment after the command."""
+    pages = ssm.get_paginator("list_command_invocations").paginate(CommandId=command, Details=True)
+    for invocation in (item for page in pages for item in page["CommandInvocations"]):
+        if invocation["InstanceId"] in ids:
+            plugins = invocation.get("CommandPlugins") or [{}]
+            yield invocation["InstanceId"], _answer(invocation, str(plugins[-1].get("Output", "")))
 
 
 def _answer(invocation: dict[str, Any], output: str) -> Answer:

@@ -5,7 +5,7 @@
 """Settings of a function from its environment variables, as one frozen, typed value.
 
 All functions: PROJECT, ENVIRONMENT (required), LOG_LEVEL, MAX_EVENT_AGE, ALERT_TOPIC_ARN, CALENDAR.
-trading_server_shutdown: ALERT_TOPIC_ARN (required), DRAIN_DOCUMENT, DRAIN_TIMEOUT, DRAIN_ATTEMPTS, DRAIN_POLL,
+trading_server_shutdown: ALERT_TOPIC_ARN (required), DRAIN_DOCUMENT, DRAIN_TIMEOUT, DRAIN_ATTEMPTS,
 ON_DRAIN_FAILURE.
 
 ../README.md has their meaning and defaults.
@@ -33,13 +33,6 @@ class OnDrainFailure(StrEnum):
 
     KEEP = "keep"
     STOP = "stop"
-
-
-class DrainPoll(StrEnum):
-    """How drains are watched: one question per command, or one per host."""
-
-    COMMAND = "command"
-    HOST = "host"
 
 
 @dataclass(frozen=True)
@@ -76,7 +69,6 @@ class ShutdownSettings(Settings):
     drain_document: str = ""
     drain_timeout: float = 300.0
     drain_attempts: int = 2
-    drain_poll: DrainPoll = DrainPoll.COMMAND
     on_drain_failure: OnDrainFailure = OnDrainFailure.KEEP
 
     @classmethod
@@ -91,7 +83,6 @@ class ShutdownSettings(Settings):
             drain_document=reader.text("DRAIN_DOCUMENT", default),
             drain_timeout=reader.number("DRAIN_TIMEOUT", 300, least=1),
             drain_attempts=int(reader.number("DRAIN_ATTEMPTS", 2, least=1)),
-            drain_poll=DrainPoll(reader.choice("DRAIN_POLL", "command", tuple(DrainPoll))),
             on_drain_failure=OnDrainFailure(reader.choice("ON_DRAIN_FAILURE", "keep", tuple(OnDrainFailure))),
         )
         reader.done()

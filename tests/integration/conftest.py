@@ -187,12 +187,20 @@ def _recap(stdout: str) -> dict[str, dict[str, int]]:
     }
 
 
-def start_aws(state: Path) -> subprocess.Popen[bytes]:
+def start_aws(state: Path, *options: str) -> subprocess.Popen[bytes]:
     """Starts a server that ends when its standard input closes, so that it cannot outlive the tests."""
     state.mkdir(parents=True, exist_ok=True)
     with (state / "server.log").open("wb") as log:
         return subprocess.Popen(
-            [sys.executable, str(ROOT / "tools" / "embedded_aws"), "serve", "--state", str(state), "--with-parent"],
+            [
+                sys.executable,
+                str(ROOT / "tools" / "embedded_aws"),
+                "serve",
+                "--state",
+                str(state),
+                "--with-parent",
+                *options,
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,

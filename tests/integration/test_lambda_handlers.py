@@ -43,6 +43,12 @@ print(json.dumps({"result": result}))
 """
 
 
+DRAIN = {
+    "schemaVersion": "2.2",
+    "mainSteps": [{"name": "drain", "action": "aws:runShellScript", "inputs": {"runCommand": ["echo drained"]}}],
+}
+
+
 @dataclass
 class Answer:
     rc: int
@@ -72,7 +78,6 @@ class Functions:
             "PROJECT": "algo-trading",
             "ENVIRONMENT": environment,
             "ALERT_TOPIC_ARN": f"arn:aws:sns:us-east-1:{account}:algo-trading-trading-server-shutdown-{environment}",
-            "DRAIN_POLL": "host",
         }
         process = subprocess.run(
             [sys.executable, "-P", "-c", BOOT, f"trading_day.handlers.{name}", json.dumps(event or {})],
@@ -107,6 +112,9 @@ def functions(fresh_aws: Aws, package: Package, tmp_path: Path) -> Functions:
             Name=f"/algo-trading/{environment}/trading_server/fleet",
             Value=dump_document(fleet_document({"project": "algo-trading", "environment": environment})),
             Type="String",
+        )
+        fresh_aws.client("ssm").create_document(
+            Name=f"algo-trading-trading-server-{environment}-drain", DocumentType="Command", Content=json.dumps(DRAIN)
         )
     fresh_aws.forget_calls()
     return Functions(fresh_aws, task)

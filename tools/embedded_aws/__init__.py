@@ -10,6 +10,21 @@ permissions    refuses what a role's policies do not allow
   policies       evaluates policies
 functions      runs Lambda functions
   lambda_runtime the process of one invocation
+commands       sends SSM commands to hosts, and follows them
+  documents      the steps of a document
+  invocations    the states of a command
+hosts          instances as Linux hosts
+  service        puts the parts together
+  requirements   what a machine needs for it
+  enclosure      the namespaces that all of it lives in
+    keeper         their process 1, and what cleans up after it
+  image          the base image
+  containers     podman
+  instances      states and status checks
+  moto_instances where moto is patched for it
+  metadata       the instance metadata service
+  names          the resolver, with private zones
+  files          what is in a host: its first process, its agent
 schedules      fires EventBridge's schedules
 clock          the time that all of these see
 acting         calls that a service makes for a role

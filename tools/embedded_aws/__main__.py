@@ -3,6 +3,8 @@
 start    make sure that it runs (a second start changes nothing)
 stop     stop it
 status   say whether it runs, and where
+hosts    list the instances that are hosts (start --hosts on)
+shell    a root shell in one of them
 env      print the environment that points AWS tools at it:  eval "$(python tools/embedded_aws env)"
 serve    run the server
 """
@@ -11,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
 import time
 import urllib.error
@@ -22,6 +25,7 @@ if not __package__:  # run by the folder's path: its parent is where the package
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from embedded_aws import manager
+from embedded_aws.hosts import requirements
 from embedded_aws.manager import EmbeddedAwsError, Server, State, say
 
 
@@ -30,8 +34,8 @@ def main(argv: list[str] | None = None) -> int:
         prog="embedded_aws", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    own = {"start": _start, "stop": _stop, "status": _status, "env": _env}
-    asking = {"clock": _clock, "permissions": _permissions}
+    own = {"stop": _stop, "status": _status, "env": _env}
+    asking = {"start": _start, "clock": _clock, "permissions": _permissions, "hosts": _hosts, "shell": _shell}
     for name in (*own, *asking, "serve"):
         command = commands.add_parser(name)
         command.add_argument(
@@ -41,7 +45,17 @@ def main(argv: list[str] | None = None) -> int:
             command.add_argument("--next", action="store_true", help="move to the next event and deliver it")
             command.add_argument("--at", help="set this time (ISO 8601); events in between are skipped")
             command.add_argument("--rate", type=float, help="seconds of this clock for each real one; 0 stops it")
+        if name == "shell":
+            command.add_argument("instance", help="id of a running instance")
+        if name == "start":
+            command.add_argument(
+                "--hosts",
+                choices=("auto", "on", "off"),
+                default="off",
+                help="instances are Linux hosts in containers (docs/embedded-aws.md); auto: where they can run",
+            )
         if name == "serve":
+            command.add_argument("--with-hosts", action="store_true", help="instances are hosts")
             command.add_argument("--port", type=int, default=0, help="0 picks a free one")
             life = command.add_mutually_exclusive_group()
             life.add_argument("--with-parent", action="store_true", help="exit when standard input closes")
@@ -50,7 +64,9 @@ def main(argv: list[str] | None = None) -> int:
     if args.command == "serve":
         from embedded_aws import server
 
-        return server.serve(args.state.absolute(), args.port, with_parent=args.with_parent, keep=args.keep)
+        return server.serve(
+            args.state.absolute(), args.port, with_parent=args.with_parent, keep=args.keep, with_hosts=args.with_hosts
+        )
     state = State(args.state.absolute())
     try:
         return asking[args.command](state, args) if args.command in asking else own[args.command](state)
@@ -59,9 +75,17 @@ def main(argv: list[str] | None = None) -> int:
         return 1
 
 
-def _start(state: State) -> int:
+def _start(state: State, args: argparse.Namespace) -> int:
     began = time.monotonic()
-    server, started = manager.start(state)
+    hosts = args.hosts != "off"
+    if hosts and (why := requirements.missing()):
+        if args.hosts == "on":
+            raise EmbeddedAwsError(f"hosts cannot run here: {why}")
+        say(f"embedded AWS: without hosts: {why}")
+        hosts = False
+    server, started = manager.start(state, with_hosts=hosts)
+    if hosts and not server.hosts:
+        raise EmbeddedAwsError(f"already runs at {server.endpoint} without hosts. Stop it first: make down")
     if started:
         took = time.monotonic() - began
         print(
@@ -138,6 +162,19 @@ def _permissions(state: State, _args: argparse.Namespace) -> int:
     for role in report["roles_without_calls"]:
         print(f"silent    {role}")
     return 0
+
+
+def _hosts(state: State, _args: argparse.Namespace) -> int:
+    for host in _ask(state, "GET", "hosts"):
+        print(f"{host['instance']}  {host['address']:<15}  {host['state']:<13}  {host['status']}")
+    return 0
+
+
+def _shell(state: State, args: argparse.Namespace) -> int:
+    for host in _ask(state, "GET", "hosts"):
+        if host["instance"] == args.instance:
+            return subprocess.call(host["shell"])
+    raise EmbeddedAwsError(f"{args.instance} is no host. List them: python tools/embedded_aws hosts")
 
 
 if __name__ == "__main__":

@@ -82,6 +82,17 @@ def role_of(access_key: str) -> str | None:
     return str(assumed.role_arn) if assumed else None
 
 
+def session_of(access_key: str) -> str:
+    """Session name of a role's credentials, for a host's the instance id; empty for everybody else's."""
+    assumed = backend("sts", PARTITION).get_assumed_role_from_access_key(access_key)
+    return str(assumed.session_name) if assumed else ""
+
+
+def instances(region: str) -> list[Any]:
+    """All of EC2's instances."""
+    return list(backend("ec2", region).all_instances())
+
+
 def tags_of(ec2_id: str, region: str) -> dict[str, str]:
     """The tags of something in EC2."""
     return dict(backend("ec2", region).tags.get(ec2_id, {}))

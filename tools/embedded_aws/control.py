@@ -9,7 +9,9 @@ from typing import Any
 
 from . import clock as clocks
 from .clock import Clock
+from .commands import Commands
 from .functions import Functions
+from .hosts.service import Hosts
 from .permissions import Permissions
 from .schedules import Schedules
 
@@ -17,9 +19,18 @@ from .schedules import Schedules
 class Control:
     """Answers below ``/_algo``; a ValueError is the caller's mistake."""
 
-    def __init__(self, clock: Clock, schedules: Schedules, functions: Functions, permissions: Permissions) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        schedules: Schedules,
+        functions: Functions,
+        permissions: Permissions,
+        commands: Commands,
+        hosts: Hosts | None = None,
+    ) -> None:
         self._clock, self._schedules = clock, schedules
         self._functions, self._permissions = functions, permissions
+        self._commands, self._hosts = commands, hosts
 
     def clock(self, method: str, body: bytes) -> Any:
         """GET shows it and what comes next; PUT sets ``at`` (ISO 8601) and ``rate``; POST moves to the next event.
@@ -58,10 +69,19 @@ class Control:
             self._permissions.forget()
         return {"operator": self._permissions.operator, **self._permissions.report()}
 
+    def hosts(self, method: str, body: bytes) -> Any:
+        """See `Hosts.control`."""
+        if self._hosts is None:
+            raise ValueError("Instances are records here. Start with hosts: python tools/embedded_aws start --hosts on")
+        return self._hosts.control(method, _document(body))
+
     def forget(self) -> None:
         """Forget everything: the account was reset."""
         self._schedules.forget()
         self._functions.forget()
+        self._commands.forget()
+        if self._hosts is not None:
+            self._hosts.forget()
         self._permissions.forget()
         self._permissions.operator = ""
         self._schedules.set_clock(time.time(), 1.0)

@@ -8,6 +8,7 @@ back. Clones know nothing of each other, and no process is ever ended that does 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -38,6 +39,7 @@ class Server:
     port: int
     token: str
     lock: int  # inode of the lock: a copy of the clone has a copy of this record, but not of the inode
+    hosts: bool = False
 
     @property
     def endpoint(self) -> str:
@@ -116,8 +118,11 @@ def answers(server: Server, timeout: float = 3.0) -> bool:
         return False
 
 
-def start(state: State) -> tuple[Server, bool]:
-    """Makes sure that the server runs; returns it, and whether it had to be started."""
+def start(state: State, with_hosts: bool = False) -> tuple[Server, bool]:
+    """Makes sure that the server runs; returns it, and whether it had to be started.
+
+    :param with_hosts: a server that is started makes hosts of instances
+    """
     state.directory.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + START_SECONDS
     child: subprocess.Popen[bytes] | None = None
@@ -132,7 +137,7 @@ def start(state: State) -> tuple[Server, bool]:
                 _end(state, server, signal.SIGKILL)
                 continue
         elif child is None:
-            child = _spawn(state, port)
+            child = _spawn(state, port, with_hosts)
         if child is not None and child.poll() is not None:
             if child.returncode == PORT_TAKEN and port:
                 say(f"port {port} is in use by another program: using a new one")
@@ -158,9 +163,22 @@ def stop(state: State) -> bool:
             raise EmbeddedAwsError(f"an unknown process holds {state.lock}: find it with fuser -v and stop it.")
         else:
             time.sleep(0.1)  # it is just starting, and about to say who it is
+    _wait_for_hosts(state)
     for file in (state.server, state.endpoint):
         file.unlink(missing_ok=True)
     return was_there
+
+
+def _wait_for_hosts(state: State) -> None:
+    """Wait for the end of a server's hosts: their keeper holds this lock until nothing of them is left."""
+    deadline = time.monotonic() + START_SECONDS
+    with contextlib.suppress(FileNotFoundError), (state.directory / "hosts.lock").open("rb") as handle:
+        while time.monotonic() < deadline:
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                return
+            time.sleep(0.05)
+        raise EmbeddedAwsError(f"hosts are still ending: see {state.directory / 'hosts.log'}.")
 
 
 def environment(server: Server) -> dict[str, str]:
@@ -177,8 +195,9 @@ def environment(server: Server) -> dict[str, str]:
     }
 
 
-def _spawn(state: State, port: int) -> subprocess.Popen[bytes]:
+def _spawn(state: State, port: int, with_hosts: bool) -> subprocess.Popen[bytes]:
     command = [sys.executable, str(PACKAGE), "serve", "--state", str(state.directory), "--port", str(port), "--keep"]
+    command += ["--with-hosts"] * with_hosts
     with state.log.open("wb") as log:
         return subprocess.Popen(
             command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
@@ -222,6 +241,6 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def new_record(port: int, lock: int) -> Server:
+def new_record(port: int, lock: int, hosts: bool) -> Server:
     """The record that a server makes of itself."""
-    return Server(os.getpid(), process_start(os.getpid()), port, secrets.token_hex(8), lock)
+    return Server(os.getpid(), process_start(os.getpid()), port, secrets.token_hex(8), lock, hosts)

@@ -3,7 +3,7 @@
     GET    /_algo/calls     what was called, as JSON
     DELETE /_algo/calls     forget it
     GET    /_algo/ping      who answers here: {"server": "algo.trading", "token": …, "pid": …}
-    *      /_algo/clock, /_algo/permissions     see `control`
+    *      /_algo/clock, /_algo/permissions, /_algo/hosts     see `control`
 
 moto's own control API (`/moto-api/reset` and others) is there as well. State lives in this process's memory:
 when it ends, the account is empty again.
@@ -25,8 +25,10 @@ from pathlib import Path
 from . import manager, moto_patches
 from .acting import Acting
 from .clock import Clock
+from .commands import Commands
 from .control import Control
 from .functions import Functions
+from .hosts.service import Hosts
 from .permissions import Permissions
 from .recording import Recorder
 from .schedules import Schedules
@@ -95,13 +97,14 @@ def _end_with_directory(lock: Path, inode: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def serve(state: Path, port: int, *, with_parent: bool, keep: bool) -> int:
+def serve(state: Path, port: int, *, with_parent: bool, keep: bool, with_hosts: bool = False) -> int:
     """Answer until the process is ended; returns an exit status where it can't begin.
 
     :param state: directory for what the server writes
     :param port: 0 picks a free one
     :param with_parent: exit when standard input closes
     :param keep: run as the server of the state directory
+    :param with_hosts: instances are hosts (`hosts`)
     """
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     signal.signal(signal.SIGINT, lambda *_: os._exit(0))
@@ -130,13 +133,15 @@ def serve(state: Path, port: int, *, with_parent: bool, keep: bool) -> int:
     functions = Functions(state / "functions", clock, moto, acting)
     schedules = Schedules(clock, moto, acting, log)
     permissions = Permissions(moto, log)
-    control = Control(clock, schedules, functions, permissions)
+    hosts = Hosts(state / "hosts", lambda *given: app(*given), moto, log) if with_hosts else None
+    commands = Commands(moto, agents=with_hosts)
+    control = Control(clock, schedules, functions, permissions, commands, hosts)
     app = Recorder(
         DomainDispatcherApplication(create_backend_app),
         log,
         moto,
-        handlers=[permissions, functions],
-        controls={"clock": control.clock, "permissions": control.permissions},
+        handlers=[permissions, functions, commands],
+        controls={"clock": control.clock, "permissions": control.permissions, "hosts": control.hosts},
         on_reset=control.forget,
     )
     try:
@@ -148,10 +153,12 @@ def serve(state: Path, port: int, *, with_parent: bool, keep: bool) -> int:
         _end_with_parent()
     if keep:
         lock = state / "lock"
-        record = manager.new_record(server.port, lock.stat().st_ino)
+        record = manager.new_record(server.port, lock.stat().st_ino, with_hosts)
         app.token = record.token
         manager.State(state).write(record)
         _end_with_directory(lock, record.lock)
+    if hosts is not None:
+        hosts.start()
     print(json.dumps({"port": server.port, "pid": os.getpid()}), flush=True)
     server.serve_forever()
     return 0

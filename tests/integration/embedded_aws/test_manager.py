@@ -13,10 +13,13 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).parents[3]
+sys.path.insert(0, str(ROOT / "tools"))
+from embedded_aws.hosts import requirements
 
 
 class Clone:
@@ -27,9 +30,13 @@ class Clone:
         self.tool = root / "tools" / "embedded_aws"
         shutil.copytree(ROOT / "tools" / "embedded_aws", self.tool, ignore=shutil.ignore_patterns("__pycache__"))
 
-    def __call__(self, *args: str) -> subprocess.CompletedProcess[str]:
+    def __call__(self, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, str(self.tool), *args], capture_output=True, text=True, stdin=subprocess.DEVNULL
+            [sys.executable, str(self.tool), *args],
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, **env},
         )
 
     @property
@@ -191,3 +198,37 @@ def test_deleting_the_clone_ends_its_server(clone: Clone) -> None:
     pid = clone.pid
     shutil.rmtree(clone.state)
     until(lambda: not alive(pid))
+
+
+def test_where_hosts_cannot_run_it_is_said_and_everything_else_works(clone: Clone, tmp_path: Path) -> None:
+    nothing = {"PATH": str(tmp_path)}
+    refused = clone("start", "--hosts", "on", **nothing)
+    assert refused.returncode == 1
+    assert "hosts cannot run here: " in refused.stderr
+    assert clone("status").returncode == 3
+    without = clone("start", "--hosts", "auto", **nothing)
+    assert without.returncode == 0
+    assert "without hosts: " in without.stderr
+    assert "already runs" not in without.stderr
+    asked = clone("hosts")
+    assert asked.returncode == 1
+    assert "--hosts on" in asked.stderr
+
+
+@pytest.mark.parametrize(
+    ("machine", "said"),
+    [
+        ({"platform": "darwin"}, "Linux virtual machine"),
+        ({"user": 1000}, "as root"),
+        ({"programs": ()}, "use a Debian or Ubuntu machine"),
+        ({"programs": ("apt-get", "runc", "nsenter", "ip")}, "apt-get install -y --no-install-recommends iptables"),
+    ],
+)
+def test_what_a_machine_lacks_is_named_with_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, machine: dict[str, Any], said: str
+) -> None:
+    monkeypatch.setattr(requirements.sys, "platform", machine.get("platform", "linux"))
+    monkeypatch.setattr(requirements.os, "geteuid", lambda: machine.get("user", 0))
+    there = machine.get("programs", ("apt-get",))
+    monkeypatch.setattr(requirements.shutil, "which", lambda name: name if name in there else None)
+    assert said in requirements.missing()

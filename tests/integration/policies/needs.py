@@ -81,7 +81,6 @@ class Needs:
                 ("sns:Publish", self._arn("sns", self._name("trading_server_shutdown")), {}),
                 ("sqs:SendMessage", self._arn("sqs", self._name("trading_server_shutdown")), {}),
                 ("ec2:DescribeInstances", "*", {}),
-                ("ssm:GetCommandInvocation", "*", {}),
                 ("ssm:ListCommandInvocations", "*", {}),
             ],
             "alpaca-websocket-scheduler": [self._invoke("alpaca_websocket")],

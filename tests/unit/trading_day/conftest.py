@@ -189,19 +189,13 @@ class World:
     def _status(self, command: str, id_: str) -> dict[str, Any]:
         at, ends = self.commands[command][id_]
         status = ends if self.clock.seconds >= at and self.machines[id_].state == "running" else "InProgress"
-        return {"InstanceId": id_, "Status": status, "StatusDetails": status, "StandardOutputContent": "persisted\n"}
+        return {"InstanceId": id_, "Status": status, "StatusDetails": status}
 
     def _list_command_invocations(self, CommandId: str, Details: bool) -> Iterator[dict[str, Any]]:
         assert Details
         self._called("ListCommandInvocations")
         statuses = [self._status(CommandId, id_) for id_ in self.commands[CommandId]]
         yield {"CommandInvocations": [{**s, "CommandPlugins": [{"Output": "persisted\n"}]} for s in statuses]}
-
-    def get_command_invocation(self, CommandId: str, InstanceId: str) -> dict[str, Any]:
-        self._called("GetCommandInvocation")
-        if self.calls["GetCommandInvocation"] == 1:
-            raise AwsError("InvocationDoesNotExist")
-        return self._status(CommandId, InstanceId)
 
     # ---- SNS ----
 

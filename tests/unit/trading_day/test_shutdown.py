@@ -37,10 +37,9 @@ def metrics(world: World) -> dict[str, Any]:
     return next(line for line in reversed(world.lines()) if "_aws" in line)
 
 
-@pytest.mark.parametrize("poll", ["command", "host"])
-def test_all_hosts_are_drained_then_stopped(world: World, poll: str) -> None:
+def test_all_hosts_are_drained_then_stopped(world: World) -> None:
     world.add(3)
-    result = shut_down(world, DRAIN_POLL=poll)
+    result = shut_down(world)
     assert result["ok"]
     assert set(outcomes(result).values()) == {"stopped"}
     assert all(host["reason"] == "drained: persisted" and host["model"] for host in result["hosts"])

@@ -134,7 +134,6 @@ module "function" {
     DRAIN_DOCUMENT   = aws_ssm_document.drain.name
     DRAIN_TIMEOUT    = "300"
     DRAIN_ATTEMPTS   = "2"
-    DRAIN_POLL       = "host"
     ON_DRAIN_FAILURE = "keep"
   }
   schedules = {

@@ -1,0 +1,121 @@
+"""Hosts as containers: podman makes, starts and ends them, in one enclosure."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from . import image
+from .enclosure import ENDPOINT, ENDPOINT_PORT, NAME_SERVER, Enclosure
+
+_CAPABILITIES = (  # what systemd and its sandboxing need; a host is not privileged
+    *("SYS_ADMIN", "NET_ADMIN", "NET_RAW", "SYS_NICE", "SYS_PTRACE", "AUDIT_WRITE", "AUDIT_CONTROL", "DAC_READ_SEARCH"),
+    *("LINUX_IMMUTABLE", "IPC_LOCK", "IPC_OWNER", "SYS_BOOT", "SYS_TTY_CONFIG", "LEASE", "MKNOD", "SYSLOG"),
+)
+# A systemd that is process 1 of a container can say goodbye only by the signal that ends it.
+REBOOT, POWER_OFF = 129, 130
+_STOP_SECONDS = 90
+
+
+class Containers:
+    """The hosts of one server.
+
+    :param enclosure: an open one
+    :param base: the store with the base image
+    """
+
+    def __init__(self, enclosure: Enclosure, base: Path) -> None:
+        self._enclosure = enclosure
+        self._making = threading.Lock()
+        self._networks: set[str] = set()
+        self._hosts = 0
+        image.configure(enclosure, enclosure.directory / "storage", base)
+
+    def create(self, name: str, address: str, cidr: str, host_name: str, region: str, source: str = image.NAME) -> None:
+        """Make a host, without starting it.
+
+        :param cidr: of its VPC; each is a network of its own
+        """
+        network = self._network(cidr)
+        files = image.FILES
+        self._podman(
+            "create", "--name", name, "--pull", "never", "--hostname", host_name, "--tty",
+            "--network", network, "--ip", address, "--dns", NAME_SERVER,
+            "--systemd=false", "--cgroupns=private", "--cgroup-parent", f"/{self._enclosure.cgroup}",
+            "--security-opt", "unmask=ALL", "--security-opt", "seccomp=unconfined",
+            "--tmpfs", "/run", "--tmpfs", "/run/lock", "--tmpfs", "/tmp:mode=1777,exec",  # noqa: S108 - the host's own
+            "--stop-signal", "SIGRTMIN+3", "--log-driver", "k8s-file",
+            "--volume", f"{files}:/usr/lib/embedded-aws:ro",
+            "--env", f"EMBEDDED_AWS_ENDPOINT=http://{ENDPOINT}:{ENDPOINT_PORT}",
+            "--env", f"EMBEDDED_AWS_REGION={region}",
+            *(f"--cap-add={capability}" for capability in _CAPABILITIES),
+            source, "/bin/sh", "/usr/lib/embedded-aws/init.sh",
+        )  # fmt: skip
+        with self._making:
+            self._hosts += 1
+
+    def start(self, name: str) -> None:
+        self._podman("start", name)
+        self._weigh()
+
+    def stop(self, name: str) -> None:
+        """Power off in order, as EC2 does; what does not end is ended."""
+        self._podman("stop", "--time", str(_STOP_SECONDS), name, timeout=_STOP_SECONDS + 60)
+
+    def kill(self, name: str) -> None:
+        self._podman("kill", name)
+
+    def running(self, name: str) -> bool:
+        return self._podman("inspect", "--format", "{{.State.Running}}", name).strip() == "true"
+
+    def remove(self, name: str) -> None:
+        """Delete a host and its disk; it may be running."""
+        self._podman("rm", "--force", "--ignore", "--time", "0", name)
+
+    def commit(self, name: str, tag: str) -> None:
+        """Make an image of a host's disk, without stopping the host."""
+        self._podman("commit", "--quiet", name, tag, timeout=600)
+
+    def remove_image(self, tag: str) -> None:
+        # Never with force, which removes running hosts.
+        self._podman("rmi", "--ignore", tag)
+
+    def execute(self, name: str, *command: str, timeout: float = 60) -> str:
+        return self._podman("exec", name, *command, timeout=timeout)
+
+    def shell(self, name: str) -> list[str]:
+        """The command line of a root shell in a host."""
+        given = [f"{key}={value}" for key, value in self._enclosure.environment().items()]
+        return self._enclosure.command("env", *given, "podman", "exec", "-it", name, "bash", "-l")
+
+    def console(self, name: str) -> str:
+        """What the host wrote to its console."""
+        return self._podman("logs", "--tail", "2000", name)
+
+    def ends(self) -> Iterator[tuple[str, int]]:
+        """Name and exit status of each host that ends, as it happens."""
+        events = self._enclosure.popen("podman", "events", "--filter", "event=died", "--format", "json")
+        assert events.stdout is not None
+        for line in events.stdout:
+            event = json.loads(line)
+            yield event["Name"], int(event.get("ContainerExitCode") or 0)
+
+    def _network(self, cidr: str) -> str:
+        name = "vpc-" + cidr.replace(".", "-").replace("/", "-")
+        with self._making:
+            if name not in self._networks:
+                self._podman("network", "create", "--disable-dns", "--subnet", cidr, name)
+                self._networks.add(name)
+        return name
+
+    def _weigh(self) -> None:
+        """All hosts share one control group, which would otherwise weigh as much as a single process."""
+        for file, value in (("cpu/{}/cpu.shares", 1024), ("{}/cpu.weight", 100)):
+            path = Path("/sys/fs/cgroup") / file.format(self._enclosure.cgroup)
+            if path.exists():
+                path.write_text(str(min(value * max(self._hosts, 1), value * 100)))
+
+    def _podman(self, *arguments: str, timeout: float = 120) -> str:
+        return self._enclosure.run("podman", *arguments, timeout=timeout)

@@ -1,0 +1,112 @@
+"""The base image of all hosts: made once from the machine's own package sources, kept in `.cache` by its recipe."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import platform
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from .enclosure import Enclosure, EnclosureError
+
+NAME = "localhost/embedded-aws-host:base"
+FILES = Path(__file__).with_name("files")
+CACHE = Path(__file__).resolve().parents[3] / ".cache" / "hosts"
+_RECIPE = ("setup.sh", "cloud.cfg", "amazon-ssm-agent.service")
+_PACKAGES = (
+    "systemd systemd-sysv dbus python3 python3-apt sudo iproute2 iputils-ping ca-certificates curl procps"
+    " openssh-server cloud-init nftables netcat-openbsd"
+)
+_MINUTES = 15
+
+
+def sources() -> tuple[str, list[str]]:
+    """Suite and one-line entries of the machine's own distribution, other package sources left out.
+
+    :raises EnclosureError: if apt knows none
+    """
+    release = dict(line.split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if "=" in line)
+    suite, own = release.get("VERSION_CODENAME", "").strip('"'), release.get("ID", "").strip('"')
+    listed = subprocess.run(
+        ["apt-get", "indextargets", "--format", "$(ORIGIN)|deb $(REPO_URI) $(RELEASE) $(COMPONENT)",
+         "Created-By: Packages"],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    entries = sorted(
+        {line.partition("|")[2] for line in listed.splitlines() if line.partition("|")[0].lower() == own.lower()}
+    )
+    if not suite or not entries:
+        raise EnclosureError("apt has no package lists of this machine's distribution. Type: apt-get update")
+    return suite, entries
+
+
+def store(entries: list[str]) -> Path:
+    """Where the image of this recipe is kept."""
+    content = hashlib.sha256()
+    for part in (_PACKAGES, platform.machine(), *entries):
+        content.update(part.encode() + b"\n")
+    for file in (*(FILES / name for name in _RECIPE), *sorted(Path("/usr/local/share/ca-certificates").glob("*.crt"))):
+        content.update(file.read_bytes())
+    return CACHE / content.hexdigest()[:16]
+
+
+def ensure(log: Callable[[str], None]) -> Path:
+    """Make the image unless it is there; returns the store that holds it.
+
+    :raises EnclosureError: if it cannot be made
+    """
+    suite, entries = sources()
+    kept = store(entries)
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # several servers of a clone share it
+        if (kept / "complete").exists():
+            return kept
+        log("hosts: making the base image from Debian packages (once, about a minute)")
+        shutil.rmtree(kept, ignore_errors=True)
+        kept.mkdir()
+        _make(kept, suite, entries)
+        (kept / "complete").touch()
+    return kept
+
+
+def _make(kept: Path, suite: str, entries: list[str]) -> None:
+    listing, tar = kept / "sources.list", kept / "base.tar"
+    listing.write_text("".join(f"{entry}\n" for entry in entries))
+    # In namespaces of its own, so that nothing stays mounted if it is interrupted.
+    command = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
+               "timeout", f"{_MINUTES}m", "mmdebstrap", "--quiet", "--mode=root", "--variant=minbase",
+               f"--include={_PACKAGES.replace(' ', ',')}", f"--customize-hook={FILES / 'setup.sh'} \"$1\"",
+               suite, str(tar), str(listing)]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL)
+    if done.returncode:
+        raise EnclosureError(f"mmdebstrap could not make the base image of hosts:\n{done.stderr[-1500:]}")
+    importing = Enclosure(kept / "import")
+    importing.open()
+    try:
+        configure(importing, kept / "storage")
+        importing.run("podman", "import", "--quiet", str(tar), NAME, timeout=_MINUTES * 60)
+    finally:
+        importing.close()
+    tar.unlink()
+
+
+def configure(enclosure: Enclosure, storage: Path, base: Path | None = None) -> None:
+    """Write podman's settings: nothing of it is in the machine's own places.
+
+    :param storage: what podman writes
+    :param base: a store from `ensure`
+    """
+    more = f'\n[storage.options]\nadditionalimagestores = ["{base / "storage"}"]\n' if base else ""
+    (enclosure.directory / "storage.conf").write_text(
+        f'[storage]\ndriver = "overlay"\ngraphroot = "{storage}"\nrunroot = "/run/storage"\n{more}'
+    )
+    (enclosure.directory / "containers.conf").write_text(
+        # The limits are below what machines commonly allow; more would keep a host from starting.
+        '[containers]\ndefault_ulimits = ["nofile=16384:16384", "nproc=16384:16384"]\n'
+        '[engine]\nruntime = "runc"\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\ntmp_dir = "/run/libpod"\n'
+        f'[network]\nnetwork_backend = "netavark"\nnetwork_config_dir = "{enclosure.directory / "networks"}"\n'
+    )

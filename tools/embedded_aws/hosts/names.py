@@ -1,0 +1,159 @@
+"""The resolver of the hosts, at AWS's address 169.254.169.253: private zones of a host's VPC, then the outside.
+
+Answers A, CNAME and TXT records over UDP; whatever is in no private zone goes to the machine's own resolver.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+from .. import account
+from .instances import Host, Instances
+
+_TYPES = {"A": 1, "CNAME": 5, "TXT": 16}
+_OUTSIDE = ("10.0.2.3", 53)  # slirp4netns's way to the machine's resolver
+_NO_SUCH_NAME, _FAILED = 3, 2
+_LONGEST = 4096
+_PATIENCE = 5.0
+
+
+@dataclass(frozen=True)
+class Record:
+    """One answer."""
+
+    name: str
+    type: str
+    value: str
+    ttl: int = 60
+
+
+class Names:
+    """Answers hosts' questions.
+
+    :param outside: makes a socket that reaches the outside
+    """
+
+    def __init__(
+        self, instances: Instances, moto: AbstractContextManager[Any], outside: Callable[[], socket.socket]
+    ) -> None:
+        self._instances, self._moto, self._outside = instances, moto, outside
+
+    def serve(self, listening: socket.socket) -> None:
+        """Answer what comes to a socket, for ever."""
+        while True:
+            asked, address = listening.recvfrom(_LONGEST)
+            threading.Thread(target=self._reply, args=(listening, asked, address), daemon=True).start()
+
+    def _reply(self, listening: socket.socket, asked: bytes, address: tuple[str, int]) -> None:
+        try:
+            name, kind, end = question(asked)
+        except (ValueError, IndexError, struct.error):
+            return
+        host = self._instances.at(address[0])
+        with self._moto:
+            found = self._private(host, name, kind) if host else None
+            code = 0 if found or (host and self._known(host, name)) else _NO_SUCH_NAME
+        reply = self._forwarded(asked, end) if found is None else answer(asked, end, found, code)
+        listening.sendto(reply, address)
+
+    def _private(self, host: Host, name: str, kind: int) -> list[Record] | None:
+        """Records of a private zone of the host's VPC; empty if it has none, None if no such zone is there."""
+        for _ in range(8):  # aliases that lead on
+            own = self._own(name)
+            if own is not None:
+                return own if kind == _TYPES["A"] else []
+            zone = _zone(host, name)
+            if zone is None:
+                return None
+            found = _records(zone, name)
+            wanted = [each for each in found if _TYPES.get(each.type) == kind]
+            alias = next((each for each in found if each.type == "CNAME"), None)
+            if wanted or alias is None:
+                return wanted
+            rest = self._private(host, alias.value.rstrip("."), kind)
+            return [alias, *(rest or [])]
+        return []
+
+    def _known(self, host: Host, name: str) -> bool:
+        """Whether the name has records, of whatever type."""
+        zone = _zone(host, name)
+        return self._own(name) is not None or bool(zone and _records(zone, name))
+
+    def _own(self, name: str) -> list[Record] | None:
+        """EC2's own name of a host."""
+        host = self._instances.named(name)
+        return [Record(name, "A", host.address)] if host else None
+
+    def _forwarded(self, asked: bytes, end: int) -> bytes:
+        try:
+            with self._outside() as socket_:
+                socket_.settimeout(_PATIENCE)
+                socket_.sendto(asked, _OUTSIDE)
+                return socket_.recv(_LONGEST)
+        except OSError:
+            return answer(asked, end, [], code=_FAILED)
+
+
+def _zone(host: Host, name: str) -> Any | None:
+    """The closest private zone that is associated with the host's VPC."""
+    zones = account.backend("route53", account.PARTITION).zones.values()
+    fitting = [
+        zone
+        for zone in zones
+        if zone.private_zone
+        and f".{name}".endswith("." + zone.name.rstrip(".").lower())
+        and any(vpc["vpc_id"] == host.vpc for vpc in zone.vpcs)
+    ]
+    return max(fitting, key=lambda zone: len(zone.name), default=None)
+
+
+def _records(zone: Any, name: str) -> list[Record]:
+    return [
+        Record(name, record.type, str(value), int(record.ttl or 60))
+        for record in zone.rrsets
+        if record.name.rstrip(".").lower() == name
+        for value in record.records or []
+    ]
+
+
+def question(message: bytes) -> tuple[str, int, int]:
+    """Name in lower case, type, and where the question ends."""
+    position, labels = 12, []
+    while message[position]:
+        length = message[position]
+        if length > 63:
+            raise ValueError("compressed question")
+        labels.append(message[position + 1 : position + 1 + length].decode("ascii"))
+        position += 1 + length
+    kind, _class = struct.unpack("!HH", message[position + 1 : position + 5])
+    return ".".join(labels).lower(), kind, position + 5
+
+
+def answer(asked: bytes, end: int, records: Iterable[Record], code: int = 0) -> bytes:
+    """A response to a question."""
+    packed = [_packed(record) for record in records]
+    flags = 0x8580 | code  # authoritative, recursion available
+    header = asked[:2] + struct.pack("!HHHHH", flags, 1, len(packed), 0, 0)
+    return header + asked[12:end] + b"".join(packed)
+
+
+def _packed(record: Record) -> bytes:
+    if record.type == "A":
+        data = ipaddress.IPv4Address(record.value).packed
+    elif record.type == "CNAME":
+        data = _name(record.value)
+    else:
+        text = record.value.strip('"').encode()[:255]
+        data = bytes([len(text)]) + text
+    return _name(record.name) + struct.pack("!HHIH", _TYPES[record.type], 1, record.ttl, len(data)) + data
+
+
+def _name(name: str) -> bytes:
+    return b"".join(bytes([len(label)]) + label.encode("ascii") for label in name.rstrip(".").split(".")) + b"\0"

@@ -1,0 +1,90 @@
+"""Puts the parts of the hosts together for one server."""
+
+from __future__ import annotations
+
+import functools
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from . import image, moto_instances
+from .containers import Containers
+from .enclosure import ENDPOINT, ENDPOINT_PORT, METADATA, NAME_SERVER, Enclosure, EnclosureError
+from .instances import Instances
+from .metadata import Metadata
+from .names import Names
+
+Wsgi = Callable[..., Any]
+
+
+class Hosts:
+    """The hosts of one server.
+
+    :param directory: what they write; deleted with them
+    :param endpoint: answers AWS's API
+    :param moto: held while moto's tables are looked at
+    """
+
+    def __init__(
+        self, directory: Path, endpoint: Wsgi, moto: AbstractContextManager[Any], log: Callable[[str], None]
+    ) -> None:
+        self._endpoint, self._moto, self._log = endpoint, moto, log
+        self._enclosure = Enclosure(directory)
+        self.instances = Instances(self._prepare, moto, log)
+        self.metadata = Metadata(self.instances, moto)
+
+    def start(self) -> None:
+        """Get ready in the background; instances wait for it in `pending`."""
+        moto_instances.patch(self.instances)
+        threading.Thread(target=self.instances.prepare, daemon=True, name="hosts").start()
+
+    def forget(self) -> None:
+        """Remove all hosts: the account was reset."""
+        self.instances.forget()
+
+    def control(self, method: str, given: dict[str, Any]) -> Any:
+        """GET lists the hosts; POST runs ``command`` as root in ``instance`` and answers what it printed;
+        PUT kills ``instance``, as a panic of its kernel would.
+
+        :raises ValueError: if there is no such host, or the command fails
+        """
+        try:
+            if method == "POST":
+                command = [str(word) for word in given["command"]]
+                return {"output": self.instances.containers().execute(str(given["instance"]), *command)}
+            if method == "PUT":
+                self.instances.containers().kill(str(given["instance"]))
+            return self.instances.report()
+        except KeyError as error:
+            raise ValueError(f"{error} is missing.") from error
+        except EnclosureError as error:
+            raise ValueError(str(error)) from error
+
+    def _prepare(self) -> Containers:
+        base = image.ensure(self._log)
+        self._enclosure.open()
+        self._serve(METADATA, 80, self.metadata)
+        self._serve(ENDPOINT, ENDPOINT_PORT, self._endpoint)
+        resolver = self._enclosure.listen(NAME_SERVER, 53, socket.SOCK_DGRAM)
+        outside = functools.partial(self._enclosure.listen, "0.0.0.0", 0, socket.SOCK_DGRAM)  # noqa: S104 - in there
+        names = Names(self.instances, self._moto, outside)
+        threading.Thread(target=names.serve, args=(resolver,), daemon=True, name="names").start()
+        return Containers(self._enclosure, base)
+
+    def _serve(self, address: str, port: int, application: Wsgi) -> None:
+        from werkzeug.serving import WSGIRequestHandler, make_server
+
+        class Handler(WSGIRequestHandler):
+            disable_nagle_algorithm = True
+
+            def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+                pass
+
+        listening = self._enclosure.listen(address, port)
+        listening.listen(128)
+        server = make_server(address, port, application, threaded=True, request_handler=Handler, fd=listening.fileno())
+        listening.detach()
+        threading.Thread(target=server.serve_forever, daemon=True, name=f"{address}:{port}").start()
