@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from ansible_collections.algo.trading.plugins.module_utils._naming import Scope
 from ansible_collections.algo.trading.tests.integration.environments import (
     ACCOUNT,
     MODELS,
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 
     from conftest import Aws, Playbook
 
-DATA, ARTIFACTS = (f"algo-trading-{component}-qa-{ACCOUNT}" for component in ("alpaca-websocket", "mlflow-server"))
+QA, PROD = (Scope("algo-trading", environment) for environment in ("qa", "prod"))
+DATA, ARTIFACTS = (QA.name(component, ACCOUNT) for component in ("alpaca_websocket", "mlflow_server"))
+MLFLOW = QA.name("mlflow_server")
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +34,7 @@ def qa(aws: Aws, shared_playbook: Playbook) -> Environment:
 
 def lost(aws: Aws) -> None:
     """An unfinished takeover would stop the next run for two minutes; nobody is at it any more."""
-    found = aws.client("ssm").get_parameters_by_path(Path="/algo-trading/qa")["Parameters"]
+    found = aws.client("ssm").get_parameters_by_path(Path=QA.parameter())["Parameters"]
     assert not [parameter for parameter in found if parameter["Name"].endswith("-takeover")]
 
 
@@ -56,14 +59,12 @@ def test_removal_is_refused_without_the_right_word(
 def test_things_of_others_with_our_names_are_refused_before_anything_is_changed(aws: Aws, playbook: Playbook) -> None:
     aws.reset()
     others = {"Key": "Project", "Value": "another"}
-    aws.client("secretsmanager").create_secret(
-        Name="algo-trading-mlflow-server-qa", SecretString="theirs", Tags=[others]
-    )
+    aws.client("secretsmanager").create_secret(Name=MLFLOW, SecretString="theirs", Tags=[others])
     aws.client("s3").create_bucket(Bucket=DATA)
     # An empty one would be what a run of ours that was cut off has left.
     aws.client("s3").put_object(Bucket=DATA, Key="theirs", Body=b"theirs")
     trust = '{"Version": "2012-10-17", "Statement": []}'
-    aws.client("iam").create_role(RoleName="algo-trading-mlflow-server-qa", AssumeRolePolicyDocument=trust)
+    aws.client("iam").create_role(RoleName=MLFLOW, AssumeRolePolicyDocument=trust)
     qa = Environment(aws, playbook, "qa")
     qa.publish(*MODELS)
     refused = qa(fails=True)
@@ -151,6 +152,6 @@ def test_a_protected_environment_goes_when_it_is_unlocked(aws: Aws, playbook: Pl
     prod("--limit", "aws_network,aws_identity,aws_mlflow_server")
     database = aws.client("rds").describe_db_instances()["DBInstances"][0]
     assert database["DeletionProtection"]
-    prod.destroy(confirm="prod", algo_destroy_buckets=[f"algo-trading-mlflow-server-prod-{ACCOUNT}"])
+    prod.destroy(confirm="prod", algo_destroy_buckets=[PROD.name("mlflow_server", ACCOUNT)])
     left = [arn for arn in prod.tagged() if ":snapshot:" not in arn and ":secret:" not in arn]
     assert left == []

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from ansible_collections.algo.trading.plugins.module_utils.fleet.document import load_document
 from ansible_collections.algo.trading.plugins.module_utils.fleet.pacing import SystemClock
-from ansible_collections.algo.trading.tests.integration.components import Roles, lines
+from ansible_collections.algo.trading.tests.integration.components import SCOPE, Roles, lines
 
 if TYPE_CHECKING:
     from conftest import Aws, Playbook
@@ -25,7 +25,7 @@ from trading_day.report import Log
 from trading_day.settings import Settings
 
 BUCKET = "algo-model-deploy"
-PARAMETERS = "/algo-trading/qa"
+PARAMETERS = SCOPE.parameter()
 MOMENTUM = ("momentum/AAPL/sma-outer_0_inner_0", "momentum/MSFT/sma-outer_0_inner_0")
 OTHERS = tuple(
     f"{kind}/{symbol}/rsi-outer_0_inner_0" for kind in ("mean", "trend") for symbol in ("AAPL", "GOOG", "IBM")
@@ -136,7 +136,7 @@ def test_every_run_obeys_the_halt_flag(qa: Qa) -> None:
     assert qa.parameter("halt") == "2030-01-02 by the desk"
 
     # Somebody removed the flag of a fleet that exists: the next run makes it again, and halts.
-    qa.aws.client("ssm").delete_parameter(Name="/algo-trading/qa/halt")
+    qa.aws.client("ssm").delete_parameter(Name=f"{PARAMETERS}/halt")
     planned = qa.play(check=True)
     assert "is 'true (the flag was missing)'" in planned.plan["summary"]["notes"]["halt"]
     qa.play()

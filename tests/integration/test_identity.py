@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from conftest import Aws, Playbook, Run
 
 Rendered = dict[str, list[Identity]]
+MLFLOW = world.resource_name("mlflow_server", "qa")
 KEY = f"arn:aws:kms:{world.REGION}:{world.ACCOUNT}:key/11111111-2222-3333-4444-555555555555"
 EVERYTHING: Document = {
     "Version": "2012-10-17",
@@ -388,8 +389,8 @@ def test_the_role_plans_makes_repeats_repairs_and_removes(
         tags = {tag["Key"]: tag["Value"] for tag in role["Tags"]}
         assert tags.items() >= {"Project": "algo-trading", "Environment": "qa", "ManagedBy": "algo.trading"}.items()
         assert tags["Name"] == identity.name
-    profile = iam.get_instance_profile(InstanceProfileName="algo-trading-mlflow-server-qa")["InstanceProfile"]
-    assert [role["RoleName"] for role in profile["Roles"]] == ["algo-trading-mlflow-server-qa"]
+    profile = iam.get_instance_profile(InstanceProfileName=MLFLOW)["InstanceProfile"]
+    assert [role["RoleName"] for role in profile["Roles"]] == [MLFLOW]
     assert {"Key": "Component", "Value": "mlflow_server"} in profile["Tags"]
 
     aws.forget_calls()
@@ -398,7 +399,7 @@ def test_the_role_plans_makes_repeats_repairs_and_removes(
     assert aws.calls(write=True) == []
 
     # Somebody widens a policy, adds another, attaches a third and forgets the profile's role.
-    victim = "algo-trading-trading-server-qa"
+    victim = world.resource_name("trading_server", "qa")
     everything = json.dumps(EVERYTHING)
     iam.put_role_policy(RoleName=victim, PolicyName=victim, PolicyDocument=everything)
     iam.put_role_policy(RoleName=victim, PolicyName="backdoor", PolicyDocument=everything)
@@ -419,10 +420,8 @@ def test_the_role_plans_makes_repeats_repairs_and_removes(
     iam.remove_role_from_instance_profile(InstanceProfileName=victim, RoleName=victim)
     iam.delete_role_policy(RoleName=victim, PolicyName=victim)
     iam.delete_role(RoleName=victim)
-    iam.remove_role_from_instance_profile(
-        InstanceProfileName="algo-trading-mlflow-server-qa", RoleName="algo-trading-mlflow-server-qa"
-    )
-    iam.delete_instance_profile(InstanceProfileName="algo-trading-mlflow-server-qa")
+    iam.remove_role_from_instance_profile(InstanceProfileName=MLFLOW, RoleName=MLFLOW)
+    iam.delete_instance_profile(InstanceProfileName=MLFLOW)
     assert identity_role(entry="absent").rc == 0
     assert in_account(aws) == {"roles": sorted(neighbours), "profiles": sorted(neighbours)}
     gone = identity_role(entry="absent")
@@ -432,7 +431,7 @@ def test_the_role_plans_makes_repeats_repairs_and_removes(
 def test_a_permissions_boundary_comes_and_goes(fresh_aws: Aws, identity_role: Any) -> None:
     iam = fresh_aws.client("iam")
     boundary = iam.create_policy(PolicyName="boundary", PolicyDocument=json.dumps(EVERYTHING))["Policy"]["Arn"]
-    name = "algo-trading-mlflow-server-qa"
+    name = MLFLOW
     for wanted in (boundary, ""):
         assert identity_role(aws_identity_permissions_boundary=wanted).rc == 0
         role = iam.get_role(RoleName=name)["Role"]
@@ -443,7 +442,7 @@ def test_a_role_of_the_same_name_that_is_not_ours_is_neither_changed_nor_removed
     fresh_aws: Aws, identity_role: Any, rendered: Rendered
 ) -> None:
     iam = fresh_aws.client("iam")
-    name = "algo-trading-trading-server-qa"
+    name = world.resource_name("trading_server", "qa")
     iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(rendered["qa"][0].trust), Description="theirs")
     refused = identity_role()
     assert refused.rc != 0

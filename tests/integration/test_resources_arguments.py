@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from ansible_collections.algo.trading.plugins.module_utils.resources import TYPES
-from ansible_collections.algo.trading.tests.integration.components import ACCOUNT, Roles, lines, one, reasons
+from ansible_collections.algo.trading.tests.integration.components import ACCOUNT, SCOPE, Roles, lines, one, reasons
 
 if TYPE_CHECKING:
     from conftest import Aws, Playbook
 
 NETWORK, MLFLOW, WEBSOCKET, SHUTDOWN = (
-    f"algo-trading-{component}-qa"
-    for component in ("network", "mlflow-server", "alpaca-websocket", "trading-server-shutdown")
+    SCOPE.name(component) for component in ("network", "mlflow_server", "alpaca_websocket", "trading_server_shutdown")
 )
 BUCKET = "algo-model-deploy"
 KEY = f"arn:aws:kms:us-east-1:{ACCOUNT}:key/6b1a9c1e-0d6a-4c57-9d2b-0f3f3c1a2b3c"
@@ -138,7 +137,7 @@ def tasks(roles: Roles, package: Path) -> list[Task]:
             {"iam_type": "role", "iam_name": MLFLOW, "policy_name": MLFLOW, "policy_json": DOCUMENT},
             {},
         ),
-        ("amazon.aws.iam_instance_profile", "algo-trading-trading-server-qa", {"role": MLFLOW}, {}),
+        ("amazon.aws.iam_instance_profile", SCOPE.name("trading_server"), {"role": MLFLOW}, {}),
         (
             "amazon.aws.s3_bucket",
             BUCKET,
@@ -329,13 +328,13 @@ def tasks(roles: Roles, package: Path) -> list[Task]:
         ),
         (
             "community.aws.ssm_parameter",
-            "/algo-trading/qa/a",
+            SCOPE.parameter("a"),
             {"string_type": "String", "tier": "Standard", "description": "A parameter", "value": '{"a": 1}'},
             {},
         ),
         (
             "algo.trading.ssm_document",
-            "algo-trading-trading-server-qa-drain",
+            SCOPE.name("trading_server", "drain"),
             {
                 "document_type": "Command",
                 "content": {

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from ansible_collections.algo.trading.plugins.module_utils.fleet.document import load_document
-from ansible_collections.algo.trading.tests.integration.components import ACCOUNT, Roles, lines, reasons
+from ansible_collections.algo.trading.tests.integration.components import ACCOUNT, SCOPE, Roles, lines, reasons
 
 if TYPE_CHECKING:
     from conftest import Aws, Playbook, Run
 
-SHUTDOWN = "algo-trading-trading-server-shutdown-qa"
-SERVER = "algo-trading-trading-server-qa"
-ALPACA = "algo-trading-alpaca-websocket-qa"
+SHUTDOWN = SCOPE.name("trading_server_shutdown")
+SERVER = SCOPE.name("trading_server")
+ALPACA = SCOPE.name("alpaca_websocket")
 DRAIN = f"{SERVER}-drain"
 LAMBDA = f"arn:aws:lambda:us-east-1:{ACCOUNT}:function"
 
@@ -117,7 +117,7 @@ def test_the_fleet_gets_its_settings_from_one_source(roles: Roles) -> None:
     }
 
     ssm, s3 = aws.client("ssm"), aws.client("s3")
-    fleet = load_document(ssm.get_parameter(Name="/algo-trading/qa/trading_server/fleet")["Parameter"]["Value"])
+    fleet = load_document(ssm.get_parameter(Name=SCOPE.parameter("trading_server", "fleet"))["Parameter"]["Value"])
     assert fleet["subnet_ids"] == roles.network["private_subnet_ids"]
     assert fleet["configuration"]["feed"] == "alpaca-websocket.qa.algo-trading.internal:8765"
 

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.algo.trading.tests.integration.components import ACCOUNT, Roles, lines, one, reasons
+from ansible_collections.algo.trading.plugins.module_utils._naming import dns_name
+from ansible_collections.algo.trading.tests.integration.components import ACCOUNT, SCOPE, Roles, lines, one, reasons
 from ansible_collections.algo.trading.tests.integration.components.shortage import Shortage
 
 if TYPE_CHECKING:
     from conftest import Aws, Playbook
 
 WEBSOCKET, MLFLOW, GPU = (f"algo-trading-{host}-qa" for host in ("alpaca-websocket", "mlflow-server", "gpu-instance"))
-GPU_RECORD = "gpu-instance.qa.algo-trading.internal"
+GPU_RECORD = dns_name(SCOPE.project, SCOPE.environment, "gpu_instance")
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def test_the_mlflow_server_is_planned_made_repeated_changed_and_removed(roles: R
     planned = roles("aws_mlflow_server", check=True)
     assert not aws.calls(write=True)
     made = roles("aws_mlflow_server", flags=("--diff", "-vvv"))
-    bucket = f"algo-trading-mlflow-server-qa-{ACCOUNT}"
+    bucket = SCOPE.name("mlflow_server", ACCOUNT)
     assert (
         lines(planned)
         == lines(made)
@@ -150,7 +151,7 @@ def test_what_is_protected_is_neither_replaced_nor_removed(roles: Roles) -> None
     alive = instances(aws, WEBSOCKET)
     assert len(alive) == 1
     assert alive[0]["InstanceId"] != first
-    record = "alpaca-websocket.qa.algo-trading.internal"
+    record = dns_name(SCOPE.project, SCOPE.environment, "alpaca_websocket")
     assert address(aws, roles.network["zone_id"], record) == [alive[0]["PrivateIpAddress"]]
 
     # The trading day stops it; a change of what can be changed leaves it stopped, and a lost launch's twin is removed.

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.algo.trading.tests.integration.components import ACCOUNT, Roles, lines, one, reasons
+from ansible_collections.algo.trading.tests.integration.components import ACCOUNT, SCOPE, Roles, lines, one, reasons
 
 if TYPE_CHECKING:
     from conftest import Aws, Playbook
 
-BUCKET = f"algo-trading-alpaca-websocket-qa-{ACCOUNT}"
+BUCKET = SCOPE.name("alpaca_websocket", ACCOUNT)
 RULES = {"aws_bucket_name": BUCKET, "aws_bucket_component": "alpaca_websocket"}
 
 
@@ -137,7 +137,7 @@ def test_a_bucket_that_is_not_ours_is_refused_and_left_alone(roles: Roles, whose
     assert not roles.aws.calls(write=True)
 
 
-SECRET = "algo-trading-alpaca-websocket-qa"
+SECRET = SCOPE.name("alpaca_websocket")
 
 
 def test_the_brokers_keys_survive_every_run_and_a_removal(roles: Roles, tmp_path: Path) -> None:

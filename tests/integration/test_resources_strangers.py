@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.algo.trading.tests.integration.components import Roles, lines, one, reasons
+from ansible_collections.algo.trading.tests.integration.components import SCOPE, Roles, lines, one, reasons
 from ansible_collections.algo.trading.tests.integration.components.proxy import Proxy, without_filters
 
 if TYPE_CHECKING:
     from conftest import Aws, Playbook
 
-HOST = "algo-trading-alpaca-websocket-qa"
+HOST = SCOPE.name("alpaca_websocket")
 WANTED: dict[str, Any] = {
     "aws_host_component": "alpaca_websocket",
     "aws_host_state": "present",
@@ -101,7 +101,7 @@ def test_an_unnamed_nat_gateway_of_somebody_elses_stays_theirs(roles: Roles) -> 
     allocations = [ec2.allocate_address(Domain="vpc")["AllocationId"] for _number in range(2)]
     theirs = ec2.create_nat_gateway(SubnetId=subnet, AllocationId=allocations[0])["NatGateway"]["NatGatewayId"]
     settings = {"subnet_id": subnet, "allocation_id": allocations[1], "wait": True}
-    name = "algo-trading-network-qa-0"
+    name = SCOPE.name("network", "0")
     gateway = one("amazon.aws.ec2_vpc_nat_gateway", name, component="network", settings=settings)
     made = roles(tasks=[gateway])
     assert [line[0] for line in lines(made)] == ["create"]

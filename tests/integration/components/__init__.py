@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.algo.trading.plugins.module_utils._components import DATABASES, SINGLE_HOSTS
+from ansible_collections.algo.trading.plugins.module_utils._components import DATABASES, SINGLE_HOSTS, having
 from ansible_collections.algo.trading.plugins.module_utils._naming import Scope, dns_name
 
 if TYPE_CHECKING:
@@ -78,12 +78,12 @@ class Roles:
     def prepare_functions(self, build: Path) -> None:
         """Make what the network and identity roles give to the trading servers and to the functions."""
         ec2, iam = self.aws.client("ec2"), self.aws.client("iam")
-        server = "algo-trading-trading-server-qa"
+        server = SCOPE.name("trading_server")
         group = ec2.create_security_group(GroupName=server, Description=server, VpcId=self.network["vpc_id"])
         self.network["security_group_ids"][server] = group["GroupId"]
         trust = json.dumps({"Version": "2012-10-17", "Statement": []})
-        for component in ("trading-server-shutdown", "trading-server", "alpaca-websocket"):
-            iam.create_role(RoleName=f"algo-trading-{component}-qa-lambda", AssumeRolePolicyDocument=trust)
+        for component in having("function"):
+            iam.create_role(RoleName=SCOPE.name(component, "lambda"), AssumeRolePolicyDocument=trust)
         iam.create_instance_profile(InstanceProfileName=server)
         self.variables |= {
             "algo_alert_emails": ["ops@example.org"],
