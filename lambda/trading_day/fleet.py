@@ -15,7 +15,7 @@ from ansible_collections.algo.trading.plugins.module_utils.fleet.engine import r
 from ansible_collections.algo.trading.plugins.module_utils.fleet.errors import FleetError
 from ansible_collections.algo.trading.plugins.module_utils.fleet.halt import halt_reason
 from ansible_collections.algo.trading.plugins.module_utils.fleet.pacing import Clock
-from ansible_collections.algo.trading.plugins.module_utils.fleet.plan import STARTING
+from ansible_collections.algo.trading.plugins.module_utils.fleet.plan import CHANGING, STARTING
 from ansible_collections.algo.trading.plugins.module_utils.fleet.report import FleetResult
 from ansible_collections.algo.trading.plugins.module_utils.fleet.settings import FleetSettings
 from ansible_collections.algo.trading.plugins.module_utils.models import Listing, invalid_message
@@ -114,7 +114,7 @@ def _report(
     result: FleetResult,
     kept_down: list[str],
 ) -> dict[str, Any]:
-    lines = [line.as_dict() for line in result.plan.lines]
+    lines = [{**line.as_dict(), "reason": result.reason(line)} for line in result.plan.lines]
     acting = [line for line in lines if line["action"] != "no-op"]
     for line in acting:
         log.info("Server", dry_run=request.dry_run, **line)
@@ -123,7 +123,9 @@ def _report(
             clock.now().timestamp(),
             {
                 "ServersWanted": len(result.servers),
-                "ServersChanged": len([line for line in acting if line["action"] != "hold"]),
+                "ServersChanged": len(
+                    [line for line in result.plan.of(*CHANGING) if result.status(line, check=False) == "done"]
+                ),
                 "ServersUnplaced": len(result.unplaced),
                 "Halted": int(bool(result.halt)),
             },

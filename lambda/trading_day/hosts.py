@@ -7,16 +7,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from ansible_collections.algo.trading.plugins.module_utils._errors import error_code, from_aws, kind_of
 from ansible_collections.algo.trading.plugins.module_utils._tags import carries
 from ansible_collections.algo.trading.plugins.module_utils.fleet import batches
-from ansible_collections.algo.trading.plugins.module_utils.fleet.claims import DRAIN_ASKED
+from ansible_collections.algo.trading.plugins.module_utils.fleet.claims import DRAIN_ASKED, drain_note
 from ansible_collections.algo.trading.plugins.module_utils.fleet.errors import HOPELESS
-from ansible_collections.algo.trading.plugins.module_utils.fleet.instances import TELLTALE_TAGS, Instance
+from ansible_collections.algo.trading.plugins.module_utils.fleet.instances import Instance
 from ansible_collections.algo.trading.plugins.module_utils.fleet.ownership import (
     FOREIGN,
     OURS,
@@ -74,10 +74,11 @@ def find(ec2: Any, tags: Mapping[str, str], states: Sequence[str]) -> Found:
 
 def strangers(ec2: Any, identity: Identity, states: Sequence[str]) -> list[Stranger]:
     """Instances with an edited tag, with another fleet's launch token, or created for a model by another tool."""
-    instances = _describe(ec2, [{"Name": "tag-key", "Values": list(TELLTALE_TAGS)}], states)
+    # Without a filter by tags: what is looked for may have lost any of them.
+    instances = _describe(ec2, [], states)
     found = [(item, standing(item, identity)) for item in sorted(instances, key=lambda item: item.id)]
     return [
-        Stranger(_host(item), what.reason, advice(what.kind, item, identity))
+        Stranger(replace(_host(item), model=what.model), what.reason, advice(what.kind, item, identity))
         for item, what in found
         if what.kind not in (OURS, FOREIGN)
     ]
@@ -116,9 +117,10 @@ def _batches(ids: Sequence[str], act: Callable[[list[str]], Any]) -> batches.Out
     return batches.act_in_batches(ids, BATCH, act, indivisible=lambda error: kind_of(error) in HOPELESS)
 
 
-def note_drain(ec2: Any, ids: Sequence[str], asked: datetime) -> Outcome:
-    """Tag each host as asked to drain, so that the next start does not count it as up to date."""
-    tags = [{"Key": DRAIN_ASKED, "Value": asked.isoformat(timespec="seconds")}]
+def note_drain(ec2: Any, ids: Sequence[str], asked: datetime, *, confirmed: bool = False) -> Outcome:
+    """Tag each host as asked to drain, so that the next start does not count it as up to date. One that confirmed
+    and still runs is restarted even in the session, since it does not trade."""
+    tags = [{"Key": DRAIN_ASKED, "Value": drain_note(asked, confirmed=confirmed)}]
     return in_batches(ids, lambda batch: ec2.create_tags(Resources=batch, Tags=tags))
 
 

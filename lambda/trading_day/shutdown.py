@@ -107,6 +107,10 @@ def run(
     else:
         results = _shut_down(settings, aws, clock, log, found.hosts, protection, deadline)
         results = _check(lambda: _find(aws.ec2, tags, strangers).hosts, results, clock, deadline)
+        idle = sorted(id_ for id_, result in results.items() if result.drained and result.outcome == STUCK)
+        noted = hosts.note_drain(aws.ec2, idle, clock.now(), confirmed=True)
+        for id_, why in noted.failed.items():
+            log.warning("Drain tag not written on the host", instance_id=id_, reason=why)
     return _report(
         settings, aws, clock, log, list(results.values()), found.foreign, strangers, protection, request.dry_run
     )

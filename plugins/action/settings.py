@@ -18,7 +18,7 @@ from ansible.utils.vars import load_extra_vars
 from ansible_collections.algo.trading.plugins.module_utils._environments import FOLDER, environments, settings_files
 from ansible_collections.algo.trading.plugins.module_utils.settings import (
     contradictions,
-    stored_for_once,
+    lasting_only,
     unknown_names,
     used_by,
 )
@@ -69,7 +69,7 @@ class ActionModule(ActionBase):
             ],
             options,
         )
-        findings += stored_for_once(load_extra_vars(self._loader))
+        findings += lasting_only(load_extra_vars(self._loader))
         settings, failures = self._effective(options, defaults, variables)
         findings += failures
         findings += _misplaced(inventory, settings)

@@ -68,6 +68,7 @@ ansible.cfg: |
 import threading
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -330,13 +331,19 @@ class CallbackModule(DefaultCallback):
         self._report.failures.append(failure)
         lines = plan.lines_of(data, host=host, task=failure.task, failed=True)
         self._report.lines += lines
-        self._stage_counts.update(line.action for line in lines if line.status != "failed")
+        self._stage_counts.update(line.action for line in lines if line.status not in ("failed", "not started"))
         self._stage_counts["failed"] += 1
         if self._verbose:
             return
         with self._writing:
             self._open_stage()
-            told = [line for line in lines if line.action == "refuse" or (line.changes and line.status == "done")]
+            # What was not started reads as what was held back: its reason says why.
+            told = [replace(line, action="hold") if line.status == "not started" else line for line in lines]
+            told = [
+                line
+                for line in told
+                if line.action == "refuse" or line.status == "not started" or (line.changes and line.status == "done")
+            ]
             told = [line for line in told if not line.shown]
             self._say(*plan.lines_text(told, self._width, self._option("group_above"), type_width=screen.TYPE_WIDTH))
             texts = plan.failure_text(failure, self._width)

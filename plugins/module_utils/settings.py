@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from ._errors import InvalidInput
 from ._subnets import MAX_ZONES, subnet_plan
 from .fleet._settings_reader import problems_of
-from .fleet.argument_spec import fleet_variables, once_variables, source_variables
+from .fleet.argument_spec import fleet_variables, source_variables
 from .sessions import read_calendar
 
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
@@ -47,14 +47,17 @@ def unknown_names(names: Iterable[str], known: Iterable[str]) -> list[str]:
     return findings
 
 
-def stored_for_once(names: Iterable[str]) -> list[str]:
-    """A finding for every name given for one run, on the command line, that would be stored for the function."""
-    stored, given = fleet_variables(), set(names)
+def lasting_only(names: Iterable[str]) -> list[str]:
+    """A finding for every name given for one run, on the command line, that must not hold for one run only.
+
+    The identities' policies follow the layout of the model bucket. They last, and the function reads by them.
+    """
+    layout, given = source_variables(), set(names)
     return [
-        f"{stored[option]}: is stored for the function trading_server, so it cannot be set on the command line. "
-        f"For one run, set {once} instead; to keep the value, set it in settings.yml."
-        for option, once in once_variables().items()
-        if option in stored and stored[option] in given
+        f"{layout[option]}: decides what the environment's identities may read, so it cannot be set on the command "
+        "line. Set it in settings.yml."
+        for option in ("owner", "prefix", "pattern")
+        if layout[option] in given
     ]
 
 

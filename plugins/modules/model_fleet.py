@@ -333,18 +333,14 @@ from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleA
 
 def returned(result: FleetResult, settings: FleetSettings, *, check: bool) -> dict[str, Any]:
     """The result as the module returns it."""
-    failed = {entry["model"] for entry in result.unplaced}
     plan = [
         {
             **line.as_dict(),
+            "reason": result.reason(line),
             "name": line.model or f"{line.instance_id} (unclaimed)",
             "type": "trading server",
             "component": settings.component,
-            "status": "planned"
-            if check
-            else "failed"
-            if line in result.refused or (line.model or line.instance_id) in failed
-            else "done",
+            "status": result.status(line, check=check),
         }
         for line in result.plan.lines
     ]

@@ -7,11 +7,13 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from ansible_collections.algo.trading.plugins.module_utils.fleet.argument_spec import fleet_variables, source_variables
 from ansible_collections.algo.trading.plugins.module_utils.fleet.document import load_document
 from ansible_collections.algo.trading.plugins.module_utils.fleet.pacing import SystemClock
 from ansible_collections.algo.trading.tests.integration.components import SCOPE, Roles, lines
@@ -116,6 +118,75 @@ def test_the_function_leaves_alone_what_the_play_does(qa: Qa) -> None:
     # Once, on purpose.
     forced = qa.play(**filtered, aws_trading_server_session=OPEN, aws_trading_server_once_force="true")
     assert fleet_lines(forced) == [("restart", MOMENTUM[0])]
+
+
+# One other value for every setting of the fleet that may be given with -e.
+ONCE: dict[str, Any] = {
+    "model_types": ["momentum"],
+    "model_symbols": ["AAPL"],
+    "model_names": ["sma"],
+    "on_invalid": "error",
+    "model_require_manifest": True,
+    "model_exact": True,
+    "instance_types": ["m7g.large"],
+    "user_data": "#!/bin/sh",
+    "configuration": {"level": "debug"},
+    "market": "spot",
+    "monitoring": True,
+    "metadata_hop_limit": 2,
+    "root_volume": {"size": 20},
+    "overrides": [{"symbol": "AAPL", "market": "spot"}],
+    "tags": {"Desk": "one"},
+    "selection": {"symbols": ["AAPL"]},
+    "power": "running",
+    "on_change": {"version": "replace", "configuration": "ignore"},
+    "replace": {"batch_size": 1},
+    "session": OPEN,
+    "health": {"check": "none"},
+    "protect_tags": {"Keep": "yes"},
+    "max_terminate_share": 1,
+    "launch_batch": 7,
+    "action_batch": 7,
+    "workers": 2,
+    "rate_limits": {"factor": 2},
+    "wait": False,
+    "wait_timeout": 60,
+    "claim_grace": 5,
+}
+LAYOUT = {"owner", "prefix", "pattern"}
+
+
+def test_what_is_given_for_one_run_is_not_stored_for_the_function(qa: Qa) -> None:
+    variables = {**fleet_variables(), **{f"source.{name}": it for name, it in source_variables().items()}}
+    settable = {name for option, name in variables.items() if option.removeprefix("source.") not in LAYOUT}
+    given = {f"aws_trading_server_{name}": value for name, value in ONCE.items()}
+    assert given.keys() == settable
+    qa.publish(*MOMENTUM)
+    qa.play(aws_trading_server_tags={"Desk": "two"})
+    before = qa.parameter("trading_server/fleet")
+
+    # All of them, and settings of the environment that others follow from.
+    general = {"algo_timezone": "Europe/Berlin", "algo_schedules": False, "algo_release": {"algo_modeling": "9.9.9"}}
+    planned = qa.play(check=True, aws_trading_server_tags={"Desk": "two"}, extra={**given, **general})
+    assert not [line for line in lines(planned) if line[2] == f"{PARAMETERS}/trading_server/fleet"]
+    said = planned.plan["summary"]["notes"]["once"]
+    assert said.startswith("Given with -e, for this run only: action_batch, claim_grace, configuration, health, ")
+    assert {"session", "source", "on_change"} <= set(re.findall(r"\w+", said))
+
+    # The run follows them: one model fewer, with a session in which nothing else is touched.
+    some = {name: given[name] for name in given if name.endswith(("_model_symbols", "_max_terminate_share", "_power"))}
+    planned = qa.play(check=True, aws_trading_server_tags={"Desk": "two"}, extra=some)
+    assert fleet_lines(planned) == [("delete", MOMENTUM[1])]
+    done = qa.play(aws_trading_server_tags={"Desk": "two"}, extra=some)
+    assert lines(done) == lines(planned)
+    assert "max_terminate_share, power, source" in done.plan["summary"]["notes"]["once"]
+    assert qa.parameter("trading_server/fleet") == before
+    assert [line["action"] for line in qa.function(dry_run=True)["plan"]] == ["create", "no-op"]
+
+    # An ordinary run stores nothing else, and says nothing.
+    again = qa.play(aws_trading_server_tags={"Desk": "two"})
+    assert "once" not in again.plan["summary"]["notes"]
+    assert qa.parameter("trading_server/fleet") == before
 
 
 def test_every_run_obeys_the_halt_flag(qa: Qa) -> None:

@@ -218,7 +218,11 @@ def test_trouble_reads_well(run):
     assert "  rescue ran\n  second line\n" in head
     assert "✗ FAILED  trading_server: Loop over items (item false)\n" in head
     assert "One or more items failed" not in head
-    assert "  + trading server      m/one  has no server\n✗ FAILED  trading_server: Fail half-way\n" in head
+    assert "  + trading server      m/one   has no server\n" in head
+    assert (
+        "  = trading server      m/four  not started: Stopped after a failed batch\n✗ FAILED  trading_server: " in head
+    )
+    assert "± trading server" not in head
     assert "m/three" not in head
     assert "a warning to be seen" in outcome.stdout + outcome.stderr
     assert "never shown" not in outcome.stdout

@@ -116,10 +116,12 @@ class Qa:
 
     def __init__(self, aws: Aws, playbook: Playbook, tmp: Path) -> None:
         self._aws, self._playbook, self._tmp = aws, playbook, tmp
+        self._runs = 0
 
-    def __call__(self, written: dict[str, Any], *args: str, **extra: Any) -> Outcome:
-        inventories = copied_inventories(self._tmp / "inventories", qa=written)
-        return Environment(self._aws, self._playbook, "qa", inventories)(*args, fails=True, **extra)
+    def __call__(self, written: dict[str, Any], *args: str, fails: bool = True, **extra: Any) -> Outcome:
+        self._runs += 1
+        inventories = copied_inventories(self._tmp / str(self._runs) / "inventories", qa=written)
+        return Environment(self._aws, self._playbook, "qa", inventories)(*args, fails=fails, **extra)
 
 
 @pytest.fixture
@@ -178,11 +180,10 @@ def test_all_that_is_wrong_is_said_at_once(qa: Qa) -> None:
     assert refused.asked == Counter()
 
 
-def test_what_is_stored_is_not_set_on_the_command_line(qa: Qa) -> None:
-    refused = qa({}, aws_trading_server_max_terminate_share=1)
+def test_what_the_identities_follow_is_not_set_on_the_command_line(qa: Qa) -> None:
+    refused = qa({}, aws_trading_server_model_prefix="models/x/")
     message = refused.run.plan["failed"][0]["message"]
-    assert "aws_trading_server_max_terminate_share: is stored for the function trading_server" in message
-    assert "set aws_trading_server_once_max_terminate_share instead" in message
+    assert "aws_trading_server_model_prefix: decides what the environment's identities may read" in message
     assert refused.asked == Counter()
 
 
@@ -208,6 +209,10 @@ def test_a_bucket_of_another_account_is_called_that(qa: Qa) -> None:
     assert "choose other names in the settings" in said
     assert "not its tags" not in said
     assert refused.writes == Counter()
+    # A removal does not need the names: it removes what is ours.
+    removal = {"algo_data_bucket": "somebodys-data"}
+    removed = qa(removal, playbook="playbooks/destroy.yml", fails=False, algo_confirm="qa")
+    assert "another account" not in removed.output
 
 
 def test_what_the_region_does_not_have_is_refused_before_any_change(qa: Qa) -> None:

@@ -51,7 +51,9 @@ def carry_out_once(run: Run, plan: Plan) -> None:
 def _terminate(run: Run, lines: Sequence[Line]) -> None:
     if lines:
         run.progress.expect("terminated", len(lines))
-        run.progress.done("terminated", len(end_all(run, lines)))
+        gone = end_all(run, lines)
+        run.finish(gone)
+        run.progress.done("terminated", len(gone))
 
 
 def _adopt(run: Run, lines: Sequence[Line]) -> list[Line]:
@@ -87,6 +89,7 @@ def _reconfigure(run: Run, lines: Sequence[Line]) -> None:
             else:
                 modified.append(line.proved())
     run.set_tags(modified)
+    run.finish(line for line in lines if line.model not in run.problems)
 
 
 def _stop(run: Run, lines: Sequence[Line]) -> None:
@@ -95,7 +98,7 @@ def _stop(run: Run, lines: Sequence[Line]) -> None:
     run.set_tags([line.announced() for line in lines])
     stopped = run.in_batches(lines, "stop instances", run.api.stop)
     run.set_tags([line.proved() for line in stopped if not line.attributes])
-    _forgive(run, lines, "stopping", "stopped", "shutting-down", "terminated")
+    run.finish([*stopped, *_forgive(run, lines, "stopping", "stopped", "shutting-down", "terminated")])
     run.progress.note(f"{len(stopped)} stopped")
     for line in stopped:
         run.instances[line.instance_id] = run.instances[line.instance_id].with_state("stopping")
@@ -118,6 +121,7 @@ def _start(run: Run, lines: Sequence[Line]) -> list[Line]:
     run.set_tags(
         [replace(line, tags=tuple(sorted(set(line.tags) - set(first[line.instance_id].tags)))) for line in started]
     )
+    run.finish(started)
     run.progress.done("started", len(started))
     for line in started:
         run.awaited[line.instance_id] = line.model

@@ -22,7 +22,7 @@ from .launcher import Launched, Launcher, Problem
 from .ownership import OURS, Identity, standing
 from .pacing import Clock
 from .placement import CapacityMemory
-from .plan import Line
+from .plan import ADOPT, CHANGING, CREATE, REPLACE, Line
 from .progress import Progress
 from .settings import FleetSettings
 
@@ -65,6 +65,9 @@ class Run:
     alarms: list[str] = field(default_factory=list)
     # Failures of a whole part of the run. The other parts are still carried out.
     failures: list[str] = field(default_factory=list)
+    # Lines of the plan that were carried out, by their keys, and models whose launch or claim was.
+    finished: set[tuple[str, str, str]] = field(default_factory=set)
+    placed: set[str] = field(default_factory=set)
     changed: bool = False
     # Why trading is halted, or empty.
     halt: str = ""
@@ -88,11 +91,27 @@ class Run:
             self.instances[instance.id] = instance
             self.awaited[instance.id] = name
             if claimed:
+                self.placed.add(name)
                 self.claims[instance.id] = dict(instance.tags)
                 self.launched.add(instance.id)
         self.problems.update(launched.problems)
         if launched.abort:
             raise launched.abort
+
+    def finish(self, lines: Iterable[Line]) -> None:
+        self.finished.update(line.key for line in lines)
+
+    def not_begun(self, line: Line) -> str:
+        """Why a line of the plan was not carried out by this run, although nothing failed about it; empty if it was."""
+        if line.action not in CHANGING or line.key in self.finished or line.model in self.problems:
+            return ""
+        if line.action in (CREATE, ADOPT, REPLACE) and line.model in self.placed:
+            return ""
+        if held := self.held.get(line.model):
+            return held
+        # The first sentence; the run's message has the rest.
+        why = "; ".join(dict.fromkeys(text.partition(". ")[0].rstrip(".") for text in self.failures))
+        return f"not started: {why or 'the run ended before'}"
 
     def fail(self, line: Line, kind: str, text: str) -> None:
         self.problems[line.model or line.instance_id] = Problem(kind, text)

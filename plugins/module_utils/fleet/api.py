@@ -20,7 +20,7 @@ from .errors import (
     classify,
     partial_errors,
 )
-from .instances import TELLTALE_TAGS, Instance
+from .instances import Instance
 from .pacing import Clock, Pacer
 
 # A throttled request is repeated until the run's time is over; anything else that may pass, a few times.
@@ -49,14 +49,13 @@ class Ec2Api:
         self.refusals: Counter[str] = Counter()
 
     def describe_servers(self) -> list[Instance]:
-        """Every instance of the region that was launched for a fleet or claims a model: one page per thousand.
+        """Every instance of the region: one page per thousand.
 
-        Asked for by the keys of tags and not by the values: an instance one of whose tags was edited by hand has to
-        be seen as well, and so has one that something else made for a model. Ended ones are part of the answer for
-        about an hour, and say why they ended. Whose an instance is decides ownership.py.
+        Not asked for by tags: an instance whose tags were edited by hand has to be seen as well, and so has one that
+        something else made for a model. Ended ones are part of the answer for about an hour, and say why they ended.
+        Whose an instance is decides ownership.py.
         """
-        filters = [{"Name": "tag-key", "Values": list(TELLTALE_TAGS)}]
-        return list(self._pages("describe_instances", Filters=filters, MaxResults=_PAGE))
+        return list(self._pages("describe_instances", MaxResults=_PAGE))
 
     def describe_ids(self, ids: Sequence[str]) -> list[Instance]:
         """These instances, ended ones too. An id that EC2 does not know (yet) is left out, and so is whatever an

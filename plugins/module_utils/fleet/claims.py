@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 MODEL = "Model"
 # What the claim was made for. Nobody edits this one to say something else about the model.
@@ -21,8 +22,26 @@ CLAIM_DIGEST = "ClaimDigest"
 DRAIN_ASKED = "DrainAsked"
 # Written before a restart, emptied after it: one that was cut off is not mistaken for one that was done.
 RESTART_BEGUN = "RestartBegun"
+_CONFIRMED = " confirmed"
 _PARTS = ("ModelType", "Symbol", "ModelName", "Outer", "Inner")
 _MOST = 256
+
+
+def drain_note(asked: datetime, *, confirmed: bool = False) -> str:
+    """The value of the drain's tag. A host that confirmed its drain does not trade any more, although it runs."""
+    return asked.isoformat(timespec="seconds") + (_CONFIRMED if confirmed else "")
+
+
+def drain_confirmed(tags: Mapping[str, str]) -> datetime | None:
+    """When the host confirmed its drain, if it did."""
+    text = tags.get(DRAIN_ASKED, "")
+    if not text.endswith(_CONFIRMED):
+        return None
+    try:
+        asked = datetime.fromisoformat(text.removesuffix(_CONFIRMED))
+    except ValueError:
+        return None  # edited by hand
+    return asked if asked.tzinfo else asked.replace(tzinfo=UTC)
 
 
 def claim_digest(name: str) -> str:

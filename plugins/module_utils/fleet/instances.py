@@ -13,10 +13,8 @@ from typing import Any
 
 from .._naming import LIVE_STATES
 from .._tags import tag_dict
-from .claims import CLAIM_DIGEST, DRAIN_ASKED, MODEL, served_model
+from .claims import DRAIN_ASKED, drain_confirmed, served_model
 
-# An instance with any of these was launched for a fleet or serves a model. Whoever edits one tag leaves the others.
-TELLTALE_TAGS = (MODEL, CLAIM_DIGEST, "ModelName", "ModelUri", "LaunchBatch", "LaunchDigest")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -74,6 +72,12 @@ class Instance:
     def drain_asked(self) -> str:
         """When a drain was requested since its last start, or empty."""
         return self.tags.get(DRAIN_ASKED, "")
+
+    @property
+    def idle(self) -> bool:
+        """Whether it runs and does not trade: it confirmed a drain, and was not stopped and started since."""
+        confirmed = drain_confirmed(self.tags)
+        return confirmed is not None and self.launch_time <= confirmed
 
     @property
     def live(self) -> bool:

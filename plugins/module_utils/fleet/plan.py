@@ -69,6 +69,10 @@ class Line:
         """The line with the tags that are written after it was carried out."""
         return replace(self, tags=(*(tag for tag in self.tags if tag[0] in _PROOFS), *more.items()))
 
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return (self.action, self.model, self.instance_id)
+
     def as_dict(self) -> dict[str, str]:
         return {
             "action": self.action,

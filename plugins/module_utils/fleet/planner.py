@@ -111,20 +111,20 @@ class _Planner:
             self.fleet_size += bool(instance.model)
             if not instance.model:
                 self.unclaimed.append(instance)
-            elif self._selected_instance(instance):
+            elif self._selected_instance(instance, instance.model):
                 self.claimed[instance.model].append(instance)
             return
-        if found.kind == FOREIGN or (found.kind == RIVAL and instance.model not in self.desired):
+        if found.kind == FOREIGN or (found.kind == RIVAL and found.model and found.model not in self.desired):
             return
-        if not self._selected_instance(instance) and not self.settings.selection.everything:
+        if not self._selected_instance(instance, found.model) and not self.settings.selection.everything:
             return
-        if found.kind != BORROWED and instance.model:
-            self.served_elsewhere[instance.model] = instance
+        if found.kind != BORROWED and found.model:
+            self.served_elsewhere[found.model] = instance
         reason = f"not touched: {found.reason}"
-        serves = f"serves {instance.model}" if instance.model else "serves no model"
+        serves = f"serves {found.model}" if found.model else "serves no model"
         alarm = f"{instance.id} ({instance.state}) {serves} and is not touched: {found.reason}. "
         alarm += f"{advice(found.kind, instance, self._identity)}."
-        self._add(LEAVE, instance, reason, cause=found.kind, alarm=alarm)
+        self._add(LEAVE, instance, reason, model=found.model, cause=found.kind, alarm=alarm)
 
     def plan(self, halt: str) -> Plan:
         missing: list[Server] = []
@@ -307,7 +307,7 @@ class _Planner:
                 self._add(STOP, instance, why, server, **details)
         elif "restart" in policies and instance.state not in ("stopped", "stopping"):
             if self._busy(instance):
-                self._hold(RESTART, instance, reason, server)
+                self._hold(RESTART, instance, reason, server, alarm=self._undrained(instance))
             else:
                 self._add(RESTART, instance, reason, server, **details)
         elif tags or attributes:
@@ -317,6 +317,16 @@ class _Planner:
             self._add(RECONFIGURE, instance, why, server, **details)
         else:
             self._add(LEAVE, instance, reason or self._up_to_date(instance), server)
+
+    def _undrained(self, instance: Instance) -> str:
+        """The warning about a server that may trade or not, since it did not confirm its drain."""
+        if not instance.drain_asked or self.settings.power != "running":
+            return ""
+        return (
+            f"{instance.model}: {instance.id} was asked to drain at {instance.drain_asked} and did not confirm it, so "
+            f"it may be trading or not. It is not restarted: {self.session}. Look at the host; if it does not trade, "
+            "run again with -e aws_trading_server_once_force=true (once.force of the module)."
+        )
 
     def _way(self, changes: Mapping[str, str], instance: Instance) -> str:
         return REPLACE if "replace" in {self._policy(what, instance) for what in changes} else RESTART
@@ -467,23 +477,23 @@ class _Planner:
             type_=model.type, symbol=model.symbol, model=model.model, name=model.name
         )
 
-    def _selected_instance(self, instance: Instance) -> bool:
+    def _selected_instance(self, instance: Instance, model: str) -> bool:
         # By its model if that is listed: one edited tag must not hide a server, or its model would get a second one.
-        if server := self.desired.get(instance.model):
+        if server := self.desired.get(model):
             return self._selected_server(server)
         tags = instance.tags
         return self.settings.selection.matches(
             type_=tags.get("ModelType", ""),
             symbol=tags.get("Symbol", ""),
             model=tags.get("ModelName", ""),
-            name=instance.model,
+            name=model,
         )
 
     def _protected(self, instance: Instance) -> str:
         return self.settings.protection(instance.tags)
 
     def _busy(self, instance: Instance) -> bool:
-        return bool(self.session) and instance.state in ("pending", "running")
+        return bool(self.session) and instance.state in ("pending", "running") and not instance.idle
 
     def _hold(
         self,

@@ -13,7 +13,6 @@ from typing import Any
 from ._run import Run
 from .desired import Server
 from .instances import Instance
-from .launcher import Problem
 from .plan import CREATE, Line, Plan
 
 
@@ -29,6 +28,8 @@ class FleetResult:
     servers: list[dict[str, Any]] = field(default_factory=list)
     # Lines of the plan that a guard kept from being carried out.
     refused: frozenset[Line] = frozenset()
+    # Lines of the plan that this run did not come to, with the reason. A session that opened holds some, too.
+    not_begun: dict[Line, str] = field(default_factory=dict)
     unplaced: list[dict[str, str]] = field(default_factory=list)
     held: list[dict[str, str]] = field(default_factory=list)
     api_calls: dict[str, int] = field(default_factory=dict)
@@ -39,11 +40,27 @@ class FleetResult:
     def failed(self) -> bool:
         return bool(self.message)
 
+    def reason(self, line: Line) -> str:
+        """The reason of a line, with why it was not carried out if it was not."""
+        why = self.not_begun.get(line, "")
+        return f"{why} ({line.reason})" if why else line.reason
+
+    def status(self, line: Line, *, check: bool) -> str:
+        """What happened to a line of the plan, as the module returns it."""
+        if check:
+            return "planned"
+        failed = {entry["model"] for entry in self.unplaced}
+        if line in self.refused or (line.model or line.instance_id) in failed:
+            return "failed"
+        return "not started" if line in self.not_begun else "done"
+
 
 def report(result: FleetResult, run: Run, servers: Sequence[Server], check: bool) -> None:
     lines = {line.model: line for line in result.plan.lines if line.model and line.server}
     if not check:
         result.changed = run.changed
+        reasons = {line: run.not_begun(line) for line in result.plan.lines if line not in result.refused}
+        result.not_begun = {line: why for line, why in reasons.items() if why}
         current = {item.model: item for item in run.instances.values() if item.live and item.model}
     else:
         result.changed = result.plan.changed
@@ -57,7 +74,8 @@ def report(result: FleetResult, run: Run, servers: Sequence[Server], check: bool
         if line is None:
             continue
         problem = run.problems.get(server.name)
-        result.servers.append(_row(server, line, current.get(server.name), problem))
+        text = problem.text if problem else result.not_begun.get(line, "")
+        result.servers.append(_row(server, line, current.get(server.name), text))
     result.unplaced = [
         {"model": name, "kind": problem.kind, "reason": problem.text} for name, problem in sorted(run.problems.items())
     ]
@@ -65,7 +83,7 @@ def report(result: FleetResult, run: Run, servers: Sequence[Server], check: bool
     result.held = [{"model": name, "reason": reason} for name, reason in sorted(held.items())]
 
 
-def _row(server: Server, line: Line, instance: Instance | None, problem: Problem | None) -> dict[str, Any]:
+def _row(server: Server, line: Line, instance: Instance | None, problem: str) -> dict[str, Any]:
     model = server.model
     found = instance or replace(Instance(""), state="")
     return {
@@ -80,7 +98,7 @@ def _row(server: Server, line: Line, instance: Instance | None, problem: Problem
         "wanted_version": model.version,
         "action": line.action,
         "reason": line.reason,
-        "problem": problem.text if problem else "",
+        "problem": problem,
         "instance_id": found.id,
         "instance_type": found.type,
         "image_id": found.image_id,

@@ -35,16 +35,24 @@ def roll(run: Run, plan: Plan) -> None:
     ]
     remaining = len(lines)
     for step, members in steps:
-        for batch in chunks(members, size):
+        # Those that do not trade first: an open session holds only the others.
+        idle = [line for line in members if _idle(run, line)]
+        for batch in [*chunks(idle, size), *chunks([line for line in members if line not in idle], size)]:
             reason = run.session()
-            if reason:
-                for line in [line for _step, group in steps for line in group][-remaining:]:
+            if reason and batch[0] not in idle:
+                for line in batch:
                     run.held[line.model] = f"{line.action} is held: {reason} since this run began"
-                return
+                remaining -= len(batch)
+                continue
             fresh = step(run, batch)
+            run.finish(fresh)
             remaining -= len(batch)
             _gate(run, fresh, remaining)
             run.progress.done("replaced or restarted", len(batch))
+
+
+def _idle(run: Run, line: Line) -> bool:
+    return line.instance_id in run.instances and run.instances[line.instance_id].idle
 
 
 def _room(run: Run, plan: Plan) -> int:

@@ -63,7 +63,8 @@ class Line:
     id: str = ""
     host: str = ""
     task: str = ""
-    # planned: check mode; done: carried out; failed: the task failed before or while doing it.
+    # planned: check mode; done: carried out; failed: the task failed before or while doing it; not started: it did
+    # not come to this, and the reason says why.
     status: str = "done"
     # A unified diff for the screen; it may be long, and the file for machines does without.
     diff: str = field(default="", compare=False, repr=False)

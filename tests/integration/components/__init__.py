@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 ACCOUNT = "123456789012"
 SCOPE = Scope("algo-trading", "qa")
+_LOCAL = {"ansible_python_interpreter": "{{ ansible_playbook_python }}"}
 
 
 class Roles:
@@ -101,21 +102,24 @@ class Roles:
         fails: bool = False,
         endpoint: str = "",
         env: dict[str, str | None] | None = None,
+        extra: dict[str, Any] | None = None,
         **variables: Any,
     ) -> Run:
+        """Settings are those of the inventory; `extra` is given with -e."""
+        settings = {**self.variables, **variables}
+        if endpoint:
+            settings["algo_aws_connection"] = {"region": self.aws.region, "endpoint_url": endpoint}
         play = {
             "hosts": "localhost",
             "gather_facts": False,
-            "vars": {**self.variables, **variables},
             "module_defaults": {"group/algo.trading.aws": "{{ algo_aws_connection }}"},
             "tasks": [*_READ, *(task for role in roles for task in _role_tasks(role)), *(tasks or [])],
         }
-        if endpoint:
-            play["vars"]["algo_aws_connection"] = {"region": self.aws.region, "endpoint_url": endpoint}
-        path = self._tmp / "roles.yml"
+        path, inventory = self._tmp / "roles.yml", self._tmp / "inventory.yml"
         path.write_text(json.dumps([play]))
-        args = ("-i", "localhost,", "-c", "local", *flags, *(["--check"] if check else []), path)
-        return self._playbook(*args, endpoint=False, check=None if fails else True, env=env)
+        inventory.write_text(json.dumps({"all": {"hosts": {"localhost": _LOCAL}, "vars": settings}}))
+        args = ("-i", inventory, "-c", "local", *flags, *(["--check"] if check else []), path)
+        return self._playbook(*args, endpoint=False, check=None if fails else True, env=env, extra=extra)
 
 
 def one(module: str, name: str, **more: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from typing import Any
 
+from ansible_collections.algo.trading.plugins.module_utils.fleet.engine import reconcile
 from ec2_standin import Request, refusal
 
 
@@ -223,6 +224,28 @@ def test_an_instance_that_dies_at_birth_for_want_of_capacity_is_placed_elsewhere
     assert [item["SubnetId"] for item in world.instances()] == [world.subnets[1]]
 
 
+def test_what_a_deadline_cuts_off_is_not_called_done(world: Any, make: Any) -> None:
+    assert not world.run(make(0, 1)).message
+    world.direct.stop_instances(InstanceIds=[world.instances()[0]["InstanceId"]])
+    calls = Counter[str]()
+
+    def slow(request: Request) -> Any:
+        calls[request.operation] += 1
+        if request.operation == "StartInstances":
+            world.clock.sleep(1000)
+        return None
+
+    world.standin.fault = slow
+    deadline = world.clock.monotonic() + 500
+    result = reconcile(world.settings(), make(0, 1, 2), world.client, clock=world.clock, deadline=deadline)
+    assert result.failed
+    status = {line.action: result.status(line, check=False) for line in result.plan.lines}
+    assert status == {"start": "done", "create": "not started", "no-op": "done"}
+    [line] = result.plan.of("create")
+    assert result.reason(line).startswith("not started: ")
+    assert calls["RunInstances"] == 0
+
+
 def test_termination_protection_spares_one_and_does_not_stop_the_others(world: Any, make: Any) -> None:
     world.run(make(0, 1, 2))
     protected = world.instances()[0]["InstanceId"]
@@ -251,6 +274,15 @@ def test_a_batch_that_does_not_become_healthy_stops_the_replacement(world: Any, 
     assert "Stopped after a failed batch; 2 servers were not started on" in result.message
     assert "To go back" in result.message
     assert f"image {old} -> {new}" in result.message
+    # Two failed, two were not begun: no line says that it was done.
+    rolled = result.plan.of("replace")
+    assert Counter(result.status(line, check=False) for line in rolled) == {"failed": 2, "not started": 2}
+    waiting = [line for line in rolled if result.status(line, check=False) == "not started"]
+    said = "not started: Stopped after a failed batch; 2 servers were not started on"
+    assert all(result.reason(line).startswith(said) for line in waiting)
+    assert {row["problem"].startswith(said) for row in result.servers if row["name"] in {w.model for w in waiting}} == {
+        True
+    }
     assert Counter(item["ImageId"] for item in world.instances()) == {old: 2, new: 2}
     # Going on without healing anything does not lose two more.
     again = world.run(make(0, 1, 2, 3), **settings)

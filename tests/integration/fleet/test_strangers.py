@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.algo.trading.plugins.module_utils.fleet.claims import drain_note
 from ec2_standin import Shown, refusal
 
 ROOT = Path(__file__).parents[3]
@@ -147,6 +148,50 @@ def by_terraform(world: Any, model: dict[str, Any], **tags: str) -> str:
     return id_
 
 
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"Environment": "Test"},
+        {"Environment": GONE, "Project": GONE, "Component": GONE},
+        {"Model": GONE, "model": "the model's", "Environment": GONE},
+    ],
+    ids=lambda tags: "+".join(tags),
+)
+def test_a_server_with_other_spellings_of_the_tags_is_named_and_gets_no_rival(
+    world: Any, make: Any, tags: dict[str, Any]
+) -> None:
+    wanted = make(0, 1)
+    theirs = by_terraform(world, wanted[0])
+    edit = {key: wanted[0]["name"] if value == "the model's" else value for key, value in tags.items()}
+    retag(world, {"InstanceId": theirs}, **edit)
+    for selection in ({}, {"models": [wanted[0]["model"]]}):
+        result = world.run(wanted, selection=selection)
+        assert theirs in result.message
+        assert f"serves {wanted[0]['name']} and is not touched" in result.message
+    # Only the other model got a server.
+    assert [
+        tags_of(world, item["InstanceId"])["Model"] for item in world.instances() if item["InstanceId"] != theirs
+    ] == [wanted[1]["name"]]
+    # Another environment's, as its own tag says from now on.
+    retag(world, {"InstanceId": theirs}, Environment="prod", Project="algo-trading")
+    assert not world.run(wanted).message
+    world.assert_exactly_one_each(wanted)
+
+
+def test_another_environments_server_without_a_token_is_not_touched_whatever_its_tags_say(
+    world: Any, make: Any
+) -> None:
+    wanted = make(0)
+    name = "algo-trading-trading-server-qa-momentum-GOOG-sma0000-outer_0_inner_1"
+    theirs = by_terraform(world, wanted[0], ManagedBy="algo.trading", Name=name)
+    result = world.run(wanted)
+    assert "its name belongs to another fleet" in result.message
+    assert theirs in result.message
+    assert [line.instance_id for line in result.plan.lines if line.action != "create"] == [theirs]
+    assert tags_of(world, theirs)["Name"] == name
+    assert not world.standin.calls["TerminateInstances"]
+
+
 def test_servers_that_terraform_made_are_named_and_get_no_rivals(world: Any, make: Any) -> None:
     wanted = make(*range(5))
     theirs = [by_terraform(world, model) for model in wanted[:3]]
@@ -185,6 +230,21 @@ def test_what_was_drained_and_not_stopped_is_restarted_in_the_morning(world: Any
     assert Counter(world.standin.history)["StartInstances"] == 1
     assert all(tags_of(world, item["InstanceId"])["DrainAsked"] == "" for item in (drained, stopped))
     assert not world.run(wanted).changed
+
+
+def test_a_server_that_confirmed_its_drain_is_restarted_in_the_session_before_the_others(world: Any, make: Any) -> None:
+    wanted = make(0, 1, version="v2")
+    assert not world.run(make(0, 1)).message
+    idle, trading = world.instances()
+    confirmed = drain_note(world.clock.now() + timedelta(minutes=1), confirmed=True)
+    retag(world, idle, DrainAsked=confirmed)
+    result = world.run(wanted, session=session(world))
+    assert not result.message
+    assert [line.instance_id for line in result.plan.of("restart")] == [idle["InstanceId"]]
+    assert world.standin.calls["RebootInstances"] == 1
+    assert tags_of(world, idle["InstanceId"])["DrainAsked"] == ""
+    assert tags_of(world, idle["InstanceId"])["ModelVersion"] == "v2"
+    assert tags_of(world, trading["InstanceId"])["ModelVersion"] == "v1"
 
 
 def test_no_two_servers_share_a_name_in_the_inventory(fresh_aws: Any, world: Any, tmp_path: Path) -> None:

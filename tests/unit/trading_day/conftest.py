@@ -94,7 +94,11 @@ class World:
         start = len(self.machines)
         made = [Machine(f"i-{n:017x}", **given) for n in range(start, start + number)]
         for machine in made:
-            machine.tags = {**machine.tags, "Name": f"server-{machine.id[-3:]}", "Model": f"sma/AAPL/m-{machine.id}"}
+            machine.tags = {
+                **machine.tags,
+                "Name": f"server-{machine.id[-3:]}",
+                "Model": f"sma/AAPL/{machine.id}-outer_0_inner_0",
+            }
             self.machines[machine.id] = machine
         return made
 

@@ -278,7 +278,10 @@ def test_a_one_time_spot_server_is_terminated_after_its_drain_and_a_persistent_o
     assert [machine.state for machine in kept] == ["stopping"]
     # Never ended, but not as wanted either: it is drained, runs, and says so.
     assert (precious.state, outcomes(result)[precious.id]) == ("running", "stop_failed")
-    assert precious.tags["DrainAsked"] == "2028-01-05T21:15:00+00:00"
+    # It confirmed that it does not trade any more.
+    assert precious.tags["DrainAsked"].startswith("2028-01-05T21:15:")
+    assert precious.tags["DrainAsked"].endswith("+00:00 confirmed")
+    assert not once[0].tags["DrainAsked"].endswith("confirmed")
     assert "one-time" in world.alerts[0]["Message"]
     assert all(machine.drains == 1 for machine in world.machines.values())
 
@@ -355,6 +358,9 @@ def test_a_drain_that_can_not_be_noted_is_asked_all_the_same(world: World) -> No
         ({"Component": ""}, "ours", "its tag Component is missing"),
         ({"ManagedBy": "terraform"}, "", "ManagedBy=terraform"),
         ({}, "another's", "its client token belongs to another fleet"),
+        # Made by another tool, with tags that are missing or spelled otherwise.
+        ({"ManagedBy": "terraform", "Environment": "QA", "Project": ""}, "", "ManagedBy=terraform"),
+        ({"ManagedBy": "", "Environment": "", "Project": "", "Component": ""}, "", "its tag Environment is missing"),
     ],
 )
 def test_a_server_that_may_trade_here_and_is_not_touched_is_reported(
@@ -371,6 +377,16 @@ def test_a_server_that_may_trade_here_and_is_not_touched_is_reported(
     told = next(line for line in world.alerts[0]["Message"].splitlines() if stranger.id in line)
     assert "not drained and not stopped" in told
     assert said in told
+
+
+def test_a_server_of_another_environment_with_all_our_tags_is_neither_drained_nor_stopped(world: World) -> None:
+    world.add(1)
+    (theirs,) = world.add(1)
+    theirs.tags["Name"] = "algo-trading-trading-server-prod-sma"
+    result = shut_down(world)
+    assert (theirs.state, theirs.drains) == ("running", 0)
+    assert [entry["instance_id"] for entry in result["not_touched"]] == [theirs.id]
+    assert "its name belongs to another fleet" in world.alerts[0]["Message"]
 
 
 def test_another_environments_servers_are_not_reported(world: World) -> None:

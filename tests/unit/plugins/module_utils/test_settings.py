@@ -8,7 +8,7 @@ import pytest
 from ansible_collections.algo.trading.plugins.module_utils.settings import (
     contradictions,
     instance_types,
-    stored_for_once,
+    lasting_only,
     unknown_names,
     used_by,
 )
@@ -176,15 +176,15 @@ def test_an_unknown_name_is_told_with_the_one_that_was_meant() -> None:
     assert unknown_names([], ["algo_region"]) == []
 
 
-def test_what_is_stored_is_not_set_for_once() -> None:
-    names = ["algo_region", "aws_trading_server_once_power", "aws_trading_server_max_terminate_share"]
-    assert stored_for_once(names) == [
-        "aws_trading_server_max_terminate_share: is stored for the function trading_server, so it cannot be "
-        "set on the command line. For one run, set aws_trading_server_once_max_terminate_share instead; to keep the "
-        "value, set it in settings.yml."
+def test_what_the_identities_follow_is_not_set_for_once() -> None:
+    names = ["algo_region", "aws_trading_server_once_power", "aws_trading_server_session"]
+    assert lasting_only(names) == []
+    layout = [f"aws_trading_server_model_{name}" for name in ("owner", "prefix", "pattern")]
+    assert lasting_only([*names, *layout]) == [
+        f"{name}: decides what the environment's identities may read, so it cannot be set on the command line. "
+        "Set it in settings.yml."
+        for name in layout
     ]
-    # Whatever can be set for one run and lasts as well.
-    assert len(stored_for_once(f"aws_trading_server_{name}" for name in ("power", "selection", "replace"))) == 2
 
 
 def test_a_component_needs_the_types_and_the_image_of_its_own_hosts() -> None:

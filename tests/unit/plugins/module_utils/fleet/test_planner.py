@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from ansible_collections.algo.trading.plugins.module_utils.fleet.claims import drain_confirmed, drain_note
 from ansible_collections.algo.trading.plugins.module_utils.fleet.desired import Server, desired_servers
 from ansible_collections.algo.trading.plugins.module_utils.fleet.errors import GuardError, PlanMovedError, SettingsError
 from ansible_collections.algo.trading.plugins.module_utils.fleet.instances import Instance
@@ -179,6 +180,36 @@ def test_a_change_has_its_action_and_reason(now: dict[str, Any], action: str, wo
     line = only(make_plan(how, wanted(how, version=version), [before], NOW))
     assert line.action == action
     assert words in line.reason
+
+
+ASKED = NOW - timedelta(hours=18)
+
+
+def test_a_drained_server_that_runs_in_the_session_is_restarted_and_one_that_may_trade_is_reported() -> None:
+    how = settings(session=OPEN)
+    [server] = wanted(how)
+    asked = instance(server, tags={"DrainAsked": drain_note(ASKED)})
+    held = make_plan(how, [server], [asked], NOW)
+    assert (only(held).action, only(held).held) == ("hold", "restart")
+    assert "did not confirm it, so it may be trading or not" in held.alarms[0]
+    # Nothing trades on this one.
+    idle = instance(server, tags={"DrainAsked": drain_note(ASKED, confirmed=True)})
+    assert only(make_plan(how, [server], [idle], NOW)).action == "restart"
+    assert only(make_plan(how, [server], [idle], NOW, halt="halted")).held == "restart"
+    # Started since, it may trade again.
+    began = replace(idle, launch_time=ASKED + timedelta(hours=1))
+    assert only(make_plan(how, [server], [began], NOW)).held == "restart"
+    # At night it is left, whether it confirmed or not, and nobody is alarmed.
+    for item in (asked, idle):
+        night = make_plan(replace(how, power="keep"), [server], [item], NOW)
+        assert (only(night).action, night.alarms) == ("no-op", [])
+
+
+@pytest.mark.parametrize("note", ["", "2025", "yesterday confirmed", "2025-06-02T21:00:00 confirmed"])
+def test_a_drain_note_that_was_edited_confirms_no_more_than_it_says(note: str) -> None:
+    found = drain_confirmed({"DrainAsked": note})
+    assert (found is not None) == note.startswith("2025-06-02")
+    assert found is None or found.tzinfo
 
 
 SPOT_CHANGES = [{"tags": {"ConfigDigest": "other"}}, {"type": "m5.large"}]
