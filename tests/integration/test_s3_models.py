@@ -384,17 +384,20 @@ def test_a_large_model_that_was_copied_is_judged_by_its_content(costs: Costs) ->
     from moto.s3.models import s3_backends
 
     backend = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
+    folder = "models/momentum/AAPL/huge-outer_0_inner_0"
     costs.fill("momentum/AAPL/huge-outer_0_inner_0", 1_200)
     names = [f"part-{number:06}" for number in range(1_200)]
     files = [{"path": name, "size": len(name), "sha256": hashlib.sha256(name.encode()).hexdigest()} for name in names]
-    key = "models/momentum/AAPL/huge-outer_0_inner_0/manifest.json"
-    manifest = backend.put_object(BUCKET, key, json.dumps({"files": files}).encode())
-    # As after a copy in the order of keys: the manifest was written before the parts.
-    manifest.last_modified -= timedelta(minutes=1)
+    backend.put_object(BUCKET, f"{folder}/manifest.json", json.dumps({"files": files}).encode())
+    # As after a copy in the order of keys: some parts were written after the manifest.
+    for name in ("part-000995", "part-001100", "part-001199"):
+        backend.put_object(BUCKET, f"{folder}/{name}", name.encode()).last_modified += timedelta(minutes=1)
     found, pages, reads = costs.listed()
     assert [(model.objects, model.status) for model in found.models] == [(1_201, "published")]
-    assert (pages, reads) == (4, 1_202)
+    # The listing and the manifest's totals, then the manifest, all files and those that are newer.
+    assert (pages, reads) == (4, 5)
     # Another part of the same size, whose manifest is still to come.
-    backend.put_object(BUCKET, "models/momentum/AAPL/huge-outer_0_inner_0/part-001100", b"PART-001100")
+    changed = backend.put_object(BUCKET, f"{folder}/part-001100", b"PART-001100")
+    changed.last_modified += timedelta(minutes=1)
     found, _pages, _reads = costs.listed()
     assert [model.status for model in found.models] == ["publishing"]
