@@ -12,6 +12,7 @@ from typing import Any
 
 from ._naming import Scope
 from .resources import TYPES, State
+from .resources.storage import ANOTHER_ACCOUNT
 
 Found = Mapping[str, Any]
 
@@ -30,7 +31,11 @@ def account_problems(account: Found, settings: Found, components: Sequence[str])
             f"{settings['algo_environment']} uses account {settings['algo_account_id']}. Use credentials of that "
             "account, or correct algo_account_id."
         ]
-    found = [*_not_offered(account, settings), *_unusable_buckets(account, settings), *_foreign(account, settings)]
+    found = [
+        *_not_offered(account, settings),
+        *_unusable_buckets(account, settings, removal=not components),
+        *_foreign(account, settings),
+    ]
     if components:
         found += [*_too_few_zones(account, settings), *_unmatched(account, settings)]
     return found
@@ -86,8 +91,11 @@ def _noted_buckets(account: Found) -> dict[str, str]:
     return {name: bucket["note"] for name, bucket in buckets.items() if bucket.get("note")}
 
 
-def _unusable_buckets(account: Found, settings: Found) -> Iterable[str]:
+def _unusable_buckets(account: Found, settings: Found, *, removal: bool) -> Iterable[str]:
     noted = _noted_buckets(account)
+    if removal:
+        # It removes what is ours, and needs no bucket of anybody else.
+        noted = {name: note for name, note in noted.items() if not note.startswith(ANOTHER_ACCOUNT)}
     if settings["aws_trading_server_model_owner"] != settings["algo_account_id"]:
         noted.pop(settings["algo_model_bucket"], None)
     if noted:

@@ -37,10 +37,16 @@ def _each(read: Callable[[str], list[Found]], names: Iterable[str]) -> Iterator[
 # ---- bucket ----
 
 
-def _read_bucket(clients: Any, scope: Scope, bucket: str) -> list[Found]:
+def _read_buckets(clients: Any, scope: Scope) -> Iterator[Found]:
+    account = clients("sts").get_caller_identity()["Account"]
+    return _each(lambda bucket: _read_bucket(clients, scope, account, bucket), scope.buckets)
+
+
+def _read_bucket(clients: Any, scope: Scope, account: str, bucket: str) -> list[Found]:
     s3 = clients("s3")
     try:
-        s3.head_bucket(Bucket=bucket)
+        # Tags alone prove nothing: anybody may give a bucket of theirs a free name and our tags.
+        s3.head_bucket(Bucket=bucket, ExpectedBucketOwner=account)
     except Exception as error:
         if error_code(error) in _MISSING:
             return []
@@ -50,11 +56,9 @@ def _read_bucket(clients: Any, scope: Scope, bucket: str) -> list[Found]:
     attributes = {"arn": arn("s3", bucket, region=scope.region)}
     answer = unless_missing(s3.get_bucket_tagging, "NoSuchTagSet", Bucket=bucket) or {}
     tags = tag_dict(answer.get("TagSet"))
-    unfinished = not tags and _is_unfinished(clients, bucket)
-    if not unfinished and not scope.owns(tags):
-        note = "" if _in_our_account(clients, bucket) else ANOTHER_ACCOUNT
-        if note or bucket not in scope.adopt:
-            return [Found(bucket, {"tags": tags}, attributes, tags, note=note)]
+    unfinished = not tags and _is_unfinished(s3, bucket)
+    if not unfinished and not scope.owns(tags) and bucket not in scope.adopt:
+        return [Found(bucket, {"tags": tags}, attributes, tags)]
     settings = {"name": bucket, "tags": tags, **_bucket_settings(s3, bucket)}
     return [Found(bucket, settings, attributes, tags, unfinished=unfinished)]
 
@@ -70,25 +74,13 @@ def _refused(s3: Any, bucket: str) -> str:
     return "these credentials may not read it (s3:ListBucket)" if bucket in ours else ANOTHER_ACCOUNT
 
 
-def _in_our_account(clients: Any, bucket: str) -> bool:
-    try:
-        account = clients("sts").get_caller_identity()["Account"]
-        clients("s3").head_bucket(Bucket=bucket, ExpectedBucketOwner=account)
-    except Exception as error:
-        if error_code(error) in _REFUSED:
-            return False
-        raise
-    return True
-
-
-def _is_unfinished(clients: Any, bucket: str) -> bool:
-    """Whether a bucket without tags is one that a run of ours made and was then cut off: in our account, and empty.
+def _is_unfinished(s3: Any, bucket: str) -> bool:
+    """Whether a bucket without tags, in our account, is one that a run of ours made and was then cut off: an empty one.
 
     S3 takes no tags with CreateBucket, so there is a moment in which a bucket cannot say whose it is.
     """
     try:
-        account = clients("sts").get_caller_identity()["Account"]
-        answer = clients("s3").list_object_versions(Bucket=bucket, MaxKeys=1, ExpectedBucketOwner=account)
+        answer = s3.list_object_versions(Bucket=bucket, MaxKeys=1)
     except Exception as error:
         if error_code(error) in _REFUSED:
             return False
@@ -135,7 +127,7 @@ BUCKET = ResourceType(
     module="amazon.aws.s3_bucket",
     service="s3",
     title="S3 bucket",
-    read=lambda clients, scope: _each(lambda bucket: _read_bucket(clients, scope, bucket), scope.buckets),
+    read=_read_buckets,
     compared=frozenset(
         {
             "name",

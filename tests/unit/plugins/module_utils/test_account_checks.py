@@ -86,6 +86,12 @@ def test_a_removal_creates_and_adopts_nothing() -> None:
     assert found({"zones": []}, {"algo_adopt": ["gpu"]}, removal=True) == ""
 
 
+def test_a_removal_needs_no_bucket_of_another_account() -> None:
+    unreadable = {**ELSEWHERE, "note": "these credentials may not read it (s3:ListBucket)"}
+    assert found({"resources": {BUCKET: {"data": ELSEWHERE, "models": ELSEWHERE}}}, removal=True) == ""
+    assert "data" in found({"resources": {BUCKET: {"data": unreadable}}}, removal=True)
+
+
 def test_the_models_may_be_another_accounts() -> None:
     account = {"resources": {BUCKET: {"models": ELSEWHERE}}}
     assert "models: it belongs to another account" in found(account)
