@@ -103,7 +103,7 @@ def test_the_role_passes_what_holds_once_only_as_such() -> None:
     module = next(task for task in tasks if "algo.trading.model_fleet" in task)
     assert module["algo.trading.model_fleet"]["once"].keys() == MODULE["once"].options.keys()
     assert not module["algo.trading.model_fleet"].keys() & LASTING.keys()
-    stored = (ROLE / "vars" / "main.yml").read_text() + (ROLE / "tasks" / "settings.yml").read_text()
+    stored = (ROLE / "vars" / "main.yml").read_text() + (ROLE / "tasks" / "main.yml").read_text()
     assert "_once_" not in stored
 
 
