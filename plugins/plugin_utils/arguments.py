@@ -58,17 +58,35 @@ def _spec(options: Mapping[str, Any]) -> Spec:
     return spec
 
 
+def _shaped(spec: Spec, shapes: Mapping[str, Any]) -> Spec:
+    """The spec with what is compared within arguments that the module leaves free."""
+    inner = {name: {**spec[name], "options": _shape(shape)} for name, shape in shapes.items() if name in spec}
+    return {**spec, **inner}
+
+
+def _shape(shape: Mapping[str, Any]) -> Spec:
+    return {
+        name: {"type": "dict", "options": _shape(kind)} if isinstance(kind, Mapping) else {"type": kind}
+        for name, kind in shape.items()
+    }
+
+
 def problems(kind: ResourceType, settings: Mapping[str, Any], once: Mapping[str, Any]) -> list[str]:
     """What is wrong with the arguments of a resource, a sentence each.
 
     :param settings: the arguments of the module, with those that the engine adds.
     :param once: those that are passed only when the resource is made.
     """
-    spec = argument_spec(kind.module)
+    # What is passed only once may be anything that the module takes.
+    shapes = {name: shape for name, shape in kind.shapes.items() if name in settings}
+    spec = _shaped(argument_spec(kind.module), shapes)
     # Tags that the module does not take are put on by another.
     given = {name: value for name, value in {**settings, **once}.items() if name != "tags" or not kind.separate_tags}
     found = [
-        f"{name} is not an argument of {kind.module}.{_meant(name, known)}" for name, known in _unknown(given, spec, "")
+        f"{name} is not one of {', '.join(known)}; nothing else of it is compared.{_meant(name, known)}"
+        if name.partition(".")[0] in shapes
+        else f"{name} is not an argument of {kind.module}.{_meant(name, known)}"
+        for name, known in _unknown(given, spec, "")
     ]
     validation = ArgumentSpecValidator(spec).validate(_known({**given, "state": "present"}, spec))
     found += [f"{error}." for error in validation.errors.errors if not isinstance(error, UnsupportedError)]

@@ -71,6 +71,8 @@ def _no_suppression(desired: Settings, found: Mapping[str, Any]) -> Settings:
     return desired
 
 
+# Names within a dictionary, each with its type or with what is in it.
+Shape = Mapping[str, "str | Shape"]
 Reader = Callable[[Any, Scope], Iterable[Found]]
 
 
@@ -125,6 +127,8 @@ class ResourceType:
     :param states: what AWS's words for the resource's state mean.
     :param write_ids: request parameters, singular, that name the resource in write calls. The calls of the module may
         touch what was found under them or what the module has just made, and nothing else.
+    :param shapes: what is compared within arguments that the module documents as free dictionaries, or lists of them.
+        Anything else in them is refused: it would neither be refused by the module nor be compared.
     :param tagged_later: whether the module makes the resource first and tags it in a second call.
     :param service: the AWS service whose model a process that acts needs.
     :param part_of: a resource's name to what it shares with others of its kind, which are changed one at a time.
@@ -158,6 +162,7 @@ class ResourceType:
     states: States | None = None
     write_ids: frozenset[str] = frozenset()
     tagged_later: bool = False
+    shapes: Mapping[str, Shape] = field(default_factory=dict)
     retry_attempts: int = 12
     service: str = ""
     part_of: Callable[[str], str] | None = None

@@ -179,6 +179,17 @@ INSTANCE = ResourceType(
     protection="termination_protection",
     normalize=_normalize,
     unordered=frozenset({"security_groups", "volumes"}),
+    shapes={
+        "volumes": {
+            "device_name": "str",
+            "ebs": {
+                "volume_type": "str",
+                "volume_size": "int",
+                "encrypted": "bool",
+                "delete_on_termination": "bool",
+            },
+        }
+    },
     extra_arguments=lambda arguments, found: {"instance_ids": [found["attributes"]["id"]]} if found else {},
     computed=("id", "private_ip"),
     attributes=_attributes,

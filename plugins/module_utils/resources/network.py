@@ -225,6 +225,7 @@ ROUTE_TABLE = ResourceType(
     tagged_later=True,
     force_new=frozenset({"vpc_id"}),
     unordered=frozenset({"subnets", "routes"}),
+    shapes={"routes": {"dest": "str", "gateway_id": "str"}},
     attributes=_by_id("route_table", "id"),
     extra_arguments=lambda arguments, found: (
         {"lookup": "id", "route_table_id": found["attributes"]["id"]} if found else {"lookup": "tag"}

@@ -214,6 +214,7 @@ def _normalize_rule(arguments: Settings) -> Settings:
     return {"prefix": "", "status": "enabled", **arguments, **described}
 
 
+_TRANSITION = {"transition_days": "int", "storage_class": "str"}
 LIFECYCLE_RULE = ResourceType(
     module="community.aws.s3_lifecycle",
     service="s3",
@@ -224,6 +225,7 @@ LIFECYCLE_RULE = ResourceType(
     name_argument=None,
     normalize=_normalize_rule,
     unordered=frozenset({"transitions", "noncurrent_version_transitions"}),
+    shapes={"transitions": _TRANSITION, "noncurrent_version_transitions": _TRANSITION},
     computed=(),
     delete_arguments=lambda found: {name: found["settings"][name] for name in ("name", "rule_id")},
     retryable_errors=("OperationAborted",),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.algo.trading.plugins.module_utils.resources import STEERING, TYPES, UNKNOWN
+from ansible_collections.algo.trading.plugins.module_utils.resources import STEERING, TYPES, UNKNOWN, ResourceType
 from ansible_collections.algo.trading.plugins.plugin_utils.arguments import argument_spec, problems
 
 BUCKET = TYPES["amazon.aws.s3_bucket"]
@@ -39,6 +39,36 @@ def test_what_the_module_or_a_reading_cannot_take_is_named(settings: dict[str, A
     found = problems(BUCKET, given, {})
     assert len(found) == 1
     assert expected in found[0]
+
+
+RULE, TABLE = TYPES["community.aws.s3_lifecycle"], TYPES["amazon.aws.ec2_vpc_route_table"]
+
+
+def disk(**ebs: Any) -> dict[str, Any]:
+    return {"volumes": [{"device_name": "/dev/xvda", "ebs": {"volume_size": 8, **ebs}}]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "expected"),
+    [
+        (INSTANCE, disk(volume_tpye="gp3"), "volumes.ebs.volume_tpye is not one of"),
+        (INSTANCE, disk(iops=3000), "volumes.ebs.iops is not one of"),
+        (INSTANCE, disk(volume_size="big"), "unable to convert to int"),
+        (INSTANCE, {"volumes": [{"device": "/dev/xvda"}]}, "Did you mean device_name?"),
+        (RULE, {"name": "b", "transitions": [{"transition_day": 3}]}, "Did you mean transition_days?"),
+        (TABLE, {"vpc_id": "vpc-1", "routes": [{"destination": "::/0"}]}, "routes.destination is not one of"),
+    ],
+)
+def test_what_stands_in_a_free_dictionary_is_compared_or_refused(
+    kind: ResourceType, settings: dict[str, Any], expected: str
+) -> None:
+    found = problems(kind, settings, {})
+    assert len(found) == 1, found
+    assert expected in found[0]
+
+
+def test_what_is_passed_once_may_hold_whatever_the_module_takes() -> None:
+    assert problems(INSTANCE, {}, disk(iops=3000)) == []
 
 
 def test_what_counts_only_when_it_is_made_need_not_be_compared() -> None:
