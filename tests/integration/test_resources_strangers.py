@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from ansible_collections.algo.trading.plugins.module_utils._aws import Clients
+from ansible_collections.algo.trading.plugins.module_utils.resources._decide import decide
+from ansible_collections.algo.trading.plugins.module_utils.resources.network import INTERNET_GATEWAY
+from ansible_collections.algo.trading.plugins.module_utils.resources.storage import BUCKET
 from ansible_collections.algo.trading.tests.integration.components import SCOPE, Roles, lines, one, reasons
 from ansible_collections.algo.trading.tests.integration.components.proxy import Proxy, without_filters
 
@@ -110,6 +115,57 @@ def test_an_unnamed_nat_gateway_of_somebody_elses_stays_theirs(roles: Roles) -> 
     assert found[theirs] == []
     again = roles(tasks=[gateway])
     assert (lines(again), reasons(again)) == ([], "")
+
+
+def test_an_internet_gateway_without_our_tags_at_our_vpc_is_refused_in_the_plan(fresh_aws: Aws) -> None:
+    ec2 = fresh_aws.client("ec2")
+    clients, name = Clients(fresh_aws.client), SCOPE.name("network")
+    tags = [{"Key": key, "Value": value} for key, value in SCOPE.tags("network").items()]
+    tags.append({"Key": "Name", "Value": name})
+
+    def vpc(cidr: str, tagged: bool) -> str:
+        specification = [{"ResourceType": "vpc", "Tags": tags}] if tagged else []
+        made: str = ec2.create_vpc(CidrBlock=cidr, TagSpecifications=specification)["Vpc"]["VpcId"]
+        return made
+
+    def gateway(vpc_id: str) -> str:
+        made: str = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+        ec2.attach_internet_gateway(InternetGatewayId=made, VpcId=vpc_id)
+        return made
+
+    ours, theirs = vpc("10.1.0.0/16", tagged=True), vpc("10.2.0.0/16", tagged=False)
+    gateway(theirs)
+    assert not list(INTERNET_GATEWAY.read(clients, SCOPE))
+    id_ = gateway(ours)
+    [found] = INTERNET_GATEWAY.read(clients, SCOPE)
+    wanted = {"vpc_id": ours, "tags": {"Name": name}}
+    decision = decide(INTERNET_GATEWAY, wanted, found.as_dict(ours=False))
+    assert decision.action == "refuse"
+    assert decision.reasons == (f"exists, but {id_} is attached to {ours} without this environment's tags",)
+    assert decide(INTERNET_GATEWAY, wanted, found.as_dict(ours=False), adopt=True).action == "update"
+    ec2.create_tags(Resources=[id_], Tags=tags)
+    [found] = INTERNET_GATEWAY.read(clients, SCOPE)
+    assert not found.note
+
+
+def test_a_bucket_of_another_account_with_our_tags_is_not_ours(fresh_aws: Aws) -> None:
+    def in_another_account(params: dict[str, Any], **_: Any) -> None:
+        params["headers"]["x-moto-account-id"] = "999999999999"
+
+    s3 = fresh_aws.client("s3")
+    s3.meta.events.register("before-call.s3", in_another_account)
+    tags = [{"Key": key, "Value": value} for key, value in SCOPE.tags("trading_server").items()]
+    fresh_aws.client("s3").create_bucket(Bucket="our-models")
+    for bucket in ("our-models", "their-models"):
+        if bucket == "their-models":
+            s3.create_bucket(Bucket=bucket)
+        owner = s3 if bucket == "their-models" else fresh_aws.client("s3")
+        owner.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": tags})
+    scope = replace(SCOPE, buckets=("our-models", "their-models"))
+    found = {item.key: item for item in BUCKET.read(Clients(fresh_aws.client), scope)}
+    assert (found["our-models"].note, found["their-models"].note) == ("", "it belongs to another account")
+    assert scope.owns(found["our-models"].tags or {})
+    assert not scope.owns(found["their-models"].tags or {})
 
 
 def test_an_adopted_buckets_rules_are_adopted_with_it_and_its_settings_are_compared(roles: Roles) -> None:

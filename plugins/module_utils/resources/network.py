@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from .._aws import pages
@@ -109,11 +110,35 @@ SUBNET = ResourceType(
 
 
 def _read_internet_gateways(clients: Any, scope: Scope) -> Iterable[Found]:
-    for gateway, tags in _ec2.tagged(clients, scope, "describe_internet_gateways", "InternetGateways"):
-        attached = [attachment["VpcId"] for attachment in gateway.get("Attachments", ())]
-        vpc_id = attached[0] if attached else None
-        attributes = {"id": gateway["InternetGatewayId"], "vpc_id": vpc_id}
-        yield Found(tags["Name"], {"vpc_id": vpc_id, "tags": tags}, attributes, tags)
+    ours = [
+        _internet_gateway(gateway, tags["Name"], tags)
+        for gateway, tags in _ec2.tagged(clients, scope, "describe_internet_gateways", "InternetGateways")
+    ]
+    return ours or _attached_by_others(clients, scope)
+
+
+def _attached_by_others(clients: Any, scope: Scope) -> Iterable[Found]:
+    """A gateway without our tags at a VPC of ours. The module would take it over instead of making one.
+
+    It tags what it makes in the same call, so this is not one that an interrupted run has left.
+    """
+    found = _ec2.tagged(clients, scope, "describe_vpcs", "Vpcs")
+    vpcs = [vpc["VpcId"] for vpc, tags in found if scope.owns(tags)]
+    if not vpcs:
+        return
+    attached = [{"Name": "attachment.vpc-id", "Values": vpcs}]
+    for gateway in pages(clients("ec2"), "describe_internet_gateways", "InternetGateways", Filters=attached):
+        other = _internet_gateway(gateway, scope.name("network"), tag_dict(gateway.get("Tags")))
+        if other.attributes["vpc_id"] in vpcs:
+            where = f"{other.attributes['id']} is attached to {other.attributes['vpc_id']}"
+            yield replace(other, note=f"{where} without this environment's tags")
+
+
+def _internet_gateway(gateway: Settings, name: str, tags: dict[str, str]) -> Found:
+    attached = [attachment["VpcId"] for attachment in gateway.get("Attachments", ())]
+    vpc_id = attached[0] if attached else None
+    attributes = {"id": gateway["InternetGatewayId"], "vpc_id": vpc_id}
+    return Found(name, {"vpc_id": vpc_id, "tags": tags}, attributes, tags)
 
 
 INTERNET_GATEWAY = ResourceType(
@@ -124,7 +149,6 @@ INTERNET_GATEWAY = ResourceType(
     read=_read_internet_gateways,
     compared=frozenset({"vpc_id", "tags"}),
     write_ids=frozenset({"InternetGatewayId", "Resource"}),
-    tagged_later=True,
     attributes=lambda result, arguments: {"id": result.get("gateway_id")},
     extra_arguments=lambda arguments, found: {"internet_gateway_id": found["attributes"]["id"]} if found else {},
     delete_arguments=lambda found: {"internet_gateway_id": found["attributes"]["id"], "detach_vpc": True},
