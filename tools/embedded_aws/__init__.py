@@ -24,6 +24,7 @@ hosts          instances as Linux hosts
   moto_instances where moto is patched for it
   metadata       the instance metadata service
   names          the resolver, with private zones
+  firewall       security groups
   files          what is in a host: its first process, its agent
 schedules      fires EventBridge's schedules
 clock          the time that all of these see

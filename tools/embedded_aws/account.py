@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -80,6 +81,12 @@ def role_of(access_key: str) -> str | None:
     """ARN of the role whose credentials these are; None for everybody else's."""
     assumed = backend("sts", PARTITION).get_assumed_role_from_access_key(access_key)
     return str(assumed.role_arn) if assumed else None
+
+
+def expired(access_key: str) -> bool:
+    """Whether these are a role's credentials whose time is over."""
+    assumed = backend("sts", PARTITION).get_assumed_role_from_access_key(access_key)
+    return bool(assumed and assumed.expiration.timestamp() < time.time())
 
 
 def session_of(access_key: str) -> str:

@@ -53,6 +53,8 @@ class Permissions:
     def __call__(self, request: Request) -> Answer | None:
         """An answer if the request is refused, nothing if it may go on."""
         with self._moto:
+            if account.expired(request.access_key):
+                return _refuse(request, "The security token included in the request is expired", "ExpiredToken")
             arn = account.role_of(request.access_key) or self.operator
             if not arn:
                 return None
@@ -125,31 +127,37 @@ def _text(document: Any) -> str:
     return document if isinstance(document, str) else json.dumps(document)
 
 
-def _refuse(request: Request, message: str) -> Answer:
-    """The refusal in the service's own protocol."""
+def _refuse(request: Request, message: str, code: str = "") -> Answer:
+    """The refusal in the service's own protocol.
+
+    :param code: instead of the service's own for a missing permission
+    """
     number = f"{time.time_ns():032x}"
     if request.service == "ec2":
+        text = message if code else f"You are not authorized to perform this operation. {message}"
         body = (
-            '<?xml version="1.0" encoding="UTF-8"?><Response><Errors><Error><Code>UnauthorizedOperation</Code>'
-            f"<Message>You are not authorized to perform this operation. {escape(message)}</Message></Error></Errors>"
+            '<?xml version="1.0" encoding="UTF-8"?><Response><Errors><Error>'
+            f"<Code>{'RequestExpired' if code else 'UnauthorizedOperation'}</Code>"
+            f"<Message>{escape(text)}</Message></Error></Errors>"
             f"<RequestID>{number}</RequestID></Response>"
         )
         return Answer("403 Forbidden", {"Content-Type": "text/xml"}, body.encode())
     if request.service == "s3":
         body = (
-            '<?xml version="1.0" encoding="UTF-8"?><Error><Code>AccessDenied</Code>'
+            f'<?xml version="1.0" encoding="UTF-8"?><Error><Code>{code or "AccessDenied"}</Code>'
             f"<Message>{escape(message)}</Message><RequestId>{number}</RequestId></Error>"
         )
         return Answer("403 Forbidden", {"Content-Type": "application/xml"}, body.encode())
     if "x-www-form-urlencoded" in request.headers.get("content-type", ""):
         body = (
-            "<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code>"
+            f"<ErrorResponse><Error><Type>Sender</Type><Code>{code or 'AccessDenied'}</Code>"
             f"<Message>{escape(message)}</Message></Error><RequestId>{number}</RequestId></ErrorResponse>"
         )
         return Answer("403 Forbidden", {"Content-Type": "text/xml"}, body.encode())
-    headers = {"Content-Type": "application/x-amz-json-1.1", "x-amzn-ErrorType": "AccessDeniedException"}
+    kind = f"{code or 'AccessDenied'}Exception"
+    headers = {"Content-Type": "application/x-amz-json-1.1", "x-amzn-ErrorType": kind}
     return Answer(
         "403 Forbidden" if request.service == "lambda" else "400 Bad Request",
         headers,
-        json.dumps({"__type": "AccessDeniedException", "message": message, "Message": message}).encode(),
+        json.dumps({"__type": kind, "message": message, "Message": message}).encode(),
     )

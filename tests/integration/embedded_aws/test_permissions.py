@@ -7,7 +7,7 @@ from typing import Any
 
 import boto3
 import pytest
-from ansible_collections.algo.trading.tests.integration.embedded_aws.conftest import ACCOUNT, Cloud
+from ansible_collections.algo.trading.tests.integration.embedded_aws.conftest import ACCOUNT, Cloud, until
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
@@ -15,10 +15,20 @@ from botocore.exceptions import ClientError
 class Actor:
     """Clients with the credentials of a role."""
 
-    def __init__(self, cloud: Cloud, role_arn: str) -> None:
+    def __init__(self, cloud: Cloud, role_arn: str, seconds: int = 3600) -> None:
         self._cloud = cloud
-        sts = cloud.aws.client("sts")
-        self._credentials = sts.assume_role(RoleArn=role_arn, RoleSessionName="test")["Credentials"]
+        # Without boto3's validation, which allows no session as short as a test needs.
+        session: Any = boto3.session.Session()
+        sts = session.client(
+            "sts",
+            region_name=cloud.aws.region,
+            endpoint_url=cloud.aws.endpoint,
+            aws_access_key_id="testing",
+            aws_secret_access_key="testing",
+            config=Config(proxies={}, parameter_validation=False),
+        )
+        made = sts.assume_role(RoleArn=role_arn, RoleSessionName="test", DurationSeconds=seconds)
+        self._credentials = made["Credentials"]
 
     def __call__(self, service: str) -> Any:
         session: Any = boto3.session.Session()
@@ -191,3 +201,19 @@ def test_the_operator_may_do_anything_until_a_role_stands_for_him(cloud: Cloud) 
     refused("AccessDenied", s3.create_bucket, Bucket="after")
     cloud.control("permissions", "PUT", operator="")
     s3.create_bucket(Bucket="after")
+
+
+def test_credentials_whose_time_is_over_are_refused_by_every_service(cloud: Cloud) -> None:
+    late = Actor(cloud, cloud.role("late", {"Effect": "Allow", "Action": "*", "Resource": "*"}), seconds=1)
+
+    def outcome(call: Any, **given: Any) -> str:
+        try:
+            call(**given)
+        except ClientError as error:
+            return str(error.response["Error"]["Code"])
+        return ""
+
+    assert until(lambda: outcome(late("s3").list_buckets)) == "ExpiredToken"
+    assert outcome(late("ec2").describe_instances) == "RequestExpired"
+    assert outcome(late("ssm").get_parameter, Name="x") == "ExpiredTokenException"
+    assert outcome(late("sts").get_caller_identity) == "ExpiredToken"

@@ -68,17 +68,26 @@ class Yard:
         self.aws, self.state = aws, state
         ec2 = aws.client("ec2")
         self.vpc = str(ec2.create_vpc(CidrBlock=CIDR)["Vpc"]["VpcId"])
+        self.group = self.make_group("within")  # its members may do everything with each other
+        inside = {"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": self.group}]}
+        ec2.authorize_security_group_ingress(GroupId=self.group, IpPermissions=[inside])
         self.subnet = str(ec2.create_subnet(VpcId=self.vpc, CidrBlock="10.10.0.0/24")["Subnet"]["SubnetId"])
 
     def launch(self, number: int = 1, **given: Any) -> list[Host]:
         options: dict[str, Any] = {
             "ImageId": "ami-12c6146b",
             "SubnetId": self.subnet,
+            "SecurityGroupIds": [self.group],
             "MetadataOptions": {"HttpTokens": "required", "InstanceMetadataTags": "enabled"},
             **given,
         }
         made = self.aws.client("ec2").run_instances(MinCount=number, MaxCount=number, **options)
         return [Host(self, each["InstanceId"]) for each in made["Instances"]]
+
+    def make_group(self, name: str) -> str:
+        """Make a security group that lets nothing in."""
+        made = self.aws.client("ec2").create_security_group(GroupName=name, Description=name, VpcId=self.vpc)
+        return str(made["GroupId"])
 
     def profile(self, name: str, *policies: str) -> str:
         """Make an instance profile whose role has these managed policies."""

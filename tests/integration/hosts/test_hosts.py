@@ -226,3 +226,37 @@ def test_a_private_zone_answers_in_its_own_vpc(pair: list[Host]) -> None:
         assert one.run(f"getent ahostsv4 {name}").split()[0] == address
     missing = one.run("python3 -c 'import socket; socket.getaddrinfo(\"no.qa.algo-trading.internal\", 1)' 2>&1 || true")
     assert "Name or service not known" in missing
+
+
+def test_security_groups_decide_who_may_open_which_port(pair: list[Host]) -> None:
+    """Trading hosts may reach the feed's port and nothing of each other."""
+    yard, (feed, trader) = pair[0].yard, pair
+    ec2 = yard.aws.client("ec2")
+    feeds, traders = yard.make_group("feeds"), yard.make_group("traders")
+    permission = {"IpProtocol": "tcp", "FromPort": 8765, "ToPort": 8765, "UserIdGroupPairs": [{"GroupId": traders}]}
+    ec2.authorize_security_group_ingress(GroupId=feeds, IpPermissions=[permission])
+    address = {host: host.described()["PrivateIpAddress"] for host in pair}
+    for host in pair:
+        for port in (8765, 9000):
+            host.run(f"systemd-run --quiet --unit=port-{port} python3 -m http.server {port} --directory /opt")
+    try:
+        ways = [(trader, address[feed]), (feed, address[trader])]
+        until(lambda: all(_opens(host, to, port) for host, to in ways for port in (8765, 9000)))
+
+        ec2.modify_instance_attribute(InstanceId=feed.id, Groups=[feeds])
+        ec2.modify_instance_attribute(InstanceId=trader.id, Groups=[traders])
+        until(lambda: not _opens(feed, address[trader], 9000))
+        assert _opens(trader, address[feed], 8765)
+        assert not _opens(trader, address[feed], 9000)
+        assert not _opens(feed, address[trader], 8765)
+
+        ec2.revoke_security_group_ingress(GroupId=feeds, IpPermissions=[permission])
+        until(lambda: not _opens(trader, address[feed], 8765))
+    finally:
+        for host in pair:
+            ec2.modify_instance_attribute(InstanceId=host.id, Groups=[yard.group])
+            host.run("systemctl stop port-8765 port-9000")
+
+
+def _opens(host: Host, address: str, port: int) -> bool:
+    return host.run(f"nc -z -w 2 {address} {port} && echo open || true").strip() == "open"

@@ -46,6 +46,12 @@ class Host:
         self.expected_end = False
         self.gone = threading.Event()
 
+    def groups(self) -> list[Any]:
+        """Its security groups, as they are now."""
+        # moto's interface keeps the groups of the launch when the instance is given others.
+        own = self.instance.security_groups
+        return list(own or [group for nic in self.instance.nics.values() for group in nic.group_set])
+
 
 class Instances:
     """The hosts of one server.
@@ -64,6 +70,7 @@ class Instances:
         self._changing = threading.Lock()
         self._booting = threading.Semaphore(_BOOTS_AT_ONCE)
         self.images: set[str] = set()  # made by CreateImage
+        self.before_boot: Callable[[], None] = lambda: None
 
     def prepare(self) -> None:
         """Get ready to run containers; instances that are launched meanwhile wait in `pending`."""
@@ -89,6 +96,10 @@ class Instances:
         with self._changing:
             return next((host for host in self._hosts.values() if host.name_in_dns == name), None)
 
+    def all(self) -> list[Host]:
+        with self._changing:
+            return list(self._hosts.values())
+
     def get(self, instance_id: str) -> Host | None:
         with self._changing:
             return self._hosts.get(instance_id)
@@ -111,8 +122,6 @@ class Instances:
     def report(self) -> list[dict[str, Any]]:
         """The hosts as they are, with the command line of a root shell in each."""
         containers = self.containers()
-        with self._changing:
-            hosts = list(self._hosts.values())
         return [
             {
                 "instance": host.id,
@@ -121,7 +130,7 @@ class Instances:
                 "status": host.status,
                 "shell": containers.shell(host.id),
             }
-            for host in hosts
+            for host in self.all()
         ]
 
     # What EC2's operations do; under moto's lock
@@ -167,8 +176,7 @@ class Instances:
 
     def forget(self) -> None:
         """Remove all hosts: the account was reset."""
-        with self._changing:
-            hosts = list(self._hosts.values())
+        hosts = self.all()
         for host in hosts:
             host.expected_end = True
             host.work.put(lambda host=host: self._remove(host))  # type: ignore[misc]
@@ -212,7 +220,9 @@ class Instances:
             host.expected_end = False
             host.status = "initializing"
             try:
-                self.containers().start(host.id)
+                containers = self.containers()
+                self.before_boot()
+                containers.start(host.id)
             except EnclosureError as error:
                 if first:
                     raise

@@ -13,6 +13,7 @@ from typing import Any
 from . import image, moto_instances
 from .containers import Containers
 from .enclosure import ENDPOINT, ENDPOINT_PORT, METADATA, NAME_SERVER, Enclosure, EnclosureError
+from .firewall import Firewall
 from .instances import Instances
 from .metadata import Metadata
 from .names import Names
@@ -72,6 +73,10 @@ class Hosts:
         outside = functools.partial(self._enclosure.listen, "0.0.0.0", 0, socket.SOCK_DGRAM)  # noqa: S104 - in there
         names = Names(self.instances, self._moto, outside)
         threading.Thread(target=names.serve, args=(resolver,), daemon=True, name="names").start()
+        firewall = Firewall(self._enclosure, self.instances, self._moto, self._log)
+        firewall.apply()
+        self.instances.before_boot = firewall.apply
+        threading.Thread(target=firewall.watch, daemon=True, name="security groups").start()
         return Containers(self._enclosure, base)
 
     def _serve(self, address: str, port: int, application: Wsgi) -> None:
