@@ -207,7 +207,7 @@ plan:
     status:
       description:
         - V(planned) in check mode, V(done) where the resource is as it should be, V(failed) where it could not be made
-          so or was not tried because one that it refers to failed.
+          so, V(not started) where it was not tried because one that it needs failed.
       type: str
       sample: done
     seconds:

@@ -112,7 +112,7 @@ class ResourceRun:
         return [
             {
                 **outcome.planned.line,
-                "status": outcome.status,
+                **_status(outcome),
                 **({"seconds": round(outcome.seconds, 1)} if outcome.seconds is not None else {}),
                 **({"shown": True} if outcome.shown else {}),
             }
@@ -217,3 +217,9 @@ class ResourceRun:
             if now >= times[1]:
                 times[1] = now + _TELL_AGAIN
                 self._tell(f"{self._resources.items[key].title} ({now - times[0]:.0f} s)")
+
+
+def _status(outcome: Outcome) -> Settings:
+    if outcome.cause:
+        return {"status": "not started", "reasons": [f"not started: {outcome.cause} failed"]}
+    return {"status": outcome.status}

@@ -96,7 +96,7 @@ def test_a_first_run_starts_few_processes_for_each_change(first: Cost) -> None:
 def test_an_unchanged_run_starts_no_module_for_a_resource(unchanged: Cost) -> None:
     assert unchanged.outcome.lines == []
     assert unchanged.modules <= ALWAYS
-    assert unchanged.tasks <= 150
+    assert unchanged.tasks <= 60
     assert unchanged.calls.total() <= 155
 
 
