@@ -79,6 +79,7 @@ def test_a_command_is_measured_with_all_that_it_starts(bench_aws: Aws, tmp_path:
     log = tmp_path / "logs" / "script.log"
     took = measure(bench_aws, command, log, cwd=tmp_path, env=environment(bench_aws), python=True)
     assert (took.calls, took.writes) == (2, 1)
+    assert took.operations == {"s3:CreateBucket": 1, "s3:ListBuckets": 1}
     assert took.processes == 7  # the script, three forks, `true`, the second interpreter, and its own `true`
     assert json.loads(log.with_suffix(".report").read_text())["orphans"] == 1
     assert took.cpu_seconds >= 1.5

@@ -38,6 +38,7 @@ class Measured:
     peak_mib: float
     calls: int
     writes: int
+    operations: dict[str, int]
     processes: int | None
 
 
@@ -176,5 +177,6 @@ def measure(
         peak_mib=round(took["peak_mib"], 1),
         calls=len(calls),
         writes=sum(call["write"] for call in calls),
+        operations=dict(Counter(f"{call['service']}:{call['operation']}" for call in calls).most_common()),
         processes=Counter(counted.read_text().split()).total() if python else None,
     )
