@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from ansible_collections.algo.trading.plugins.module_utils.fleet.pacing import limit_for
 from ansible_collections.algo.trading.tests.integration.environments import LOCK, MODELS, ROOT, Environment, Outcome
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 MORE_MODELS = [f"momentum/SYM{number}/sma-outer_0_inner_0" for number in range(9)]
 DATABASE = "algo-trading-mlflow-server-qa"
+# Of operations that the fleet has no part in: https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html
+SMALL_BUCKETS = {"CreateVpcEndpoint": 4, "CreateNatGateway": 10}
 # Modules that every run starts: reading, taking and releasing the lock, the functions' package, the fleet.
 ALWAYS = 5
 
@@ -91,6 +94,13 @@ def test_a_first_run_starts_few_processes_for_each_change(first: Cost) -> None:
     # One for each change and, where a module cannot set tags or has to be asked twice, one more.
     assert first.modules <= ALWAYS + 1 + 1.5 * len(made)
     assert first.calls.total() <= 650
+
+
+def test_no_operation_is_called_so_often_that_the_processes_of_a_run_had_to_share_a_pacer(first: Cost) -> None:
+    """Calls of a whole first run fit into what AWS grants at once. The fleet, whose calls grow, paces its own."""
+    counts = {name.removeprefix("ec2:"): number for name, number in first.calls.items() if name.startswith("ec2:")}
+    granted = {name: SMALL_BUCKETS.get(name, limit_for(name).bucket) for name in counts}
+    assert {name: number for name, number in counts.items() if number > granted[name]} == {}
 
 
 def test_an_unchanged_run_starts_no_module_for_a_resource(unchanged: Cost) -> None:

@@ -12,6 +12,7 @@ from ansible_collections.algo.trading.plugins.filter.algo import (
     network_ids,
     subnet_plan,
 )
+from ansible_collections.algo.trading.plugins.filter.fleet import server_summary
 
 VPC, SUBNET = "amazon.aws.ec2_vpc_net", "amazon.aws.ec2_vpc_subnet"
 GROUP, ZONE = "amazon.aws.ec2_security_group", "amazon.aws.route53_zone"
@@ -98,3 +99,18 @@ def test_a_run_is_about_what_playbook_and_tags_choose(
     chosen: list[str] | None, tags: list[str], skipped: list[str], expected: list[str]
 ) -> None:
     assert components_of_run(["aws_network", "aws_mlflow_server"], chosen, tags, skipped) == expected
+
+
+def test_the_summary_has_a_row_for_each_server() -> None:
+    row = {"instance_id": "i-1", "instance_type": "t4g.small", "private_ip_address": "10.0.0.4", "state": "running"}
+    servers = [{"name": "a/b/c", "version": "1", "action": "no-op", **row}]
+    assert server_summary(servers) == {
+        "a/b/c": {
+            "instance": "i-1",
+            "instance_type": "t4g.small",
+            "address": "10.0.0.4",
+            "state": "running",
+            "version": "1",
+        }
+    }
+    assert server_summary([]) == {}
