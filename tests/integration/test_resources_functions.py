@@ -65,6 +65,7 @@ def test_the_shutdown_is_planned_made_repeated_changed_and_removed(roles: Roles)
             ("create", "asynchronous invocation", SHUTDOWN),
             ("create", "alarm", f"{SHUTDOWN}-errors"),
             ("create", "schedule group", SHUTDOWN),
+            ("create", "schedule", f"{SHUTDOWN}/shutdown-early"),
             ("create", "schedule", f"{SHUTDOWN}/shutdown"),
         ]
     )
@@ -75,7 +76,7 @@ def test_the_shutdown_is_planned_made_repeated_changed_and_removed(roles: Roles)
     assert aws.calls(write=True) == []
 
     changes: dict[str, Any] = {
-        "aws_trading_server_shutdown_schedule": "cron(20 16 ? * MON-FRI *)",
+        "aws_trading_server_shutdown_schedule": "cron(20 16 ? * * *)",
         "aws_trading_server_shutdown_drain_timeout": 120,
         "aws_trading_server_shutdown_log_retention": 30,
         "algo_alert_emails": ["desk@example.org"],
@@ -84,7 +85,7 @@ def test_the_shutdown_is_planned_made_repeated_changed_and_removed(roles: Roles)
     planned = roles("aws_trading_server_shutdown", check=True, **changes)
     assert set(actions(planned).values()) == {"update"}
     for reason in (
-        "schedule_expression: cron(10 16 ? * MON-FRI *) → cron(20 16 ? * MON-FRI *)",
+        "schedule_expression: cron(10 16 ? * * *) → cron(20 16 ? * * *)",
         "environment_variables.DRAIN_TIMEOUT: 300 → 120",
         "retention: 90 → 30",
         "tags.Team: quants → platform",

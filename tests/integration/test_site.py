@@ -102,7 +102,7 @@ def test_a_second_run_changes_nothing(qa: Environment) -> None:
 
 
 SHUTDOWN_CHANGED: dict[str, Any] = {
-    "aws_trading_server_shutdown_schedule": "cron(20 16 ? * MON-FRI *)",
+    "aws_trading_server_shutdown_schedule": "cron(20 16 ? * * *)",
     "aws_trading_server_shutdown_timeout": 600,
 }
 ALL_CHANGED: dict[str, Any] = {
@@ -115,7 +115,7 @@ CHANGES: dict[str, tuple[dict[str, Any], dict[Line, str]]] = {
     "when the shutdown runs, and for how long": (
         SHUTDOWN_CHANGED,
         {
-            ("update", "schedule", f"{SHUTDOWN}/shutdown"): "cron(10 16 ? * MON-FRI *) → cron(20 16 ? * MON-FRI *)",
+            ("update", "schedule", f"{SHUTDOWN}/shutdown"): "cron(10 16 ? * * *) → cron(20 16 ? * * *)",
             ("update", "Lambda function", SHUTDOWN): "timeout: 900 → 600",
         },
     ),

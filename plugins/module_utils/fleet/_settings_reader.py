@@ -16,7 +16,7 @@ from ._complete import complete
 from .architectures import architectures
 from .errors import SettingsError
 from .pacing import PUBLISHED_LIMITS, Limit
-from .session import read_session
+from .session import Session, read_exchange, read_session
 from .settings import (
     OWN_TAGS,
     FleetSettings,
@@ -51,8 +51,7 @@ def problems_of(data: Mapping[str, Any]) -> list[str]:
     problems: list[str] = []
     values = complete(DECIDING, data, problems)
     problems += _contradictions(values)
-    if values.get("session"):
-        read_session(values["session"], problems)
+    _session(values, problems)
     return problems
 
 
@@ -99,6 +98,12 @@ def _architecture_problems(values: Mapping[str, Any]) -> list[str]:
     return problems
 
 
+def _session(values: Mapping[str, Any], problems: list[str]) -> Session | None:
+    """When nothing may be interrupted: the option `session`, or the sessions of `calendar`."""
+    exchange = read_exchange(values["calendar"], problems) if values.get("calendar") else None
+    return read_session(values["session"], problems) if values.get("session") else exchange
+
+
 def _source_problems(source: Mapping[str, Any]) -> list[str]:
     problems = []
     owner = source.get("owner", "")
@@ -132,7 +137,7 @@ def _typed(values: Mapping[str, Any], problems: list[str]) -> FleetSettings:
         on_change=values["on_change"],
         replace=ReplaceSettings(**{"max_unavailable": values["replace"]["batch_size"], **values["replace"]}),
         health=HealthSettings(**values["health"]),
-        session=read_session(values["session"], problems) if "session" in values else None,
+        session=_session(values, problems),
         force=once["force"],
         halt_parameter=values.get("halt_parameter", ""),
         max_terminate_share=once.get("max_terminate_share", values["max_terminate_share"]),

@@ -4,8 +4,8 @@
 
 """The trading session: when servers must not be stopped, restarted or replaced.
 
-The exchange's calendar is not known here. The caller passes either the times of one session with their offset, or a
-daily window in the exchange's time zone.
+The caller passes the exchange's calendar, or the times of one session with their offset, or a daily window in the
+exchange's time zone.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from datetime import datetime, time
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from .._errors import InvalidInput
+from ..sessions import Calendar, CalendarEnded, read_calendar
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
@@ -52,7 +55,25 @@ class Daily:
         return f"the trading session is open until {self.closes:%H:%M} {self.zone}" if held else ""
 
 
-Session = Once | Daily  # pylint: disable=unsupported-binary-operation  # it takes the oldest Ansible's Python for ours
+@dataclass(frozen=True)
+class Exchange:
+    """The sessions of an exchange."""
+
+    calendar: Calendar
+
+    def reason(self, now: datetime) -> str:
+        """Why nothing may be interrupted now, or nothing if it may."""
+        zone = self.calendar.zone
+        try:
+            session = self.calendar.at(now)
+        except CalendarEnded as error:
+            local, usual = now.astimezone(zone), self.calendar.usual
+            held = local.weekday() < 5 and usual.opens <= local.time() < usual.closes
+            return f"the trading session may be open: {error.problem}" if held else ""
+        return f"the trading session is open until {session.closes:%H:%M} {zone}" if session else ""
+
+
+Session = Once | Daily | Exchange  # pylint: disable=unsupported-binary-operation  # it takes the oldest Ansible's Python for ours
 
 
 def read_session(values: Mapping[str, Any], problems: list[str]) -> Session | None:
@@ -85,3 +106,12 @@ def read_session(values: Mapping[str, Any], problems: list[str]) -> Session | No
         )
         return None
     return session
+
+
+def read_exchange(values: Mapping[str, Any], problems: list[str]) -> Exchange | None:
+    """The sessions of the option `calendar`. None if it is not usable; then `problems` says why."""
+    try:
+        return Exchange(read_calendar(values))
+    except InvalidInput as error:
+        problems.append(f"calendar: {error.problem}")
+        return None

@@ -322,6 +322,15 @@ LASTING: Mapping[str, Option] = {
     "on_change": _ON_CHANGE,
     "replace": _REPLACE,
     "session": _SESSION,
+    "calendar": Option(
+        "dict",
+        (
+            "The exchange's calendar, whose sessions count as O(session) where that is not given: C(exchange), by "
+            "default V(XNYS), and the days that differ from its published calendar: C(closed), a list of dates, "
+            "C(early_closes), dates with the time of the close, and C(extra_sessions), dates with their hours.",
+            "On a day that the calendar does not cover, the usual hours of a weekday count as a session.",
+        ),
+    ),
     "health": _HEALTH,
     "halt_parameter": Option(
         "str",

@@ -158,6 +158,7 @@ role_options = st.fixed_dictionaries(
         "replace": st.fixed_dictionaries({"batch_size": st.sampled_from((1, "5")), "surge": st.booleans()}),
         "session": st.just({})
         | st.fixed_dictionaries({"open": windows, "close": windows}).filter(lambda it: it["open"] != it["close"]),
+        "calendar": st.sampled_from(({}, {"exchange": "XNYS"}, {"closed": ["2026-12-01"]})),
         "max_terminate_share": st.sampled_from((0, 0.5, 1, "0.3")),
         "protect_tags": st.sampled_from(({}, {"Keep": True})),
         "claim_grace": st.sampled_from((0, "60")),

@@ -42,6 +42,7 @@ def test_defaults_are_safe() -> None:
         ({"session": {"open": "09:30", "close": "16:00", "timezone": "Mars/Base"}}, "not a valid time zone"),
         ({"session": {"open": "09:30", "close": "09:30"}}, "session: open and close are both 09:30"),
         ({"session": {"open": "09:30"}}, "session.close is required"),
+        ({"calendar": {"exchange": "NYSE"}}, "calendar: exchange must be one of XNYS, not 'NYSE'"),
         ({"max_terminate_share": float("nan")}, "max_terminate_share must be a number, not nan"),
         ({"wait_timeout": 1.5}, "wait_timeout must be an integer, not 1.5"),
         ({"once": {"power": "on"}}, "once.power must be one of running, keep, stopped"),
@@ -106,11 +107,43 @@ def test_all_mistakes_are_told_at_once() -> None:
         ),
     ],
 )
-def test_the_session_is_open_when_the_exchange_is(session: dict[str, Any], when: str, open_: bool) -> None:
+def test_the_session_is_open_in_its_hours(session: dict[str, Any], when: str, open_: bool) -> None:
     settings = FleetSettings.from_dict(BASE | {"session": session})
     assert settings.session
     now = datetime.fromisoformat(when).astimezone(UTC)
     assert bool(settings.session.reason(now)) is open_
+
+
+@pytest.mark.parametrize(
+    ("calendar", "when", "reason"),
+    [
+        ({}, "2026-11-25T14:30:00+00:00", "the trading session is open until 16:00 America/New_York"),
+        ({}, "2026-11-25T21:00:00+00:00", ""),
+        # Thanksgiving, and the half day after it.
+        ({}, "2026-11-26T15:00:00+00:00", ""),
+        ({}, "2026-11-27T17:59:00+00:00", "the trading session is open until 13:00 America/New_York"),
+        ({}, "2026-11-27T18:00:00+00:00", ""),
+        ({"closed": ["2026-11-25"]}, "2026-11-25T14:30:00+00:00", ""),
+        ({"extra_sessions": {"2026-11-28": "10:00-12:00"}}, "2026-11-28T15:00:00+00:00", "is open until 12:00"),
+        # After the calendar's end: the usual hours of a weekday.
+        ({}, "2035-01-03T15:00:00+00:00", "the trading session may be open: The XNYS calendar of this version covers"),
+        ({}, "2035-01-03T22:00:00+00:00", ""),
+        ({}, "2035-01-06T15:00:00+00:00", ""),
+    ],
+)
+def test_the_session_follows_the_exchanges_calendar(calendar: dict[str, Any], when: str, reason: str) -> None:
+    settings = FleetSettings.from_dict(BASE | {"calendar": {"exchange": "XNYS", **calendar}})
+    assert settings.session
+    told = settings.session.reason(datetime.fromisoformat(when))
+    assert reason in told if reason else told == ""
+
+
+def test_a_session_comes_before_the_calendar() -> None:
+    settings = FleetSettings.from_dict(
+        BASE | {"calendar": {"exchange": "XNYS"}, "session": {"open": "01:00", "close": "02:00"}}
+    )
+    assert settings.session
+    assert settings.session.reason(datetime.fromisoformat("2026-11-25T14:30:00+00:00")) == ""
 
 
 def test_what_holds_once_wins_for_this_run() -> None:

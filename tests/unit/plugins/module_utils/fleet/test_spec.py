@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[5]
 ROLE = ROOT / "roles" / "aws_trading_server"
 TOOL = ROOT / "tools" / "fleet_spec.py"
 # Where the role's default is another one than the fleet's, on purpose.
-OWN_DEFAULTS = {"instance_types", "root_volume", "power", "session", "model_owner"}
+OWN_DEFAULTS = {"instance_types", "root_volume", "power", "calendar", "model_owner"}
 
 
 def load(path: Path) -> Any:
@@ -66,7 +66,7 @@ def test_no_setting_has_a_second_default() -> None:
 def test_every_option_reaches_the_typed_settings() -> None:
     fields = {field.name for field in dataclasses.fields(typed.FleetSettings)}
     launch = {field.name for field in dataclasses.fields(typed.LaunchSettings)}
-    assert DECIDING.keys() - fields - launch == {"rate_limits", "once"} - fields
+    assert DECIDING.keys() - fields - launch == {"rate_limits", "once", "calendar"} - fields
     assert LASTING["source"].options.keys() == {field.name for field in dataclasses.fields(typed.Source)}
 
 
