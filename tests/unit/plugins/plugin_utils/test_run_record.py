@@ -30,7 +30,7 @@ def test_changes_are_known_in_the_whole_run() -> None:
             os._exit(0)
         children.append(child)
     assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
-    assert run_record.changed() == {"a.b.one", "a.b.two"}
+    assert run_record.changed() == frozenset({"a.b.one", "a.b.two"})
 
 
 def test_a_full_reading_starts_anew() -> None:
