@@ -22,7 +22,7 @@ from .launcher import Launched, Launcher, Problem
 from .ownership import OURS, Identity, standing
 from .pacing import Clock
 from .placement import CapacityMemory
-from .plan import ADOPT, CHANGING, CREATE, REPLACE, Line
+from .plan import ADOPT, CHANGING, CREATE, REPLACE, TERMINATE, Line
 from .progress import Progress
 from .settings import FleetSettings
 
@@ -103,15 +103,18 @@ class Run:
 
     def not_begun(self, line: Line) -> str:
         """Why a line of the plan was not carried out by this run, although nothing failed about it; empty if it was."""
-        if line.action not in CHANGING or line.key in self.finished or line.model in self.problems:
+        known = line.key in self.finished or (line.model or line.instance_id) in self.problems
+        if known or line.action not in CHANGING:
             return ""
         if line.action in (CREATE, ADOPT, REPLACE) and line.model in self.placed:
             return ""
         if held := self.held.get(line.model):
             return held
+        if not self.failures:
+            # EC2 does not know the instance any more, which is all that a termination wants.
+            return "" if line.action == TERMINATE else f"not started: {line.instance_id or line.model} no longer exists"
         # The first sentence; the run's message has the rest.
-        why = "; ".join(dict.fromkeys(text.partition(". ")[0].rstrip(".") for text in self.failures))
-        return f"not started: {why or 'the run ended before'}"
+        return "not started: " + "; ".join(dict.fromkeys(text.partition(". ")[0].rstrip(".") for text in self.failures))
 
     def fail(self, line: Line, kind: str, text: str) -> None:
         self.problems[line.model or line.instance_id] = Problem(kind, text)

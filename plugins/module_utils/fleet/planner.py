@@ -381,7 +381,7 @@ class _Planner:
         if mark:
             self._hold(REPLACE, instance, reason, server, why=f"protected by its tag {mark}")
         elif self._busy(instance):
-            self._hold(REPLACE, instance, reason, server)
+            self._hold(REPLACE, instance, reason, server, alarm=self._undrained(instance))
         elif dead := self.deaths.get(deaths.key_of(server.spec)):
             self._hold(REPLACE, instance, reason, server, why=_DIED, alarm=self._death(dead, server))
         else:
