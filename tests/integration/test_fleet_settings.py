@@ -166,12 +166,15 @@ def test_what_is_given_for_one_run_is_not_stored_for_the_function(qa: Qa) -> Non
     before = qa.parameter("trading_server/fleet")
 
     # All of them, and settings of the environment that others follow from.
-    general = {"algo_timezone": "Europe/Berlin", "algo_schedules": False, "algo_release": {"algo_modeling": "9.9.9"}}
+    general: dict[str, Any] = {"algo_timezone": "Europe/Berlin", "algo_schedules": False}
+    # An image, too, which the run resolves and the parameter does not get.
+    general["algo_release"] = {"algo_modeling": "9.9.9", "images": {"host": "another"}}
+    general["images"] = dict.fromkeys(("host", "gpu"), qa.roles.variables["images"]["gpu"])
     planned = qa.play(check=True, aws_trading_server_tags={"Desk": "two"}, extra={**given, **general})
     assert not [line for line in lines(planned) if line[2] == f"{PARAMETERS}/trading_server/fleet"]
     said = planned.plan["summary"]["notes"]["once"]
     assert said.startswith("Given with -e, for this run only: action_batch, claim_grace, configuration, health, ")
-    assert {"session", "source", "on_change"} <= set(re.findall(r"\w+", said))
+    assert {"session", "source", "on_change", "image_id"} <= set(re.findall(r"\w+", said))
 
     # The run follows them: one model fewer, with a session in which nothing else is touched.
     some = {name: given[name] for name in given if name.endswith(("_model_symbols", "_max_terminate_share", "_power"))}
