@@ -160,6 +160,10 @@ def _send_command(scope: _Scope) -> Iterator[Need]:
             yield Need(scope.action, scope.arn("ec2", "instance/*"))
 
 
+def _instance(scope: _Scope) -> Iterator[Need]:
+    yield scope.instance(scope.given.one("InstanceId"))
+
+
 def _parameters(scope: _Scope) -> Iterator[Need]:
     names = scope.given.many("Names") or [scope.given.one("Name") or scope.given.one("Path")]
     for name in names:
@@ -267,6 +271,7 @@ _OPERATIONS: dict[tuple[str, str], Callable[[_Scope], Iterator[Need]]] = {
     ("ec2", "CreateTags"): _create_tags,
     ("ec2", "RunInstances"): _run_instances,
     ("ssm", "SendCommand"): _send_command,
+    ("ssm", "UpdateInstanceInformation"): _instance,
     **{("ssm", name): _parameters for name in ("GetParameter", "GetParameters", "GetParametersByPath", "PutParameter")},
     ("s3", "ListObjects"): _bucket("s3:ListBucket"),
     ("s3", "ListObjectsV2"): _bucket("s3:ListBucket"),

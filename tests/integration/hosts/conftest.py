@@ -89,12 +89,12 @@ class Yard:
         made = self.aws.client("ec2").create_security_group(GroupName=name, Description=name, VpcId=self.vpc)
         return str(made["GroupId"])
 
-    def profile(self, name: str, *policies: str) -> str:
-        """Make an instance profile whose role has these managed policies."""
+    def profile(self, name: str, *statements: dict[str, Any]) -> str:
+        """Make an instance profile whose role has these permissions."""
         iam = self.aws.client("iam")
         iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps({"Statement": []}))
-        for policy in policies:
-            iam.attach_role_policy(RoleName=name, PolicyArn=f"arn:aws:iam::aws:policy/{policy}")
+        document = {"Version": "2012-10-17", "Statement": list(statements)}
+        iam.put_role_policy(RoleName=name, PolicyName="own", PolicyDocument=json.dumps(document))
         iam.create_instance_profile(InstanceProfileName=name)
         iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
         return name
@@ -164,7 +164,12 @@ USER_DATA = "#!/bin/sh\necho from user data > /root/told\n"
 @pytest.fixture(scope="session")
 def pair(yard: Yard) -> list[Host]:
     """Two running hosts with a role that lets SSM reach them."""
-    profile = yard.profile("pair", "AmazonSSMManagedInstanceCore")
+    register = {
+        "Effect": "Allow",
+        "Action": "ssm:UpdateInstanceInformation",
+        "Resource": "arn:aws:ec2:us-east-1:123456789012:instance/*",
+    }
+    profile = yard.profile("pair", register, {"Effect": "Allow", "Action": "ec2messages:*", "Resource": "*"})
     tags = [{"ResourceType": "instance", "Tags": [{"Key": "Fleet", "Value": "pair"}]}]
     hosts = yard.launch(2, UserData=USER_DATA, IamInstanceProfile={"Name": profile}, TagSpecifications=tags)
     return [host.booted() for host in hosts]

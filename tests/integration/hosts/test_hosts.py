@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from ansible_collections.algo.trading.tests.integration.hosts.conftest import Server, processes, until
+from embedded_aws.hosts.enclosure import Enclosure
 
 if TYPE_CHECKING:
     from ansible_collections.algo.trading.tests.integration.hosts.conftest import Host, Yard
@@ -180,23 +181,25 @@ def test_two_servers_use_the_same_addresses_and_leave_nothing_when_killed(
 ) -> None:
     before = traces()
     other = Server(tmp_path)
+    groups = f"**/{Enclosure(other.state / 'hosts').cgroup}"
     (host,) = other.yard.launch()
     host.booted()
     assert host.described()["PrivateIpAddress"] == pair[0].described()["PrivateIpAddress"]
-    assert traces()["groups"] != before["groups"]
+    assert list(Path("/sys/fs/cgroup").glob(groups))
+    assert traces() == before  # also while they run
     other.kill()
-    until(lambda: traces() == before and not processes(str(other.state)), lambda: f"{before} {traces()}")
+    until(lambda: not processes(str(other.state)) and not list(Path("/sys/fs/cgroup").glob(groups)))
+    assert traces() == before
     assert not (other.state / "hosts").exists()
     assert pair[0].run("true") == ""
 
 
 def traces() -> dict[str, list[str]]:
-    """What hosts could leave on the machine."""
+    """What hosts could leave on the machine, and have only in namespaces of their own."""
     return {
         "mounts": sorted(line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()),
         "interfaces": sorted(path.name for path in Path("/sys/class/net").iterdir()),
         "namespaces": sorted(path.name for path in Path("/run/netns").glob("*")),
-        "groups": sorted(str(path) for path in Path("/sys/fs/cgroup").glob("**/embedded-aws-*") if path.is_dir()),
         "forwarding": [Path("/proc/sys/net/ipv4/ip_forward").read_text()],
         "locks": sorted(path.name for path in Path("/dev/shm").glob("*libpod*")),
         "runtime": sorted(
