@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "tools"))
-from embedded_aws.hosts import requirements
+from embedded_aws.hosts import image, requirements
+from embedded_aws.hosts.enclosure import EnclosureError
 
 CIDR = "10.10.0.0/16"
 # A host boots in seconds; a busy machine, or one that makes the base image first, takes longer.
@@ -149,6 +150,10 @@ def possible() -> None:
     why = requirements.missing()
     if why:
         pytest.skip(f"NOT TESTED: instances as hosts cannot run here; {why}")
+    try:
+        image.ensure(print)
+    except EnclosureError as error:  # no package lists, or no way to the packages
+        pytest.skip(f"NOT TESTED: instances as hosts cannot run here; {error}")
 
 
 @pytest.fixture(scope="session")
