@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 # Program: Debian package.
 _PROGRAMS = {
@@ -48,9 +47,3 @@ def missing() -> str:
     if trial.returncode:
         return f"hosts need namespaces of their own: {trial.stderr.strip()}; allow CAP_SYS_ADMIN"
     return ""
-
-
-def on_overlay(directory: Path) -> bool:
-    """Whether the directory is itself in a container's file system, where podman's layers cannot lie."""
-    told = subprocess.run(["stat", "--file-system", "--format=%T", str(directory)], capture_output=True, text=True)
-    return told.stdout.strip() == "overlayfs"
