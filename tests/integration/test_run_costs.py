@@ -112,7 +112,7 @@ def test_an_unchanged_run_starts_no_module_for_a_resource(unchanged: Cost) -> No
 
 def test_an_unchanged_run_makes_the_calls_of_a_plan_and_those_of_the_lock(run: Counting, unchanged: Cost) -> None:
     planned = run("--check", "--diff")
-    # Both look at the lock: the plan whether it is free, the run whether it is still its own.
+    # Both look at the lock once: the plan whether it is free, the run whether it is still its own.
     assert unchanged.calls - planned.calls == LOCK
     assert planned.calls - unchanged.calls == Counter()
     assert planned.modules <= unchanged.modules
