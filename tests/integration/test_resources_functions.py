@@ -171,7 +171,12 @@ def test_what_is_not_ours_is_refused_and_left_alone(roles: Roles) -> None:
     refused = roles("aws_trading_server_shutdown", fails=True)
     assert refused.rc != 0
     assert "does not carry this environment's tags (it has: Owner=someone)" in refused.output
-    assert aws.calls(write=True) == []
+    assert aws.calls(write=True, service="sns") == []
+    # What does not need it is made, what does is not.
+    said = " ".join(refused.output.split())
+    assert f"Not done, because SNS topic {SHUTDOWN} failed: alarm {SHUTDOWN}-left-running" in said
+    assert ("create", "SQS queue", SHUTDOWN) in lines(refused)
+    assert aws.client("lambda").list_functions()["Functions"] == []
 
 
 def test_what_an_interrupted_run_left_untagged_is_finished(roles: Roles) -> None:
