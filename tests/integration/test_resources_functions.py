@@ -99,7 +99,7 @@ def test_the_shutdown_is_planned_made_repeated_changed_and_removed(roles: Roles)
     assert lines(roles("aws_trading_server_shutdown")) == []
 
     removed = roles(tasks=teardown())
-    assert len(lines(removed)) == 11
+    assert len(lines(removed)) == 12
     assert {action for action, _kind, _name in lines(removed)} == {"delete"}
     assert lines(roles(tasks=teardown())) == []
     assert everything_named(aws) == []
@@ -257,11 +257,8 @@ def everything_is_as_it_should_be(aws: Aws) -> None:
 
 
 def teardown() -> list[dict[str, Any]]:
-    """Removes everything of ours but the identities, as the destroy playbook does."""
-    entries = (
-        "{{ algo_state | algo.trading.teardown_order(component='trading_server_shutdown')"
-        " | rejectattr('module', 'match', 'amazon.aws.iam') }}"
-    )
+    """Removes everything of the component, as the destroy playbook does."""
+    entries = "{{ algo_state | algo.trading.teardown_order(component='trading_server_shutdown') }}"
     return [{"algo.trading.resources": {"resources": entries, "component": "unknown"}}]
 
 
