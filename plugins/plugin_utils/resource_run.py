@@ -154,7 +154,8 @@ class ResourceRun:
 
     def _planned(self, item: Item) -> Planned:
         planned = self.outcomes[item.key].planned
-        assert planned is not None
+        if planned is None:
+            raise AssertionError(f"{item.key} was not decided about")
         return planned
 
     def _is_blocked(self, item: Item) -> bool:
