@@ -59,7 +59,8 @@ def names(entries: list[dict[str, Any]]) -> set[str]:
 
 def specs() -> dict[str, dict[str, Any]]:
     loaded = (yaml.safe_load(path.read_text()) for path in ROOT.glob("roles/*/meta/argument_specs.yml"))
-    return {name: option for spec in loaded for name, option in spec["argument_specs"]["main"]["options"].items()}
+    entries = (entry for spec in loaded for entry in spec["argument_specs"].values())
+    return {name: option for entry in entries for name, option in entry["options"].items()}
 
 
 def questions(awx: dict[str, Any]) -> list[dict[str, Any]]:

@@ -142,6 +142,7 @@ ONCE: dict[str, Any] = {
     "on_change": {"version": "replace", "configuration": "ignore"},
     "replace": {"batch_size": 1},
     "session": OPEN,
+    "calendar": {"exchange": "XNYS", "closed": ["2027-01-04"]},
     "health": {"check": "none"},
     "protect_tags": {"Keep": "yes"},
     "max_terminate_share": 1,
@@ -173,7 +174,9 @@ def test_what_is_given_for_one_run_is_not_stored_for_the_function(qa: Qa) -> Non
     planned = qa.play(check=True, aws_trading_server_tags={"Desk": "two"}, extra={**given, **general})
     assert not [line for line in lines(planned) if line[2] == f"{PARAMETERS}/trading_server/fleet"]
     said = planned.plan["summary"]["notes"]["once"]
-    assert said.startswith("Given with -e, for this run only: action_batch, claim_grace, configuration, health, ")
+    assert said.startswith(
+        "Given with -e, for this run only: action_batch, calendar, claim_grace, configuration, health, "
+    )
     assert {"session", "source", "on_change", "image_id"} <= set(re.findall(r"\w+", said))
 
     # The run follows them: one model fewer, with a session in which nothing else is touched.

@@ -110,9 +110,9 @@ def _identities(environment: str, tasks: list[Any]) -> list[Identity]:
     planned: dict[str, dict[str, Any]] = {}
     for task in tasks:
         assert not task.get("failed"), task
-        for result in task.get("results", ()):
-            for line in result["plan"] if "diff" in result else ():
-                planned.setdefault(line["name"], {}).update(result["diff"]["after"])
+        changes = [line for line in task.get("plan", ()) if line["action"] != "no-op"]
+        for line, diff in zip(changes, task.get("diff", ()), strict=True):
+            planned.setdefault(line["name"], {}).update(diff["after"])
     return [
         Identity(environment, name, _document(after["assume_role_policy_document"]), _document(after["policy_json"]))
         for name, after in planned.items()

@@ -48,12 +48,12 @@ module "function" {
   schedules = {
     start = {
       description = "Start the market-data server before the open"
-      expression  = "cron(45 8 ? * MON-FRI *)"
+      expression  = "cron(45 8 ? * * *)"
       action      = "start"
     }
     stop = {
       description = "Stop the market-data server after the trading servers have shut down"
-      expression  = "cron(45 16 ? * MON-FRI *)"
+      expression  = "cron(45 16 ? * * *)"
       action      = "stop"
     }
   }

@@ -23,7 +23,7 @@ resource "aws_lambda_function" "this" {
   tags             = { Component = var.component }
 
   environment {
-    variables = merge({ PROJECT = var.scope.project, ENVIRONMENT = var.scope.environment }, var.variables)
+    variables = merge({ PROJECT = var.scope.project, ENVIRONMENT = var.scope.environment, CALENDAR = jsonencode({ exchange = "XNYS" }) }, var.variables)
   }
 
   tracing_config {

@@ -83,7 +83,7 @@ module "function" {
   schedules = {
     start = {
       description = "Start the trading servers before the open"
-      expression  = "cron(0 9 ? * MON-FRI *)"
+      expression  = "cron(0 9 ? * * *)"
       action      = "start"
     }
   }

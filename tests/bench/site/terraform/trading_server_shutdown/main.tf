@@ -137,9 +137,14 @@ module "function" {
     ON_DRAIN_FAILURE = "keep"
   }
   schedules = {
+    shutdown-early = {
+      description = "Drain and stop the trading servers after an early close"
+      expression  = "cron(10 13 ? * * *)"
+      action      = "stop"
+    }
     shutdown = {
       description = "Drain and stop the trading servers after the close"
-      expression  = "cron(10 16 ? * MON-FRI *)"
+      expression  = "cron(10 16 ? * * *)"
       action      = "stop"
     }
   }
