@@ -46,14 +46,20 @@ def is_embedded(clients: Callable[[str], Any]) -> bool:
 def resolve_images(clients: Callable[[str], Any], images: Mapping[str, str]) -> dict[str, dict[str, str]]:
     """Label → machine image. What can't be resolved gets ``error``, in words; other failures are raised.
 
-    An emulator does not carry every publisher's images, and boots none: there, the newest image of the architecture, if
-    there is one, stands in for one that it does not know, marked ``stand_in``.
+    An emulator does not carry every publisher's images. There, Amazon Linux of the architecture stands in for one that
+    it does not know, or else its newest image, marked ``stand_in``.
     """
     resolved = _resolve_images(clients, images)
     unresolved = [label for label, image in resolved.items() if "error" in image]
     if not unresolved or not is_embedded(clients):
         return resolved
-    known = clients("ec2").describe_images(Owners=["amazon"])["Images"]
+    lent = _resolve_images(clients, {label: _STAND_IN + _architecture(images[label]) for label in unresolved})
+    for label, image in lent.items():
+        if "error" not in image:
+            resolved[label] = {**image, "stand_in": images[label]}
+    unresolved = [label for label in unresolved if "error" in lent[label]]
+    # An emulator's list of all images is long.
+    known = clients("ec2").describe_images(Owners=["amazon"])["Images"] if unresolved else []
     for label in unresolved:
         newest = max(known, key=lambda image: _nearness(image, images[label]), default=None)
         if newest is not None:
@@ -61,9 +67,16 @@ def resolve_images(clients: Callable[[str], Any], images: Mapping[str, str]) -> 
     return resolved
 
 
+_STAND_IN = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-"
+
+
+def _architecture(wanted: str) -> str:
+    return "arm64" if "arm64" in wanted else "x86_64"
+
+
 def _nearness(image: Mapping[str, Any], wanted: str) -> tuple[bool, bool, str, str]:
     """Orders an emulator's images by how well each may stand in for the wanted one."""
-    architecture = "arm64" if "arm64" in wanted else "x86_64"
+    architecture = _architecture(wanted)
     windows = "windows" in str(image.get("Name", "")).lower()
     return image.get("Architecture") == architecture, not windows, image.get("CreationDate") or "", image["ImageId"]
 

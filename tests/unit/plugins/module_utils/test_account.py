@@ -144,9 +144,20 @@ def test_a_refused_question_is_an_error(aws: Aws) -> None:
         resolve_images(aws.clients, {"host": "/aws/service/x"})
 
 
+def test_an_emulator_lends_its_amazon_linux_without_listing_all_images(emulator: Aws) -> None:
+    emulator["ssm"].add_client_error("get_parameter", "ParameterNotFound")
+    name = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-arm64"
+    emulator["ssm"].add_response("get_parameter", {"Parameter": {"Value": IMAGE["ImageId"]}}, {"Name": name})
+    emulator["ec2"].add_response("describe_images", {"Images": [IMAGE]}, {"ImageIds": [IMAGE["ImageId"]]})
+    assert resolve_images(emulator.clients, {"host": "/aws/service/arm64"}) == {
+        "host": {**RESOLVED, "stand_in": "/aws/service/arm64"}
+    }
+
+
 def test_an_emulator_lends_its_newest_image_of_the_architecture(emulator: Aws) -> None:
     older = {**IMAGE, "ImageId": "ami-1", "CreationDate": "2020-01-01T00:00:00.000Z"}
     intel = {**IMAGE, "ImageId": "ami-2", "Architecture": "x86_64", "CreationDate": "2026-01-01T00:00:00.000Z"}
+    emulator["ssm"].add_client_error("get_parameter", "ParameterNotFound")
     emulator["ssm"].add_client_error("get_parameter", "ParameterNotFound")
     emulator["ec2"].add_response("describe_images", {"Images": [older, IMAGE, intel]})
     assert resolve_images(emulator.clients, {"host": "/aws/service/arm64"}) == {
