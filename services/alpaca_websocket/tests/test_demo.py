@@ -49,6 +49,8 @@ def test_three_clients_receive_and_nothing_is_left(how: str, tmp_path: Path) -> 
     hidden = hide_all_but_the_demonstrations_set(tmp_path)
     assert (tmp_path / "boto3.py").exists()
     seconds = ["--seconds", "1"] if how == "bounded" else []
+    # A shell's background jobs ignore Ctrl-C, and hand that down.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     before = set((ROOT / ".cache").glob("demo-feed-*"))
     demo = subprocess.Popen(
         [sys.executable, str(ROOT / "tools" / "demo_feed.py"), *seconds],
