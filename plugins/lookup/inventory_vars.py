@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: inventory_vars
 author:
-  - The algo.trading authors (!UNKNOWN)
+  - The algo.trading authors (@algo-trading)
 version_added: 0.1.0
 short_description: Variables as the inventory and the roles' defaults give them, without extra variables
 description:

@@ -14,6 +14,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
@@ -99,7 +100,7 @@ class ResourceRun:
             kind = self._planned(item).kind
             warm_module.load(kind.module, kind.service)
         side_by_side.carry_out(
-            {item.key: lambda item=item: self._steps(item, runner) for item in pending},  # type: ignore[misc]
+            {item.key: partial(self._steps, item, runner) for item in pending},
             {item.key: item.needs | item.after for item in pending},
             warm_module.start,
             limit=_AT_A_TIME,

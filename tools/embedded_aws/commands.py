@@ -84,7 +84,7 @@ class Commands:
             steps = documents.steps(content, given.get("Parameters") or {})
         except documents.InvalidParametersError as error:
             raise _RefusedError("InvalidParameters", str(error)) from error
-        except NotImplementedError as error:
+        except documents.UnsupportedActionError as error:
             raise _RefusedError("UnsupportedPlatformType", str(error)) from error
         command = Command(str(uuid.uuid4()), request.region, given, steps, ids)
         if not self._agents:

@@ -35,6 +35,10 @@ RUN_SHELL_SCRIPT: dict[str, Any] = {
 """AWS's own document of that name, `AWS-RunShellScript`."""
 
 
+class UnsupportedActionError(Exception):
+    """A step does something that this emulator does not do."""
+
+
 class InvalidParametersError(ValueError):
     """The parameters do not fit the document."""
 
@@ -54,7 +58,7 @@ def steps(content: dict[str, Any], given: dict[str, list[str]]) -> list[Step]:
     """The steps of a document.
 
     :raises InvalidParametersError: if a parameter is missing, unknown or of the wrong form
-    :raises NotImplementedError: if a step does something else than running a script
+    :raises UnsupportedActionError: if a step does something else than running a script
     """
     values = _values(content.get("parameters") or {}, given)
     if content["schemaVersion"] == "1.2":
@@ -70,7 +74,7 @@ def steps(content: dict[str, Any], given: dict[str, list[str]]) -> list[Step]:
 
 def _step(name: str, action: str, inputs: dict[str, Any], more: dict[str, Any], values: dict[str, Any]) -> Step:
     if action != _SHELL:
-        raise NotImplementedError(f"Step {name}: the embedded AWS runs {_SHELL}, not {action}.")
+        raise UnsupportedActionError(f"Step {name}: the embedded AWS runs {_SHELL}, not {action}.")
     inputs = {key: _filled(value, values) for key, value in inputs.items()}
     lines = inputs.get("runCommand") or []
     return Step(

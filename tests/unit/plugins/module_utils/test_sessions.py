@@ -7,12 +7,21 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+import yaml
 from ansible_collections.algo.trading.plugins.module_utils._errors import InvalidInput
-from ansible_collections.algo.trading.plugins.module_utils.sessions import Calendar, CalendarEnded, read_calendar
+from ansible_collections.algo.trading.plugins.module_utils._exchange_days import EXCHANGES
+from ansible_collections.algo.trading.plugins.module_utils.sessions import (
+    DEFAULT_EXCHANGE,
+    OPTIONS,
+    Calendar,
+    CalendarEnded,
+    read_calendar,
+)
 
 CALENDAR = Calendar()
 NEW_YORK = ZoneInfo("America/New_York")
@@ -134,3 +143,13 @@ def test_the_end_of_the_calendar_is_an_error_with_a_remedy() -> None:
 def test_wrong_overrides_are_refused(values: dict[str, Any], problem: str) -> None:
     with pytest.raises(InvalidInput, match=problem):
         read_calendar(values)
+
+
+def test_the_settings_have_the_calendars_options_exchanges_and_default() -> None:
+    roles = Path(__file__).parents[4] / "roles"
+    specs = yaml.safe_load((roles / "aws_environment/meta/argument_specs.yml").read_text())["argument_specs"]["main"]
+    options = specs["options"]["algo_calendar"]["options"]
+    assert tuple(options) == OPTIONS
+    assert (options["exchange"]["choices"], options["exchange"]["default"]) == (list(EXCHANGES), DEFAULT_EXCHANGE)
+    guard = yaml.safe_load((roles / "aws_trading_server/defaults/main.yml").read_text())["aws_trading_server_calendar"]
+    assert f"'exchange': '{DEFAULT_EXCHANGE}'" in guard
