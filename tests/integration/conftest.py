@@ -103,8 +103,19 @@ class Aws:
         self._http("POST", "/moto-api/reset")
         self.forget_calls()
 
-    def _http(self, method: str, path: str) -> bytes:
-        request = urllib.request.Request(self.endpoint + path, method=method)
+    def hold(self, *operations: str) -> None:
+        """Answers these calls, `service:Operation`, no more, until `release`; then they are refused."""
+        self._http("PUT", "/_algo/interruptions", json.dumps({"operations": operations}).encode())
+
+    def held(self) -> list[str]:
+        """The calls that wait."""
+        return list(json.loads(self._http("GET", "/_algo/interruptions"))["waiting"])
+
+    def release(self) -> None:
+        self._http("DELETE", "/_algo/interruptions")
+
+    def _http(self, method: str, path: str, body: bytes | None = None) -> bytes:
+        request = urllib.request.Request(self.endpoint + path, data=body, method=method)
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(request, timeout=60) as answer:
             return bytes(answer.read())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -158,6 +159,9 @@ def test_what_is_protected_is_neither_replaced_nor_removed(roles: Roles) -> None
     ec2 = aws.client("ec2")
     ec2.stop_instances(InstanceIds=[alive[0]["InstanceId"]])
     twin_tags = [{"ResourceType": "instance", "Tags": alive[0]["Tags"]}]
+    # AWS tells launch times in seconds, and the first one launched stays.
+    while int(time.time()) <= alive[0]["LaunchTime"].timestamp():
+        time.sleep(0.1)
     ec2.run_instances(
         ImageId=alive[0]["ImageId"], MinCount=1, MaxCount=1, InstanceType="t4g.small", TagSpecifications=twin_tags
     )

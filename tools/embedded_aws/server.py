@@ -4,6 +4,7 @@
     DELETE /_algo/calls     forget it
     GET    /_algo/ping      who answers here: {"server": "algo.trading", "token": …, "pid": …}
     *      /_algo/clock, /_algo/permissions, /_algo/hosts     see `control`
+    *      /_algo/interruptions     see `interruptions`
 
 moto's own control API (`/moto-api/reset` and others) is there as well. State lives in this process's memory:
 when it ends, the account is empty again.
@@ -29,6 +30,7 @@ from .commands import Commands
 from .control import Control
 from .functions import Functions
 from .hosts.service import Hosts
+from .interruptions import Interruptions
 from .permissions import Permissions
 from .recording import Recorder
 from .schedules import Schedules
@@ -136,12 +138,18 @@ def serve(state: Path, port: int, *, with_parent: bool, keep: bool, with_hosts: 
     hosts = Hosts(state / "hosts", lambda *given: app(*given), moto, log) if with_hosts else None
     commands = Commands(moto, agents=with_hosts)
     control = Control(clock, schedules, functions, permissions, commands, hosts)
+    interruptions = Interruptions()
     app = Recorder(
         DomainDispatcherApplication(create_backend_app),
         log,
         moto,
-        handlers=[permissions, functions, commands],
-        controls={"clock": control.clock, "permissions": control.permissions, "hosts": control.hosts},
+        handlers=[interruptions, permissions, functions, commands],
+        controls={
+            "clock": control.clock,
+            "permissions": control.permissions,
+            "hosts": control.hosts,
+            "interruptions": interruptions.control,
+        },
         on_reset=control.forget,
     )
     try:

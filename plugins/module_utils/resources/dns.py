@@ -14,11 +14,16 @@ from .._naming import Scope, dns_name
 from .._tags import tag_dict
 from ._model import Found, ResourceType, Settings
 
+# The NS and SOA records that a zone begins with.
+_RECORDS_AT_FIRST = 2
+
 
 def _zone(clients: Any, scope: Scope) -> Settings | None:
+    """The private zone; a public one may have its name."""
     name = f"{dns_name(scope.project, scope.environment)}."
-    answer = clients("route53").list_hosted_zones_by_name(DNSName=name, MaxItems="1")
-    return next((zone for zone in answer["HostedZones"] if zone["Name"] == name), None)
+    answer = clients("route53").list_hosted_zones_by_name(DNSName=name, MaxItems="10")
+    same = (zone for zone in answer["HostedZones"] if zone["Name"] == name)
+    return next((zone for zone in same if zone.get("Config", {}).get("PrivateZone")), None)
 
 
 def _read_zones(clients: Any, scope: Scope) -> Iterable[Found]:
@@ -37,7 +42,9 @@ def _read_zones(clients: Any, scope: Scope) -> Iterable[Found]:
         "vpcs": [{"id": vpc["VPCId"], "region": vpc["VPCRegion"]} for vpc in vpcs],
         "tags": tags,
     }
-    yield Found(dns_name(scope.project, scope.environment), settings, {"id": zone_id}, tags)
+    # Route 53 takes no tags with CreateHostedZone.
+    unfinished = not tags and zone.get("ResourceRecordSetCount") == _RECORDS_AT_FIRST
+    yield Found(dns_name(scope.project, scope.environment), settings, {"id": zone_id}, tags, unfinished=unfinished)
 
 
 ZONE = ResourceType(

@@ -107,14 +107,40 @@ class Environment:
         return self(*args, playbook="playbooks/destroy.yml", fails=fails, **settings)
 
     def kill(self, after: int, playbook: str = "site.yml", **settings: Any) -> Counter[str]:
-        """Start a run and kill it, without a warning, as soon as it has made `after` writing calls.
+        """Start a run and kill it, without a warning, as soon as it has made `after` writing calls."""
+        running = self._start(playbook, settings)
+        while running.poll() is None and len(self.aws.calls(write=True)) < after:
+            time.sleep(0.05)
+        assert running.poll() is None, f"{playbook} ended before its {after}th writing call"
+        _kill(running)
+        return self.aws.count(write=True)
 
-        Only the process that a person would kill; what it has started has to end with it.
+    def cut_off(self, *operations: str, playbook: str = "site.yml", **settings: Any) -> set[str]:
+        """Start a run, never answer these calls, and kill it when it waits for nothing else any more.
+
+        Returns the operations at which it was cut off; none if it ended.
         """
+        self.aws.hold(*operations)
+        try:
+            running = self._start(playbook, settings)
+            calls = -1
+            while running.poll() is None and not (self.aws.held() and len(self.aws.calls()) == calls):
+                calls = len(self.aws.calls())
+                time.sleep(3)
+            if running.poll() is None:
+                cut = set(self.aws.held())
+                _kill(running)
+                return cut
+            assert running.returncode == 0, f"{playbook} in {self.name} ended with {running.returncode}"
+            return set()
+        finally:
+            self.aws.release()
+
+    def _start(self, playbook: str, settings: Mapping[str, Any]) -> subprocess.Popen[bytes]:
         self.aws.forget_calls()
         variables = json.dumps({"algo_endpoint_url": self.aws.endpoint, **settings})
         program = Path(sys.executable).parent / "ansible-playbook"
-        running = subprocess.Popen(
+        return subprocess.Popen(
             [program, "-i", self.inventory, playbook, "-e", variables],
             cwd=ROOT,
             env=self.aws.env,
@@ -123,17 +149,6 @@ class Environment:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        while running.poll() is None and len(self.aws.calls(write=True)) < after:
-            time.sleep(0.05)
-        assert running.poll() is None, f"{playbook} ended before its {after}th writing call"
-        family = family_of(running.pid)
-        running.kill()
-        running.wait()
-        until = time.monotonic() + 60
-        while left := [pid for pid in family if lives(pid)]:
-            assert time.monotonic() < until, f"still running after the kill: {left}"
-            time.sleep(0.05)
-        return self.aws.count(write=True)
 
     # ---- what is there ----
 
@@ -214,6 +229,17 @@ def kill_tree(pid: int) -> None:
     for process in family_of(pid):
         with contextlib.suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
+
+
+def _kill(running: subprocess.Popen[bytes]) -> None:
+    """Kill only the process that a person would kill; what it has started has to end with it."""
+    family = family_of(running.pid)
+    running.kill()
+    running.wait()
+    until = time.monotonic() + 60
+    while left := [pid for pid in family if lives(pid)]:
+        assert time.monotonic() < until, f"still running after the kill: {left}"
+        time.sleep(0.05)
 
 
 def family_of(pid: int) -> list[int]:
