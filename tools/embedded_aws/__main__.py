@@ -5,6 +5,7 @@ stop     stop it
 status   say whether it runs, and where
 hosts    list the instances that are hosts (start --hosts on)
 shell    a root shell in one of them
+ssh      log in to one of them, or run a command there:  ssh i-0123 -- uptime
 env      print the environment that points AWS tools at it:  eval "$(python tools/embedded_aws env)"
 serve    run the server
 """
@@ -26,6 +27,7 @@ if not __package__:  # run by the folder's path: its parent is where the package
 
 from embedded_aws import manager
 from embedded_aws.hosts import requirements
+from embedded_aws.hosts.way_in import WayIn
 from embedded_aws.manager import EmbeddedAwsError, Server, State, say
 
 
@@ -35,7 +37,8 @@ def main(argv: list[str] | None = None) -> int:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     own = {"stop": _stop, "status": _status, "env": _env}
-    asking = {"start": _start, "clock": _clock, "permissions": _permissions, "hosts": _hosts, "shell": _shell}
+    asking = {"start": _start, "clock": _clock, "permissions": _permissions}
+    asking |= {"hosts": _hosts, "shell": _shell, "ssh": _ssh}
     for name in (*own, *asking, "serve"):
         command = commands.add_parser(name)
         command.add_argument(
@@ -45,8 +48,10 @@ def main(argv: list[str] | None = None) -> int:
             command.add_argument("--next", action="store_true", help="move to the next event and deliver it")
             command.add_argument("--at", help="set this time (ISO 8601); events in between are skipped")
             command.add_argument("--rate", type=float, help="seconds of this clock for each real one; 0 stops it")
-        if name == "shell":
+        if name in ("shell", "ssh"):
             command.add_argument("instance", help="id of a running instance")
+        if name == "ssh":
+            command.add_argument("words", nargs="*", metavar="command", help="default: a login shell")
         if name == "start":
             command.add_argument(
                 "--hosts",
@@ -175,6 +180,11 @@ def _shell(state: State, args: argparse.Namespace) -> int:
         if host["instance"] == args.instance:
             return subprocess.call(host["shell"])
     raise EmbeddedAwsError(f"{args.instance} is no host. List them: python tools/embedded_aws hosts")
+
+
+def _ssh(state: State, args: argparse.Namespace) -> int:
+    _ask(state, "GET", "hosts")  # waits until they can run, or says why they cannot
+    return subprocess.call(["ssh", "-F", str(WayIn(state.directory).config), args.instance, *args.words])
 
 
 if __name__ == "__main__":

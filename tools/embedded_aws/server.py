@@ -166,7 +166,7 @@ def serve(state: Path, port: int, *, with_parent: bool, keep: bool, with_hosts: 
         manager.State(state).write(record)
         _end_with_directory(lock, record.lock)
     if hosts is not None:
-        hosts.start()
+        hosts.start(f"http://{HOST}:{server.port}")
     print(json.dumps({"port": server.port, "pid": os.getpid()}), flush=True)
     server.serve_forever()
     return 0

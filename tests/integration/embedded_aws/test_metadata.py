@@ -30,7 +30,7 @@ def host_role() -> Any:
 def test_credentials_are_kept_while_they_last_and_renewed_before_they_end(
     host_role: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    service = metadata.Metadata(SimpleNamespace(), threading.RLock())
+    service = metadata.Metadata(SimpleNamespace(), threading.RLock(), SimpleNamespace())
     host = SimpleNamespace(id="i-1", region="us-east-1")
     first = json.loads(service._role(host, host_role))
     assert json.loads(service._role(host, host_role))["AccessKeyId"] == first["AccessKeyId"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -67,6 +68,8 @@ class Yard:
 
     def __init__(self, aws: Aws, state: Path) -> None:
         self.aws, self.state = aws, state
+        # ssh's control sockets; the names of the tests' own directories are too long for them.
+        self.sockets = tempfile.TemporaryDirectory(prefix="ssh-")
         ec2 = aws.client("ec2")
         self.vpc = str(ec2.create_vpc(CidrBlock=CIDR)["Vpc"]["VpcId"])
         self.group = self.make_group("within")  # its members may do everything with each other
@@ -84,6 +87,14 @@ class Yard:
         }
         made = self.aws.client("ec2").run_instances(MinCount=number, MaxCount=number, **options)
         return [Host(self, each["InstanceId"]) for each in made["Instances"]]
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The environment of a run on the local environment's inventory, with these hosts."""
+        return self.aws.env | {
+            "ALGO_LOCAL_DIR": str(self.state.parent),
+            "ANSIBLE_SSH_CONTROL_PATH_DIR": self.sockets.name,
+        }
 
     def make_group(self, name: str) -> str:
         """Make a security group that lets nothing in."""
@@ -126,14 +137,16 @@ class Server:
     """A server with hosts, as a process of its own."""
 
     def __init__(self, base: Path) -> None:
-        self.state = base / "state"
+        self.state = base / "aws"  # where `base` is ALGO_LOCAL_DIR, this is the local environment's
         self.process = start_aws(self.state, "--with-hosts")
         assert self.process.stdout
         said = self.process.stdout.readline()
         assert said, (self.state / "server.log").read_text()
         home = base / "home"
         home.mkdir()
-        self.yard = Yard(Aws(f"http://127.0.0.1:{json.loads(said)['port']}", home), self.state)
+        endpoint = f"http://127.0.0.1:{json.loads(said)['port']}"
+        (self.state / "endpoint").write_text(endpoint)
+        self.yard = Yard(Aws(endpoint, home), self.state)
 
     def close(self) -> None:
         assert self.process.stdin

@@ -90,6 +90,11 @@ class Containers:
         given = [f"{key}={value}" for key, value in self._enclosure.environment().items()]
         return self._enclosure.command("env", *given, "podman", "exec", "-it", name, "bash", "-l")
 
+    @property
+    def network(self) -> Path:
+        """The file of the network namespace that reaches all hosts."""
+        return self._enclosure.network
+
     def console(self, name: str) -> str:
         """What the host wrote to its console."""
         return self._podman("logs", "--tail", "2000", name)

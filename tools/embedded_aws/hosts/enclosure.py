@@ -76,6 +76,11 @@ class Enclosure:
         """The root directory as processes in there see it."""
         return Path(f"/proc/{self._init}/root")
 
+    @property
+    def network(self) -> Path:
+        """The network namespace's file."""
+        return Path(f"/proc/{self._init}/ns/net")
+
     def command(self, *command: str) -> list[str]:
         """The command line that runs a command in the namespaces."""
         return ["nsenter", "-t", str(self._init), "--pid", "--mount", "--net", "--", *command]
@@ -119,7 +124,7 @@ class Enclosure:
             try:
                 # Only this thread moves, and it ends here.
                 libc = ctypes.CDLL(None, use_errno=True)
-                namespace = os.open(f"/proc/{self._init}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+                namespace = os.open(self.network, os.O_RDONLY | os.O_CLOEXEC)
                 failed = libc.setns(namespace, _CLONE_NEWNET)
                 os.close(namespace)
                 if failed:

@@ -120,7 +120,7 @@ class Instances:
         return host.console
 
     def report(self) -> list[dict[str, Any]]:
-        """The hosts as they are, with the command line of a root shell in each."""
+        """The hosts as they are, with the command line of a root shell in each, and the network they are in."""
         containers = self.containers()
         return [
             {
@@ -129,6 +129,7 @@ class Instances:
                 "state": host.instance.state,
                 "status": host.status,
                 "shell": containers.shell(host.id),
+                "network": str(containers.network),
             }
             for host in self.all()
         ]

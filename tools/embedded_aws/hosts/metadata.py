@@ -18,6 +18,7 @@ from typing import Any
 
 from .. import account
 from .instances import Host, Instances
+from .way_in import KEY_NAME, WayIn
 
 _VERSIONS = ("1.0", "2009-04-04", "2016-09-02", "2018-09-24", "2021-03-23", "latest")
 _LONGEST_TOKEN = 21_600
@@ -33,9 +34,13 @@ class Metadata:
     """
 
     def __init__(
-        self, instances: Instances, moto: AbstractContextManager[Any], role_seconds: float = _ROLE_SECONDS
+        self,
+        instances: Instances,
+        moto: AbstractContextManager[Any],
+        way_in: WayIn,
+        role_seconds: float = _ROLE_SECONDS,
     ) -> None:
-        self._instances, self._moto = instances, moto
+        self._instances, self._moto, self._way_in = instances, moto, way_in
         self._role_seconds = role_seconds
         self._lock = threading.Lock()
         self._tokens: dict[str, tuple[str, float]] = {}  # token: instance, end
@@ -156,9 +161,14 @@ class Metadata:
             "security-groups": "\n".join(groups),
             "services": {"domain": "amazonaws.com", "partition": account.PARTITION},
         }
-        key = account.backend("ec2", host.region).key_pairs.get(instance.key_name or "")
-        if key is not None:
-            data["public-keys"] = _Named({"0": {"openssh-key": key.public_key}}, f"0={instance.key_name}")
+        keys = {KEY_NAME: self._way_in.public_key()}
+        pair = account.backend("ec2", host.region).key_pairs.get(instance.key_name or "")
+        if pair is not None:
+            keys = {instance.key_name: pair.public_key, **keys}
+        data["public-keys"] = _Named(
+            {str(number): {"openssh-key": key} for number, key in enumerate(keys.values())},
+            "\n".join(f"{number}={name}" for number, name in enumerate(keys)),
+        )
         if instance.metadata_options.instance_metadata_tags == "enabled":
             tags = {name: str(value) for name, value in account.tags_of(host.id, host.region).items()}
             data["tags"] = {"instance": tags}

@@ -18,6 +18,7 @@ _PROGRAMS = {
     "slirp4netns": "slirp4netns",
     "nsenter": "util-linux",
     "ip": "iproute2",
+    "ssh": "openssh-client",
 }
 
 

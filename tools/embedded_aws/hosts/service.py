@@ -17,6 +17,7 @@ from .firewall import Firewall
 from .instances import Instances
 from .metadata import Metadata
 from .names import Names
+from .way_in import WayIn
 
 Wsgi = Callable[..., Any]
 
@@ -32,13 +33,18 @@ class Hosts:
     def __init__(
         self, directory: Path, endpoint: Wsgi, moto: AbstractContextManager[Any], log: Callable[[str], None]
     ) -> None:
-        self._endpoint, self._moto, self._log = endpoint, moto, log
+        self._endpoint, self._moto, self._log, self._url = endpoint, moto, log, ""
         self._enclosure = Enclosure(directory)
         self.instances = Instances(self._prepare, moto, log)
-        self.metadata = Metadata(self.instances, moto)
+        self._way_in = WayIn(directory.parent)
+        self.metadata = Metadata(self.instances, moto, self._way_in)
 
-    def start(self) -> None:
-        """Get ready in the background; instances wait for it in `pending`."""
+    def start(self, url: str) -> None:
+        """Get ready in the background; instances wait for it in `pending`.
+
+        :param url: where this machine reaches the server
+        """
+        self._url = url
         moto_instances.patch(self.instances)
         threading.Thread(target=self.instances.prepare, daemon=True, name="hosts").start()
 
@@ -66,6 +72,7 @@ class Hosts:
 
     def _prepare(self) -> Containers:
         base = image.ensure(self._log)
+        self._way_in.make(self._url)
         self._enclosure.open()
         self._serve(METADATA, 80, self.metadata)
         self._serve(ENDPOINT, ENDPOINT_PORT, self._endpoint)

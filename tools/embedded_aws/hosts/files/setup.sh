@@ -20,5 +20,6 @@ for certificate in /usr/local/share/ca-certificates/*.crt; do
     [ ! -e "$certificate" ] || cp "$certificate" "$root/usr/local/share/ca-certificates/"
 done
 chroot "$root" update-ca-certificates > /dev/null
+printf '[global]\ncert = /etc/ssl/certs/ca-certificates.crt\n' > "$root/etc/pip.conf"
 rm -f "$root"/etc/ssh/ssh_host_*_key* "$root/etc/hostname"
 rm -rf "$root"/var/cache/apt/*.bin "$root"/usr/share/doc/* "$root"/usr/share/man/* "$root"/usr/share/locale/*
