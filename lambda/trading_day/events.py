@@ -17,6 +17,8 @@ from .settings import Settings
 
 START, STOP = "start", "stop"
 _KEYS = ("action", "dry_run", "environment", "scheduled_time")
+# For some models only, asked for by a person.
+_CHOICE = ("models", "reason")
 # Clock skew that is tolerated.
 _SKEW = timedelta(minutes=5)
 
@@ -28,6 +30,12 @@ class Request:
     action: str
     dry_run: bool = False
     scheduled: datetime | None = None
+    models: frozenset[str] = frozenset()
+    """Names of models; empty for all."""
+    reason: str = ""
+
+    def chosen(self, model: str) -> bool:
+        return not self.models or model in self.models
 
     def why_not(self, now: datetime, max_age: float) -> str | None:
         """Why the event is too old or too early; empty if it is neither."""
@@ -41,13 +49,19 @@ class Request:
         return None
 
 
-def parse(event: Any, settings: Settings, actions: Sequence[str], default: str | None = None) -> Request:
-    """Parse an event; refuse events for anything but this function."""
+def parse(
+    event: Any, settings: Settings, actions: Sequence[str], default: str | None = None, by_model: bool = False
+) -> Request:
+    """Parse an event; refuse events for anything but this function.
+
+    :param by_model: whether the function can work on some models only.
+    """
     if not isinstance(event, Mapping):
         raise _refused(f"it must be an object, not {type(event).__name__}")
-    unknown = sorted(set(map(str, event)) - set(_KEYS))
+    known = sorted((*_KEYS, *(_CHOICE if by_model else ())))
+    unknown = sorted(set(map(str, event)) - set(known))
     if unknown:
-        raise _refused(f"unknown keys: {', '.join(unknown)}; known are {', '.join(_KEYS)}")
+        raise _refused(f"unknown keys: {', '.join(unknown)}; known are {', '.join(known)}")
     environment = event.get("environment", settings.environment)
     if environment != settings.environment:
         raise _refused(f"it is for the environment {environment!r}, this is {settings.environment!r}")
@@ -57,7 +71,20 @@ def parse(event: Any, settings: Settings, actions: Sequence[str], default: str |
     dry_run = event.get("dry_run", False)
     if not isinstance(dry_run, bool):
         raise _refused(f"dry_run must be true or false, not {dry_run!r}")
-    return Request(str(action), dry_run, _time(event.get("scheduled_time")))
+    reason = event.get("reason", "")
+    if not isinstance(reason, str):
+        raise _refused(f"reason must be text, not {reason!r}")
+    scheduled = _time(event.get("scheduled_time"))
+    return Request(str(action), dry_run, scheduled, _models(event.get("models")), reason)
+
+
+def _models(value: Any) -> frozenset[str]:
+    if value is None:
+        return frozenset()
+    # An empty list is a mistake: it must not mean all.
+    if not isinstance(value, list) or not value or not all(isinstance(name, str) and name for name in value):
+        raise _refused(f"models must be a list of one or more names of models, not {value!r}")
+    return frozenset(value)
 
 
 def _time(value: Any) -> datetime | None:

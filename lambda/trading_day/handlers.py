@@ -93,7 +93,7 @@ def trading_server_shutdown(event: Any, context: Any) -> dict[str, Any]:
     log = _log(settings, context)
 
     def work() -> dict[str, Any]:
-        request = events.parse(event, settings, (events.STOP,), events.STOP)
+        request = events.parse(event, settings, (events.STOP,), events.STOP, by_model=True)
         aws = shutdown.Aws(_client("ec2"), _client("ssm"), partial(_client, "sns"))
         return shutdown.run(settings, request, aws, clock, log, _deadline(context, clock))
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from ansible_collections.algo.trading.plugins.module_utils._errors import AlgoTradingError
@@ -92,9 +93,15 @@ def run(
     report.calendar(aws.sns, settings, log, today)
     if not today.act:
         return _nothing(today.reason, request, ok=not today.alert)
-    tags = settings.tags(COMPONENT)
-    strangers = hosts.strangers(aws.ec2, _identity(settings), ("pending", "running"))
-    found = _find(aws.ec2, tags, strangers)
+    strangers = [
+        stranger
+        for stranger in hosts.strangers(aws.ec2, _identity(settings), ("pending", "running"))
+        if request.chosen(stranger.host.model)
+    ]
+    find = partial(_find, aws.ec2, settings.tags(COMPONENT), strangers, request)
+    found = find()
+    if request.models:
+        log.info("Only these models", models=sorted(request.models), reason=request.reason)
     log.info(
         "Found trading servers",
         hosts=len(found.hosts),
@@ -106,18 +113,24 @@ def run(
         results = {host.id: HostResult(host, PLANNED, "would be drained and stopped") for host in found.hosts}
     else:
         results = _shut_down(settings, aws, clock, log, found.hosts, protection, deadline)
-        results = _check(lambda: _find(aws.ec2, tags, strangers).hosts, results, clock, deadline)
+        results = _check(lambda: find().hosts, results, clock, deadline)
         idle = sorted(id_ for id_, result in results.items() if result.drained and result.outcome == STUCK)
         noted = hosts.note_drain(aws.ec2, idle, clock.now(), confirmed=True)
         for id_, why in noted.failed.items():
             log.warning("Drain tag not written on the host", instance_id=id_, reason=why)
-    return _report(
-        settings, aws, clock, log, list(results.values()), found.foreign, strangers, protection, request.dry_run
-    )
+    return _report(settings, aws, clock, log, list(results.values()), found.foreign, strangers, protection, request)
 
 
 def _nothing(reason: str, request: Request, ok: bool) -> dict[str, Any]:
-    return {"ok": ok, "dry_run": request.dry_run, "reason": reason, "hosts": [], "foreign": [], "not_touched": []}
+    return {
+        "ok": ok,
+        "dry_run": request.dry_run,
+        "reason": reason,
+        "hosts": [],
+        "missing": [],
+        "foreign": [],
+        "not_touched": [],
+    }
 
 
 def _identity(settings: ShutdownSettings) -> Identity:
@@ -125,11 +138,12 @@ def _identity(settings: ShutdownSettings) -> Identity:
     return Identity(settings.tags(COMPONENT), name)
 
 
-def _find(ec2: Any, tags: Mapping[str, str], strangers: Sequence[hosts.Stranger]) -> hosts.Found:
-    """The environment's running trading servers, without those that only carry its tags."""
+def _find(ec2: Any, tags: Mapping[str, str], strangers: Sequence[hosts.Stranger], request: Request) -> hosts.Found:
+    """The environment's running trading servers that were asked for, without those that only carry its tags."""
     found = hosts.find(ec2, tags, ("pending", "running"))
     borrowed = {stranger.host.id for stranger in strangers}
-    return replace(found, hosts=tuple(host for host in found.hosts if host.id not in borrowed))
+    chosen = (host for host in found.hosts if host.id not in borrowed and request.chosen(host.model))
+    return replace(found, hosts=tuple(chosen))
 
 
 def _shut_down(
@@ -234,8 +248,9 @@ def _report(
     foreign: Sequence[str],
     strangers: Sequence[hosts.Stranger],
     protection: Protection,
-    dry_run: bool,
+    request: Request,
 ) -> dict[str, Any]:
+    dry_run = request.dry_run
     for result in results:
         (log.info if result.outcome in FINE else log.warning)(f"Host {result.outcome}", **result.as_dict())
     count = Counter(result.outcome for result in results)
@@ -260,6 +275,8 @@ def _report(
         f"{stranger.advice}"
         for stranger in strangers
     ]
+    missing = sorted(request.models - {result.host.model for result in results})
+    lines += [f"{model}: no trading server of this model runs" for model in missing]
     if protection.problem:
         lines.append(f"No one-time spot instance is terminated: {protection.problem}")
     if lines and not dry_run:
@@ -271,6 +288,7 @@ def _report(
         "dry_run": dry_run,
         "reason": summary,
         "hosts": [result.as_dict() for result in results],
+        "missing": missing,
         "foreign": list(foreign),
         "not_touched": [
             {"instance_id": stranger.host.id, "model": stranger.host.model, "reason": stranger.reason}

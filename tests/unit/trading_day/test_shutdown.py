@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from ansible_collections.algo.trading.plugins.module_utils._errors import InvalidInput
 from ansible_collections.algo.trading.plugins.module_utils.fleet.ownership import Identity
 from ansible_collections.algo.trading.tests.unit.trading_day.conftest import OWN, AwsError, fleet_parameter
 from trading_day import events, report, settings, shutdown
@@ -23,7 +24,7 @@ ENV = {"PROJECT": "algo-trading", "ENVIRONMENT": "qa", "ALERT_TOPIC_ARN": TOPIC}
 
 def shut_down(world: World, event: dict[str, Any] | None = None, limit: float = 900, **env: str) -> dict[str, Any]:
     configured = settings.ShutdownSettings.from_env("trading_server_shutdown", {**ENV, **env})
-    request = events.parse(event or {}, configured, (events.STOP,), events.STOP)
+    request = events.parse(event or {}, configured, (events.STOP,), events.STOP, by_model=True)
     aws = shutdown.Aws(world, world, lambda: world)
     log = report.Log(configured, world.log)
     return shutdown.run(configured, request, aws, world.clock, log, world.clock.monotonic() + limit)
@@ -79,6 +80,26 @@ def test_a_dry_run_only_looks(world: World) -> None:
     result = shut_down(world, {"dry_run": True})
     assert set(outcomes(result).values()) == {"planned"}
     assert set(world.calls) == {"DescribeInstances", "GetParameter"}
+
+
+def test_only_the_chosen_models_are_shut_down(world: World) -> None:
+    chosen, other = world.add(2)
+    gone = "momentum/GONE/sma-outer_0_inner_0"
+    result = shut_down(world, {"models": [chosen.tags["Model"], gone], "reason": "by the desk: wrong prices"})
+    assert outcomes(result) == {chosen.id: "stopped"}
+    assert (other.state, other.drains) == ("running", 0)
+    assert not result["ok"]
+    assert result["missing"] == [gone]
+    assert f"{gone}: no trading server of this model runs" in world.alerts[0]["Message"]
+    assert any(line.get("reason") == "by the desk: wrong prices" for line in world.lines())
+
+
+@pytest.mark.parametrize("models", [[], "momentum/AAPL/x", [""], [7], {}])
+def test_models_that_are_no_list_of_names_are_refused(world: World, models: Any) -> None:
+    world.add(1)
+    with pytest.raises(InvalidInput, match="models must be a list of one or more names"):
+        shut_down(world, {"models": models})
+    assert not world.calls
 
 
 @pytest.mark.parametrize("key", ["Project", "Environment", "Component", "ManagedBy"])
