@@ -15,10 +15,16 @@ from typing import Any
 
 import boto3
 from ansible_collections.algo.trading.plugins.module_utils.fleet.pacing import SystemClock
+from ansible_collections.algo.trading.plugins.module_utils.trading_day import (
+    Rule,
+    begin_ingestion,
+    begin_trading,
+    end,
+)
 from botocore.config import Config
 
 from . import events, fleet, ingestion, shutdown
-from .report import Log, alert
+from .report import Log, alert, completed_metric
 from .settings import Settings, ShutdownSettings
 
 # Seconds of Lambda's timeout kept for the report.
@@ -60,14 +66,26 @@ def _with_alert(settings: Settings, log: Log, work: Callable[[], dict[str, Any]]
         raise
 
 
+def _completed(settings: Settings, log: Log, clock: SystemClock, request: events.Request, rule: Rule) -> None:
+    """Count a scheduled event whose work is done, or that has nothing to do today; an alarm misses it otherwise."""
+    if request.scheduled is None or request.dry_run or request.why_not(clock.now(), settings.max_event_age):
+        return
+    today = rule(settings.calendar, request.scheduled)
+    if today.act or today.idle:
+        log.metrics(clock.now().timestamp(), {completed_metric(request.action): 1})
+
+
 def alpaca_websocket(event: Any, context: Any) -> dict[str, Any]:
     """Start or stop the ingestion host."""
+    clock = SystemClock()
     settings = Settings.from_env("alpaca_websocket", os.environ)
     log = _log(settings, context)
 
     def work() -> dict[str, Any]:
         request = events.parse(event, settings, (events.START, events.STOP))
-        return ingestion.run(settings, request, _client("ec2"), partial(_client, "sns"), SystemClock(), log)
+        result = ingestion.run(settings, request, _client("ec2"), partial(_client, "sns"), clock, log)
+        _completed(settings, log, clock, request, begin_ingestion if request.action == events.START else end)
+        return result
 
     return _with_alert(settings, log, work)
 
@@ -81,7 +99,9 @@ def trading_server(event: Any, context: Any) -> dict[str, Any]:
     def work() -> dict[str, Any]:
         request = events.parse(event, settings, (events.START,), events.START)
         aws = fleet.Aws(_client("ec2", attempts=1), _client("s3"), _client("ssm"), partial(_client, "sns"))
-        return fleet.run(settings, request, aws, clock, log, _deadline(context, clock))
+        result = fleet.run(settings, request, aws, clock, log, _deadline(context, clock))
+        _completed(settings, log, clock, request, begin_trading)
+        return result
 
     return _with_alert(settings, log, work)
 
@@ -95,6 +115,8 @@ def trading_server_shutdown(event: Any, context: Any) -> dict[str, Any]:
     def work() -> dict[str, Any]:
         request = events.parse(event, settings, (events.STOP,), events.STOP, by_model=True)
         aws = shutdown.Aws(_client("ec2"), _client("ssm"), partial(_client, "sns"))
-        return shutdown.run(settings, request, aws, clock, log, _deadline(context, clock))
+        result = shutdown.run(settings, request, aws, clock, log, _deadline(context, clock))
+        _completed(settings, log, clock, request, end)
+        return result
 
     return _with_alert(settings, log, work)

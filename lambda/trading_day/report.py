@@ -69,6 +69,11 @@ class Log:
         self._stream.flush()
 
 
+def completed_metric(action: str) -> str:
+    """Counts scheduled events that were carried out; the role aws_lambda sets an alarm on it."""
+    return f"{action.capitalize()}Completed"
+
+
 def alert(sns: Callable[[], Any], settings: Settings, log: Log, what: str, lines: list[str]) -> None:
     """Publish an alert. An unreachable topic is an error, raised after everything else is done."""
     log.warning(what, alert=True, details=len(lines))

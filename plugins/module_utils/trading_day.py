@@ -23,11 +23,15 @@ from .sessions import Calendar, CalendarEnded, TradingSession
 
 @dataclass(frozen=True)
 class Today:
-    """Whether to act, and why. ``alert`` is set where nobody can know, so that a person looks."""
+    """Whether to act, and why. ``alert`` is set where nobody can know, so that a person looks.
+
+    ``idle`` is set on a day without a session: then nothing is left to do.
+    """
 
     act: bool
     reason: str = ""
     alert: bool = False
+    idle: bool = False
 
 
 def begin(calendar: Calendar, scheduled: datetime | None, unknown: bool) -> Today:
@@ -43,7 +47,7 @@ def begin(calendar: Calendar, scheduled: datetime | None, unknown: bool) -> Toda
     except CalendarEnded as error:
         return Today(unknown, str(error), alert=True)
     if session is None:
-        return Today(False, f"{calendar.exchange} has no session on {day:%A}, {day}")
+        return Today(False, f"{calendar.exchange} has no session on {day:%A}, {day}", idle=True)
     if scheduled >= session.closes:
         return Today(False, f"the session of {day} closed at {session.closes:%H:%M} ({session.note or 'as usual'})")
     return Today(True)
@@ -60,7 +64,7 @@ def end(calendar: Calendar, scheduled: datetime | None) -> Today:
         after = scheduled.astimezone(calendar.zone).time() >= calendar.usual.closes
         return Today(after, str(error), alert=True)
     if session is None:
-        return Today(False, f"{calendar.exchange} has no session on {day:%A}, {day}")
+        return Today(False, f"{calendar.exchange} has no session on {day:%A}, {day}", idle=True)
     if scheduled < session.closes:
         return Today(False, f"the session of {day} is open until {session.closes:%H:%M}")
     return Today(True)
@@ -71,8 +75,8 @@ begin_ingestion = partial(begin, unknown=True)
 begin_trading = partial(begin, unknown=False)
 
 # Setting → what its schedule does, and the rule that decides.
-_Rule = Callable[[Calendar, datetime], Today]
-SCHEDULES: dict[str, tuple[str, _Rule]] = {
+Rule = Callable[[Calendar, datetime], Today]
+SCHEDULES: dict[str, tuple[str, Rule]] = {
     "aws_alpaca_websocket_start_schedule": ("the market-data server starts", begin_ingestion),
     "aws_trading_server_schedule": ("the trading servers start", begin_trading),
     "aws_trading_server_shutdown_early_schedule": ("the trading servers shut down", end),

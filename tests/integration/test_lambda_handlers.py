@@ -208,6 +208,31 @@ def test_ingestion_starts_and_stops_its_own_host_only(fresh_aws: Aws, functions:
     assert (states(fresh_aws)[own], states(fresh_aws)[other]) == ("running", "running")
 
 
+@pytest.mark.parametrize(
+    ("scheduled", "completed"),
+    [
+        ("2026-11-11T16:10:00-05:00", True),
+        ("2026-11-11T13:10:00-05:00", False),  # the other schedule's turn
+        ("2026-09-07T13:10:00-04:00", True),  # a holiday: nothing is left to do
+    ],
+)
+def test_an_event_that_was_carried_out_is_counted_and_one_that_was_not_is_missed(
+    fresh_aws: Aws, functions: Functions, scheduled: str, completed: bool
+) -> None:
+    launch(fresh_aws, "alpaca_websocket", "qa")
+    old = {"MAX_EVENT_AGE": str(10 * 365 * 24 * 3600)}
+    event = {"action": "stop", "scheduled_time": scheduled}
+    for name in ("trading_server_shutdown", "alpaca_websocket"):
+        answer = functions.invoke(name, event, **old)
+        assert answer.rc == 0, answer.stderr
+        assert [line["Function"] for line in answer.lines if line.get("StopCompleted")] == [name] * completed
+    # Neither is one that a person sends, nor one that came too late.
+    assert not [
+        line for line in functions.invoke("alpaca_websocket", {"action": "stop"}).lines if "StopCompleted" in line
+    ]
+    assert not [line for line in functions.invoke("alpaca_websocket", event).lines if "StopCompleted" in line]
+
+
 class Fleet:
     """A bucket with models and the fleet's settings, as the playbooks leave them."""
 

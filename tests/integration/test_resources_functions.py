@@ -64,6 +64,7 @@ def test_the_shutdown_is_planned_made_repeated_changed_and_removed(roles: Roles)
             ("create", "Lambda function", SHUTDOWN),
             ("create", "asynchronous invocation", SHUTDOWN),
             ("create", "alarm", f"{SHUTDOWN}-errors"),
+            ("create", "alarm", f"{SHUTDOWN}-no-stop"),
             ("create", "schedule group", SHUTDOWN),
             ("create", "schedule", f"{SHUTDOWN}/shutdown-early"),
             ("create", "schedule", f"{SHUTDOWN}/shutdown"),
@@ -99,7 +100,7 @@ def test_the_shutdown_is_planned_made_repeated_changed_and_removed(roles: Roles)
     assert lines(roles("aws_trading_server_shutdown")) == []
 
     removed = roles(tasks=teardown())
-    assert len(lines(removed)) == 12
+    assert len(lines(removed)) == 13
     assert {action for action, _kind, _name in lines(removed)} == {"delete"}
     assert lines(roles(tasks=teardown())) == []
     assert everything_named(aws) == []

@@ -50,7 +50,7 @@ def test_a_year_of_days(year: int) -> None:
 
 def test_the_reason_names_the_day() -> None:
     thanksgiving = day.begin_trading(CALENDAR, at(date(2026, 11, 26), START))
-    assert thanksgiving == day.Today(False, "XNYS has no session on Thursday, 2026-11-26")
+    assert thanksgiving == day.Today(False, "XNYS has no session on Thursday, 2026-11-26", idle=True)
     open_still = day.end(CALENDAR, at(date(2026, 11, 25), EARLY))
     assert open_still == day.Today(False, "the session of 2026-11-25 is open until 16:00")
     after = day.begin_trading(CALENDAR, at(date(2026, 11, 27), time(14)))

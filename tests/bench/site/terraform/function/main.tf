@@ -64,6 +64,27 @@ resource "aws_cloudwatch_metric_alarm" "errors" {
   tags                = { Component = var.component }
 }
 
+resource "aws_cloudwatch_metric_alarm" "missing" {
+  for_each          = toset([for schedule in values(var.schedules) : schedule.action])
+  alarm_name        = "${local.name}-no-${each.key}"
+  alarm_description = "${local.name} had no ${each.key} in 25 hours. Its log group is /aws/lambda/${local.name}"
+  namespace         = "AlgoTrading"
+  metric_name       = "${title(each.key)}Completed"
+  dimensions = {
+    Project     = var.scope.project
+    Environment = var.scope.environment
+    Function    = var.component
+  }
+  statistic           = "Sum"
+  period              = 3600
+  evaluation_periods  = 25
+  comparison_operator = "LessThanThreshold"
+  threshold           = 1
+  treat_missing_data  = "breaching"
+  alarm_actions       = [var.scope.alert_topic]
+  tags                = { Component = var.component }
+}
+
 resource "aws_scheduler_schedule_group" "this" {
   name = local.name
   tags = { Component = var.component }
