@@ -8,6 +8,8 @@ for file in /etc/hostname /etc/hosts /etc/resolv.conf; do
     cp "$file" /run/given && umount "$file" && cp /run/given "$file"
 done
 rm -f /run/given
+# As systemd does on a machine: without it units get no LoadCredential=, whose files are mounted by another process.
+mount --make-rshared /
 # Not in the root file system, so that no image made of this host contains it.
 mkdir -p /run/systemd/system.conf.d
 printf '[Manager]\nDefaultEnvironment=AWS_ENDPOINT_URL=%s AWS_REGION=%s AWS_DEFAULT_REGION=%s\n' \
