@@ -27,6 +27,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / ".cache"
 SERVICE = ROOT / "services" / "alpaca_websocket"
+HOST_PROGRAM = "roles/trading_server/files"
 _COUNTS = re.compile(r"(\d+) (passed|failed|skipped|error|errors|xfailed|xpassed)\b")
 _SUMMARY = re.compile(
     r"^=* ?(?:\d+ (?:passed|failed|skipped|errors?|xfailed|xpassed|deselected|warnings?)(?:, )?)+ in "
@@ -172,8 +173,9 @@ def types(venv: Venv, args: Sequence[str]) -> list[Check]:
             "mypy tests",
             [*mypy, f"{cache}-tests", *tests],
             venv,
-            env={"MYPYPATH": "tests/integration:collections:lambda"},
+            env={"MYPYPATH": f"tests/integration:collections:lambda:{HOST_PROGRAM}"},
         ),
+        Check("mypy algo_host", [*mypy, f"{cache}-algo_host", "-palgo_host"], venv, env={"MYPYPATH": HOST_PROGRAM}),
         Check("mypy tools", [*mypy, f"{cache}-tools", "tools"], venv, env={"MYPYPATH": "tools"}),
         *(
             Check(f"mypy {tree.name}", [*mypy, f"{cache}-{tree.name}", str(tree)], venv, env={"MYPYPATH": path})
