@@ -31,6 +31,8 @@ _IMAGE = re.compile(r"ami-[0-9a-f]{8,17}|/[A-Za-z0-9_./-]+")
 _SCHEDULE = re.compile(
     r"cron\(\S+( \S+){5}\)|rate\([1-9]\d* (minute|hour|day)s?\)|at\(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\)"
 )
+# A host stops its trader 30 s after the end of the drain (roles/trading_server) and has to report that.
+_DRAIN_MARGIN = 60
 _BUCKETS = ("algo_model_bucket", "algo_data_bucket", "algo_artifact_bucket")
 
 Settings = Mapping[str, Any]
@@ -76,6 +78,7 @@ def contradictions(settings: Settings, others: Mapping[str, Settings]) -> list[s
         *_images(settings),
         *_times(settings),
         *_fleet(settings),
+        *_trading(settings),
     ]
 
 
@@ -222,6 +225,18 @@ def _times(settings: Settings) -> Iterable[str]:
                 f"{name}: {value!r} is not a valid schedule. Use an EventBridge Scheduler expression "
                 "such as cron(0 9 ? * MON-FRI *); cron needs six fields."
             )
+
+
+def _trading(settings: Settings) -> Iterable[str]:
+    """What the servers themselves would refuse, and a drain that SSM would cut off."""
+    if settings.get("aws_trading_server_paper") is False and settings.get("algo_environment") != "prod":
+        yield "aws_trading_server_paper: false trades money, which only prod may."
+    drain, limit = (settings.get(f"aws_trading_server_{name}") for name in ("drain_seconds", "shutdown_drain_timeout"))
+    if isinstance(drain, int) and isinstance(limit, int) and limit < drain + _DRAIN_MARGIN:
+        yield (
+            f"aws_trading_server_shutdown_drain_timeout: {limit} s end a drain of {drain} s too early. Use at least "
+            f"{drain + _DRAIN_MARGIN} s, or a smaller aws_trading_server_drain_seconds."
+        )
 
 
 def _fleet(settings: Settings) -> Iterable[str]:

@@ -121,7 +121,7 @@ def test_the_fleet_gets_its_settings_from_one_source(roles: Roles) -> None:
     ssm, s3 = aws.client("ssm"), aws.client("s3")
     fleet = load_document(ssm.get_parameter(Name=SCOPE.parameter("trading_server", "fleet"))["Parameter"]["Value"])
     assert fleet["subnet_ids"] == roles.network["private_subnet_ids"]
-    assert fleet["configuration"]["feed"] == "alpaca-websocket.qa.algo-trading.internal:8765"
+    assert fleet["configuration"]["feed_url"] == "ws://alpaca-websocket.qa.algo-trading.internal:8765/v2/iex"
 
     for key in (
         "models/momentum/GOOG/sma-outer_0_inner_1/model.json",

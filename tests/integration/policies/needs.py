@@ -46,9 +46,7 @@ class Needs:
             "trading-server": [
                 *self._host("trading_server"),
                 *self._secret("alpaca_websocket"),
-                *self._s3(
-                    self.models, ("s3:ListBucket",), f"{self._model}/model.joblib", (*_READ, "s3:GetObjectVersion")
-                ),
+                *self._s3(self.models, ("s3:ListBucket",), f"{self._model}/model.joblib", _READ),
             ],
             "mlflow-server": [
                 *self._host("mlflow_server"),

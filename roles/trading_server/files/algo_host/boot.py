@@ -104,7 +104,6 @@ class Run:
                 return
             if not units.start(UNIT, _START_SECONDS):
                 raise _not_started(self.places)
-            replace(self.places.own_run / "started", configured(self.places) + "\n")
             self.changes.append("started")
 
     def report(self, error: HostError | None) -> dict[str, Any]:
@@ -157,6 +156,11 @@ def configured(places: Places) -> str:
         with contextlib.suppress(OSError):
             found.update(os.fsencode(path.resolve()) if path.is_dir() else path.read_bytes())
     return found.hexdigest()
+
+
+def note_start(places: Places) -> None:
+    """The trader is about to start, by whomever: it will read what is there now."""
+    replace(places.own_run / "started", configured(places) + "\n")
 
 
 def restart_needed(places: Places) -> bool:

@@ -138,6 +138,7 @@ def _watch(places: Places, given: argparse.Namespace) -> Answer:
 
 def _starting(places: Places, given: argparse.Namespace) -> Answer:
     drain.starting(places, drain.invocation())
+    boot.note_start(places)
     return {}, "", 0
 
 

@@ -25,6 +25,7 @@ def trader_configuration(settings: Settings, claim: Claim, artifact: Path, place
         "symbol": claim.symbol,
         "feed_url": settings.feed_url,
         "broker": {"url": settings.broker_url, "paper": settings.paper},
+        "bars": settings.bars,
         "credentials": CREDENTIALS,
         "limits": dict(settings.limits),
         "flatten_on_drain": settings.flatten_on_drain,

@@ -22,7 +22,7 @@ from .errors import HostError
 from .places import BOOT_UNIT, UNIT, USER, Places, read_json, replace
 
 # For the drain command beyond its own limit, before it is given up.
-_GRACE = 15
+_GRACE = 25
 _REFUSED = 78
 DRAINED = "drained"
 

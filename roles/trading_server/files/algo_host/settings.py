@@ -51,6 +51,7 @@ class Settings:
     flatten_on_drain: bool
     drain_seconds: int
     loop_seconds: float
+    bars: str = "daily"
 
     @property
     def stop_seconds(self) -> int:
@@ -86,6 +87,8 @@ def parse_settings(given: Any, where: str) -> Settings:
         if not (_is(limits.get(name), (int, float)) and limits[name] > 0):
             wrong.append(f"configuration.limits.{name}")
     wrong += [f"configuration.{name}" for name in ("drain_seconds", "loop_seconds") if _below_one(told.get(name))]
+    if told.get("bars", "daily") not in ("daily", "minute"):
+        wrong.append("configuration.bars")
     if wrong:
         raise Refused(
             f"{where}: missing or wrong: {', '.join(dict.fromkeys(wrong))}. "
@@ -98,6 +101,7 @@ def parse_settings(given: Any, where: str) -> Settings:
     return Settings(
         **names,
         **{name: told[name] for name in _TYPES if name not in ("broker", "limits")},
+        bars=told.get("bars", "daily"),
         broker_url=broker["url"],
         paper=broker["paper"],
         limits={name: limits[name] for name in _LIMITS},

@@ -10,7 +10,7 @@ locals {
     region         = var.scope.region
     timezone       = var.scope.timezone
     algo_modeling  = "2.0.0"
-    feed           = "alpaca-websocket.${var.network.dns_zone}:8765"
+    feed_url       = "ws://alpaca-websocket.${var.network.dns_zone}:8765/v2/iex"
     broker_secret  = "${var.scope.project}-alpaca-websocket-${var.scope.environment}"
     halt_parameter = local.halt
     log_group      = local.log_group
