@@ -12,6 +12,7 @@ cd "$(dirname "$0")/../requirements"
 unset UV_INDEX UV_INDEX_URL UV_EXTRA_INDEX_URL UV_DEFAULT_INDEX UV_FIND_LINKS UV_CONSTRAINT UV_OVERRIDE || true
 
 here=$PWD
+service=$here/../services/alpaca_websocket/data/share/alpaca-websocket
 project=$(mktemp -d) # uv takes the platforms to settle for from a pyproject.toml, and ours is about other things
 trap 'rm -rf "$project"' EXIT
 
@@ -28,7 +29,7 @@ environments = [
 TOML
     cp "$here"/*.in "$project"
     # Versions in the present lock are preferred; those of a runtime set bind its development set.
-    cp "$here"/*.txt "$project" 2>/dev/null || true
+    cp "$here"/*.txt "$service"/*.txt "$project" 2>/dev/null || true
     # shellcheck disable=SC2086  # LOCK_ARGS are words
     (cd "$project" && "$uv" pip compile --quiet --universal --python-version "$python" --generate-hashes \
         --no-emit-index-url --no-emit-find-links --no-annotate --no-header ${LOCK_ARGS:-} --output-file "$out" "$@")
@@ -50,3 +51,9 @@ compile 3.11 "python_version < '3.12'" "For Python 3.11." python3.11-demo-feed.t
     -c python3.11.txt -c python3.11-dev.txt
 compile 3.12 "python_version >= '3.12'" "For Python 3.12 and later." python3.12-demo-feed.txt demo-feed.in \
     -c python3.12.txt -c python3.12-dev.txt
+# What the market-data server is installed with on a host, in its wheel: nothing else than what is tested here.
+compile 3.11 "python_version < '3.12'" "For Python 3.11." requirements-python3.11.txt service.in \
+    -c python3.11.txt -c python3.11-dev.txt
+compile 3.12 "python_version >= '3.12'" "For Python 3.12 and later." requirements-python3.12.txt service.in \
+    -c python3.12.txt -c python3.12-dev.txt
+mv requirements-python3.1?.txt "$service"

@@ -33,7 +33,9 @@ def test_it_has_every_file_of_the_package_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         inside = {name for name in archive.namelist() if ".dist-info/" not in name and "__pycache__" not in name}
     assert {name.removeprefix("src/") for name in tracked} <= inside
-    assert all(name.startswith("alpaca_websocket/") for name in inside)
+    brought = {name.partition(".data/data/share/alpaca-websocket/")[2] for name in inside if ".data/" in name}
+    assert brought == {"alpaca-websocket.service", "requirements-python3.11.txt", "requirements-python3.12.txt"}
+    assert all(name.startswith("alpaca_websocket/") for name in inside if ".data/" not in name)
     assert any(name.endswith(".html") for name in inside)
 
 
@@ -53,3 +55,17 @@ def test_its_dependencies_are_the_ones_that_are_pinned() -> None:
     assert named == listed
     for name in named:
         assert metadata.version(name)
+
+
+@pytest.mark.parametrize("python", ["3.11", "3.12"])
+def test_the_versions_that_it_brings_are_tested_ones_with_hashes(python: str) -> None:
+    tested = pins(ROOT / f"requirements/python{python}.txt") | pins(ROOT / f"requirements/python{python}-dev.txt")
+    lock = SERVICE / f"data/share/alpaca-websocket/requirements-python{python}.txt"
+    assert pins(lock)
+    assert pins(lock) <= tested
+    for block in re.split(r"\n(?=[a-z0-9])", lock.read_text())[1:]:
+        assert "--hash=sha256:" in block, block
+
+
+def pins(lock: Path) -> set[str]:
+    return set(re.findall(r"^[a-z0-9][\w.-]*==\S+", lock.read_text(), re.MULTILINE))
