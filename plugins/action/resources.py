@@ -39,6 +39,8 @@ class ActionModule(ActionBase):
         for name in _VARIABLES:
             if name in variables:
                 variables[name] = self._templar.template(variables[name])
+        # Without Ansible's tags: the lists are copied and compared many times, and a tagged string is slow to copy.
+        self._task.args = plan.plain(self._task.args)
         _checks, task = self.validate_argument_spec(argument_spec=_ARGUMENTS)
         environment = self._environment(variables)
         check = bool(self._task.check_mode)

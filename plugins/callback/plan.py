@@ -80,7 +80,7 @@ from ansible.playbook.task_include import TaskInclude
 from ansible.plugins.callback.default import CallbackModule as DefaultCallback
 from ansible.release import __version__ as ansible_version
 from ansible_collections.algo.trading.plugins.module_utils._components import COMPONENTS
-from ansible_collections.algo.trading.plugins.plugin_utils import plan, screen
+from ansible_collections.algo.trading.plugins.plugin_utils import plan, screen, warm_workers
 
 _FOREIGN = {"json_path": None, "progress_after": 10, "group_above": 20}
 
@@ -140,6 +140,7 @@ class CallbackModule(DefaultCallback):
         self._write_json()
         if self._report.check:
             self._say([("title", "Check only: nothing will be changed.")])
+        warm_workers.prepare()
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
         self._close_stage()

@@ -24,6 +24,11 @@ _READS = ("Describe", "Get", "List", "Head", "Search", "Lookup", "Simulate")
 _MAKES = ("Create", "Run", "Allocate")
 
 
+def is_read(operation: str) -> bool:
+    """Whether an operation changes nothing."""
+    return operation.startswith(_READS)
+
+
 class CallRefusedError(BaseException):
     """Not an Exception: no module's own handling may get past it."""
 
@@ -56,7 +61,7 @@ class CallGuard:
 
     def watch(self, operation: str, arguments: Mapping[str, Any], call: Callable[[], Any]) -> Any:
         """Make a call, if it touches nothing but what it may, and give its answer, if it holds nothing else."""
-        reads = operation.startswith(_READS)
+        reads = is_read(operation)
         if not reads:
             self._check_request(operation, arguments)
         answer = call()

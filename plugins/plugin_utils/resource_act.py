@@ -130,7 +130,7 @@ def _call(
     complete = {**connection, **arguments}
     runner.complete(module, complete)
     for attempt in range(1, kind.retry_attempts + 1):
-        result: Settings = yield Call(module, complete, environment, _guard(planned, found))
+        result: Settings = yield Call(module, complete, environment, _guard(planned, found), read_once=True)
         if not result.get("failed"):
             return result
         message = _message(result)

@@ -18,6 +18,7 @@ import runpy
 import sys
 import tempfile
 import traceback
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -28,6 +29,7 @@ from ansible.module_utils.common.json import Direction, get_module_encoder
 from ansible.utils.display import Display
 from ansible_collections.algo.trading.plugins.plugin_utils import lifeline
 from ansible_collections.algo.trading.plugins.plugin_utils.call_guard import CallGuard, CallRefusedError
+from ansible_collections.algo.trading.plugins.plugin_utils.read_once import ReadOnce
 
 try:
     # In the parent, so that every child has it.
@@ -56,12 +58,14 @@ class Call:
     :param arguments: as for ``ActionBase._execute_module``, Ansible's own (``_ansible_…``) included.
     :param environment: variables that the module's process gets in addition.
     :param guard: keeps the module's calls to the resource that it is started for.
+    :param read_once: answers a repeated question of the module from the first answer; for modules of one thread.
     """
 
     module: str
     arguments: Mapping[str, Any]
     environment: Mapping[str, str] = field(default_factory=dict)
     guard: CallGuard | None = None
+    read_once: bool = False
 
 
 class Running:
@@ -156,8 +160,10 @@ def _be_module(call: Call, payload: bytes, output: int, errors: int) -> NoReturn
         basic._ANSIBLE_PROFILE = _PROFILE
         if call.guard is not None:
             call.guard.install()
-        # The parent has imported the module for its imports' sake; here it runs.
-        sys.modules.pop(qualified, None)
+        if call.read_once:
+            ReadOnce().install()
+        # The parent has imported the module for the sake of its imports and its code; that it runs again is meant.
+        warnings.filterwarnings("ignore", category=RuntimeWarning, module="runpy")
         runpy.run_module(
             qualified,
             init_globals={"_module_fqn": qualified, "_modlib_path": None},

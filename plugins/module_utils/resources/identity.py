@@ -70,8 +70,10 @@ def _read_roles(clients: Any, scope: Scope) -> Iterable[Found]:
 
 
 def _role_extra(arguments: Settings, found: Mapping[str, Any] | None) -> Settings:
-    # The module takes an empty boundary for "remove it", and hands it to AWS when it makes a role.
-    without = {"boundary": None} if found is None and not arguments.get("boundary") else {}
+    # The module takes an empty boundary for "remove it", and hands it to AWS when it makes a role. For no policies it
+    # would look which ones a new role has.
+    new = found is None
+    without = {name: None for name in ("boundary", "managed_policies") if new and not arguments.get(name)}
     return {**_NO_PROFILES, **without}
 
 

@@ -1,0 +1,64 @@
+# Copyright: the algo.trading authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Answer a module's repeated question from what AWS answered the first time.
+
+Modules of amazon.aws look again at what they have just looked at: one function after the other fetches the same
+resource. An answer holds until the module writes anything, or waits: then something may be different.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ansible_collections.algo.trading.plugins.plugin_utils.call_guard import is_read
+
+
+class ReadOnce:
+    """The answers that one module run has had since it last wrote or waited."""
+
+    def __init__(self) -> None:
+        self._answers: dict[str, Any] = {}
+
+    def install(self) -> None:
+        """Look at every call that botocore makes in this process from here on, and at every pause."""
+        from botocore.client import BaseClient
+
+        call, sleep = BaseClient._make_api_call, time.sleep  # type: ignore[attr-defined]  # the stubs leave it out
+
+        def once(client: Any, operation: str, arguments: Mapping[str, Any]) -> Any:
+            where = (client.meta.service_model.service_name, client.meta.endpoint_url)
+            return self.ask(where, operation, arguments, lambda: call(client, operation, arguments))
+
+        def pause(seconds: float) -> None:
+            self._answers.clear()
+            sleep(seconds)
+
+        BaseClient._make_api_call = once  # type: ignore[attr-defined]  # likewise
+        time.sleep = pause
+        # `from time import sleep` was carried out before, where a module's imports were loaded beforehand.
+        for module in list(sys.modules.values()):
+            if getattr(module, "__dict__", {}).get("sleep") is sleep:
+                vars(module)["sleep"] = pause
+
+    def ask(self, where: tuple[str, str], operation: str, arguments: Mapping[str, Any], call: Callable[[], Any]) -> Any:
+        """Make a call, or give the answer that the same one has had. An error is no answer."""
+        if not is_read(operation):
+            self._answers.clear()
+            try:
+                return call()
+            finally:
+                self._answers.clear()
+        key = json.dumps([where, operation, arguments], sort_keys=True, default=repr)
+        if key not in self._answers:
+            answer = call()
+            if "Body" in answer:
+                return answer  # a stream, which can be read once
+            self._answers[key] = answer
+        return copy.deepcopy(self._answers[key])

@@ -1,0 +1,102 @@
+"""A module that asks the same again gets the answer that it had, until it writes or waits."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import ModuleType
+from typing import Any
+
+import pytest
+from ansible_collections.algo.trading.plugins.plugin_utils.read_once import ReadOnce
+
+IAM = ("iam", "https://iam.amazonaws.com")
+ROLE = {"RoleName": "trader"}
+
+
+class Account:
+    """Answers each call with its number."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __call__(self) -> dict[str, Any]:
+        self.asked += 1
+        return {"Role": {"asked": self.asked}}
+
+
+def test_the_same_question_is_asked_once() -> None:
+    once, account = ReadOnce(), Account()
+    answers = [once.ask(IAM, "GetRole", ROLE, account) for _time in range(3)]
+    assert answers == [{"Role": {"asked": 1}}] * 3
+    assert account.asked == 1
+
+
+def test_what_a_module_does_to_an_answer_is_not_in_the_next_one() -> None:
+    once, account = ReadOnce(), Account()
+    for _time in range(2):
+        once.ask(IAM, "GetRole", ROLE, account)["Role"].pop("asked")
+    assert account.asked == 1
+
+
+@pytest.mark.parametrize(
+    ("where", "operation", "arguments"),
+    [
+        (IAM, "GetRole", {"RoleName": "other"}),
+        (IAM, "GetUser", ROLE),
+        (("iam", "https://elsewhere"), "GetRole", ROLE),
+        (("ec2", IAM[1]), "GetRole", ROLE),
+    ],
+)
+def test_another_question_is_another(where: tuple[str, str], operation: str, arguments: dict[str, str]) -> None:
+    once, account = ReadOnce(), Account()
+    once.ask(IAM, "GetRole", ROLE, account)
+    once.ask(where, operation, arguments, account)
+    assert account.asked == 2
+
+
+def test_after_a_write_everything_is_asked_again_even_if_it_failed() -> None:
+    def refused() -> None:
+        raise RuntimeError("refused")
+
+    once, account = ReadOnce(), Account()
+    once.ask(IAM, "GetRole", ROLE, account)
+    once.ask(IAM, "TagRole", ROLE, lambda: {})
+    assert once.ask(IAM, "GetRole", ROLE, account) == {"Role": {"asked": 2}}
+    with pytest.raises(RuntimeError):
+        once.ask(IAM, "DeleteRole", ROLE, refused)
+    assert once.ask(IAM, "GetRole", ROLE, account) == {"Role": {"asked": 3}}
+
+
+def test_a_refusal_is_not_an_answer() -> None:
+    def missing() -> None:
+        raise LookupError("not yet")
+
+    once, account = ReadOnce(), Account()
+    with pytest.raises(LookupError):
+        once.ask(IAM, "GetRole", ROLE, missing)
+    assert once.ask(IAM, "GetRole", ROLE, account) == {"Role": {"asked": 1}}
+
+
+def test_a_stream_is_not_kept() -> None:
+    once, reads = ReadOnce(), []
+    for _time in range(2):
+        once.ask(("s3", "https://s3"), "GetObject", {"Key": "k"}, lambda: reads.append(1) or {"Body": object()})
+    assert len(reads) == 2
+
+
+@pytest.mark.parametrize("imported", [False, True])
+def test_who_waits_asks_again(imported: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    from botocore.client import BaseClient
+
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(BaseClient, "_make_api_call", BaseClient._make_api_call)
+    waiter = ModuleType("waiter")
+    exec("from time import sleep", vars(waiter))
+    monkeypatch.setitem(sys.modules, "waiter", waiter)
+    once, account = ReadOnce(), Account()
+    once.install()
+    once.ask(IAM, "GetRole", ROLE, account)
+    (waiter if imported else time).sleep(1)
+    once.ask(IAM, "GetRole", ROLE, account)
+    assert account.asked == 2
