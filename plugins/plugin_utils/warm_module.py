@@ -127,18 +127,26 @@ def load(module: str, service: str = "") -> None:
     """
     try:
         importlib.import_module(_qualified(module))
-        if service:
-            _load_service(service)
     except Exception as error:  # the child tells what is missing, in the module's own words
         display.vvv(f"{module} was not loaded beforehand: {error}")
+    if service:
+        load_service(service)
 
 
 @lru_cache
-def _load_service(service: str) -> None:
-    # A client that calls nobody: it reads models and rules, and imports what clients need.
-    session: Any = boto3.session.Session()  # with type stubs, `client` would accept literal names only
-    nobody = {"aws_access_key_id": "none", "aws_secret_access_key": "none"}
-    session.client(service, region_name="us-east-1", **nobody)
+def load_service(service: str) -> None:
+    """Load what a client of an AWS service needs: its models, the rules of its endpoints, imports."""
+    try:
+        # A client that calls nobody.
+        nobody = {"aws_access_key_id": "none", "aws_secret_access_key": "none"}
+        _session().client(service, region_name="us-east-1", **nobody)
+    except Exception as error:  # likewise
+        display.vvv(f"{service} was not loaded beforehand: {error}")
+
+
+@lru_cache
+def _session() -> Any:  # with type stubs, `client` would accept literal names only
+    return boto3.session.Session()
 
 
 def _qualified(module: str) -> str:
