@@ -36,7 +36,7 @@ class ReadOnce:
             where = (client.meta.service_model.service_name, client.meta.endpoint_url)
             return self.ask(where, operation, arguments, lambda: call(client, operation, arguments))
 
-        def pause(seconds: float) -> None:
+        def pause(seconds: Any, /) -> None:
             self._answers.clear()
             sleep(seconds)
 
