@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.algo.trading.plugins.module_utils.resources import TYPES
-from ansible_collections.algo.trading.plugins.plugin_utils import run_record, warm_module
+from ansible_collections.algo.trading.plugins.plugin_utils import run_record, warm_botocore
 from ansible_collections.algo.trading.plugins.plugin_utils.warm_action import WarmAction
 
 # Ansible imports this file in its main process, before the worker of the first reading is forked: this and all later
 # workers then have the models of the services, which would each take them tens of milliseconds to load.
 for _service in sorted({kind.service for kind in TYPES.values()} - {""}):
-    warm_module.load_service(_service)
+    warm_botocore.load_service(_service)
 
 
 class ActionModule(WarmAction):

@@ -24,7 +24,14 @@ class ReadOnce:
     """The answers that one module run has had since it last wrote or waited."""
 
     def __init__(self) -> None:
+        """In the parent of the module's process: a fork that visits everything that is loaded copies it."""
         self._answers: dict[str, Any] = {}
+        # Those that carried out `from time import sleep` when they were loaded.
+        self._waiting = [
+            vars(module)
+            for name, module in sys.modules.items()
+            if name.startswith("ansible_collections.") and vars(module).get("sleep") is time.sleep
+        ]
 
     def install(self) -> None:
         """Look at every call that botocore makes in this process from here on, and at every pause."""
@@ -42,10 +49,8 @@ class ReadOnce:
 
         BaseClient._make_api_call = once  # type: ignore[attr-defined]  # likewise
         time.sleep = pause
-        # `from time import sleep` was carried out before, where a module's imports were loaded beforehand.
-        for module in list(sys.modules.values()):
-            if getattr(module, "__dict__", {}).get("sleep") is sleep:
-                vars(module)["sleep"] = pause
+        for names in self._waiting:
+            names["sleep"] = pause
 
     def ask(self, where: tuple[str, str], operation: str, arguments: Mapping[str, Any], call: Callable[[], Any]) -> Any:
         """Make a call, or give the answer that the same one has had. An error is no answer."""

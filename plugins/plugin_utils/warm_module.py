@@ -21,29 +21,14 @@ import traceback
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import IO, Any, NoReturn
 
 from ansible.module_utils import basic
 from ansible.module_utils.common.json import Direction, get_module_encoder
 from ansible.utils.display import Display
-from ansible_collections.algo.trading.plugins.plugin_utils import lifeline
+from ansible_collections.algo.trading.plugins.plugin_utils import lifeline, warm_botocore
 from ansible_collections.algo.trading.plugins.plugin_utils.call_guard import CallGuard, CallRefusedError
 from ansible_collections.algo.trading.plugins.plugin_utils.read_once import ReadOnce
-
-try:
-    # In the parent, so that every child has it.
-    import boto3
-    import botocore.loaders
-    import botocore.session
-except ImportError:
-    pass  # the module itself says what is missing
-else:
-    # Each session would parse the model of each service anew. They are the same for all, and never changed.
-    _LOADER = botocore.loaders.create_loader()
-    botocore.session.create_loader = lambda search_path_string=None: (
-        botocore.loaders.create_loader(search_path_string) if search_path_string else _LOADER
-    )
 
 display = Display()
 
@@ -93,6 +78,7 @@ def start(call: Call) -> Running:
     """Start a module. Several can run at a time."""
     encoder = get_module_encoder(_PROFILE, Direction.CONTROLLER_TO_MODULE)
     payload = json.dumps({"ANSIBLE_MODULE_ARGS": dict(call.arguments)}, cls=encoder).encode()
+    once = ReadOnce() if call.read_once else None
     output, errors = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115 - closed by `finish`
     ended, alive = os.pipe()
     sys.stdout.flush()
@@ -101,7 +87,7 @@ def start(call: Call) -> Running:
     child = os.fork()
     if child == 0:
         lifeline.hold(parent)
-        _be_module(call, payload, output.fileno(), errors.fileno())
+        _be_module(call, payload, once, output.fileno(), errors.fileno())
     # Only the child has this end now, so that the other tells of its death.
     os.close(alive)
     return Running(child, ended, output, errors)
@@ -130,23 +116,7 @@ def load(module: str, service: str = "") -> None:
     except Exception as error:  # the child tells what is missing, in the module's own words
         display.vvv(f"{module} was not loaded beforehand: {error}")
     if service:
-        load_service(service)
-
-
-@lru_cache
-def load_service(service: str) -> None:
-    """Load what a client of an AWS service needs: its models, the rules of its endpoints, imports."""
-    try:
-        # A client that calls nobody.
-        nobody = {"aws_access_key_id": "none", "aws_secret_access_key": "none"}
-        _session().client(service, region_name="us-east-1", **nobody)
-    except Exception as error:  # likewise
-        display.vvv(f"{service} was not loaded beforehand: {error}")
-
-
-@lru_cache
-def _session() -> Any:  # with type stubs, `client` would accept literal names only
-    return boto3.session.Session()
+        warm_botocore.load_service(service)
 
 
 def _qualified(module: str) -> str:
@@ -154,7 +124,7 @@ def _qualified(module: str) -> str:
     return f"ansible_collections.{namespace}.plugins.modules.{name}"
 
 
-def _be_module(call: Call, payload: bytes, output: int, errors: int) -> NoReturn:
+def _be_module(call: Call, payload: bytes, once: ReadOnce | None, output: int, errors: int) -> NoReturn:
     """The child: never returns into the code that forked it, whatever happens."""
     code = 1
     try:
@@ -168,8 +138,8 @@ def _be_module(call: Call, payload: bytes, output: int, errors: int) -> NoReturn
         basic._ANSIBLE_PROFILE = _PROFILE
         if call.guard is not None:
             call.guard.install()
-        if call.read_once:
-            ReadOnce().install()
+        if once is not None:
+            once.install()
         # The parent has imported the module for the sake of its imports and its code; that it runs again is meant.
         warnings.filterwarnings("ignore", category=RuntimeWarning, module="runpy")
         runpy.run_module(

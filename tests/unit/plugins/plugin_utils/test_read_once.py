@@ -91,9 +91,9 @@ def test_who_waits_asks_again(imported: bool, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     monkeypatch.setattr(BaseClient, "_make_api_call", lambda *call: None)
-    waiter = ModuleType("waiter")
+    waiter = ModuleType("ansible_collections.some.waiter")
     exec("from time import sleep", vars(waiter))
-    monkeypatch.setitem(sys.modules, "waiter", waiter)
+    monkeypatch.setitem(sys.modules, waiter.__name__, waiter)
     once, account = ReadOnce(), Account()
     once.install()
     once.ask(IAM, "GetRole", ROLE, account)
