@@ -12,7 +12,8 @@ description:
   - Reads the registry of components and makes a host C(aws_<component>) with a local connection for each. Ansible's
     forks then provision components side by side, and C(--limit) picks one.
   - All are in the group C(components). Those that the others stand on are in C(foundation) too.
-  - The real hosts come from C(amazon.aws.aws_ec2), grouped by their C(Component) tag.
+  - The real hosts come from C(amazon.aws.aws_ec2), in C(servers) and grouped by their C(Component) tag. These groups
+    are made here, without hosts.
 options:
   plugin:
     description: V(algo.trading.components), which marks a file C(hosts.yml) as one for this plugin.
@@ -33,7 +34,7 @@ from typing import Any
 
 from ansible.plugins.inventory import BaseInventoryPlugin
 from ansible.template import trust_as_template
-from ansible_collections.algo.trading.plugins.module_utils._components import REGISTRY
+from ansible_collections.algo.trading.plugins.module_utils._components import HOSTS, REGISTRY
 
 
 class InventoryModule(BaseInventoryPlugin):
@@ -45,7 +46,8 @@ class InventoryModule(BaseInventoryPlugin):
     def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:
         super().parse(inventory, loader, path, cache)
         self._read_config_data(path)
-        for group in ("components", "foundation"):
+        # The real hosts' groups exist before any host does, so that plays may name them in an empty account.
+        for group in ("components", "foundation", "servers", *HOSTS):
             inventory.add_group(group)
         for component in REGISTRY:
             inventory.add_host(component.role, "components")

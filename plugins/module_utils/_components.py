@@ -44,6 +44,8 @@ class Component:
     :param secret: whether it has a secret.
     :param database: its database, if it has one.
     :param ports: where its hosts are reached.
+    :param host_role: the Ansible role that configures its hosts.
+    :param host_status: a shell command that prints how a host's service is, as JSON or in a word.
     """
 
     name: str
@@ -56,6 +58,8 @@ class Component:
     secret: bool = False
     database: Database | None = None
     ports: tuple[Port, ...] = ()
+    host_role: str = ""
+    host_status: str = ""
 
     @property
     def role(self) -> str:
@@ -74,8 +78,19 @@ REGISTRY = (
         schedules=True,
         secret=True,
         ports=(Port(8765, "Trading servers"),),
+        host_role="alpaca_websocket",
+        host_status="curl -sS --max-time 5 http://127.0.0.1:8766/health",
     ),
-    Component("trading_server", "trading servers", hosts=True, fleet=True, function=True, schedules=True),
+    Component(
+        "trading_server",
+        "trading servers",
+        hosts=True,
+        fleet=True,
+        function=True,
+        schedules=True,
+        host_role="trading_server",
+        host_status="algo-host status --json",
+    ),
     Component("trading_server_shutdown", "shutdown of the trading servers", function=True, schedules=True),
     Component(
         "mlflow_server",
@@ -84,8 +99,10 @@ REGISTRY = (
         secret=True,
         database=Database("MLflow database"),
         ports=(Port(443, "Experiments"),),
+        host_role="mlflow_server",
+        host_status="curl -sSk --max-time 5 https://127.0.0.1/health",
     ),
-    Component("gpu_instance", "GPU instances", hosts=True),
+    Component("gpu_instance", "GPU instances", hosts=True, host_role="gpu_host"),
 )
 
 

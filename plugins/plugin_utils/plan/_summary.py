@@ -13,7 +13,8 @@ from typing import Any
 from ._text import Text, cells, clean, pad
 
 _GAP = "  "
-_BAD = frozenset({"failed", "unhealthy", "unreachable", "impaired", "unknown"})
+_BAD = frozenset({"failed", "unhealthy", "unreachable", "impaired", "unknown", "not configured"})
+_HOST_COLUMNS = ("component", "version", "health", "state", "last_work", "feed_lag", "orders", "position")
 _MODEL_COLUMNS = ("instance", "instance_type", "address", "state", "version")
 
 
@@ -29,6 +30,7 @@ def summary_text(summary: Mapping[str, Any], order: Sequence[str], width: int, g
         texts += [[("title", " · ".join(head))], []]
     texts += _components(_mapping(summary.get("components")), order, width)
     texts += _models(_mapping(summary.get("models")), width, group_above)
+    texts += _hosts(_mapping(summary.get("hosts")), width, group_above)
     for key, style, mark in (("notes", "plain", "·"), ("warnings", "warning", "!")):
         found = [clean(text) for text in _items(summary.get(key))]
         texts += [[(style, f"{mark} {text}")] for text in found]
@@ -80,6 +82,34 @@ def _models(models: Mapping[str, Any], width: int, group_above: int) -> list[Tex
     table = [[name, *(row.get(column) or "" for column in known)] for name, row in sorted(rows.items())]
     heads = ["model", *(column.replace("_", " ") for column in known)]
     return [*texts, *_table(heads, table, width)] if table else [*texts, []]
+
+
+def _hosts(hosts: Mapping[str, Any], width: int, group_above: int) -> list[Text]:
+    """How each host is. Of many, only those that are not healthy."""
+    if not hosts:
+        return []
+    rows = {name: _mapping(value) for name, value in hosts.items()}
+    healths = Counter(str(row.get("health") or "unknown") for row in rows.values())
+    told = ", ".join(f"{number} {clean(health)}" for health, number in healths.most_common())
+    texts: list[Text] = [[("title", f"{len(rows)} host{'s' if len(rows) != 1 else ''}: {told}")]]
+    if len(rows) > group_above:
+        rows = {name: row for name, row in rows.items() if row.get("health") != "healthy"}
+        rows = dict(sorted(rows.items())[:group_above])
+    known = [column for column in _HOST_COLUMNS if any(row.get(column) not in (None, "") for row in rows.values())]
+    table = [
+        [name, *(_cell(row.get(column)) for column in known), _cell(row.get("reason") or row.get("failed_units"))]
+        for name, row in sorted(rows.items(), key=lambda item: (str(item[1].get("component")), item[0]))
+    ]
+    heads = ["host", *(column.replace("_", " ") for column in known), ""]
+    return [*texts, *_table(heads, table, width)] if table else [*texts, []]
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_cell(each)}" for name, each in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_cell(each) for each in value)
+    return "" if value is None else str(value)
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[Any]], width: int) -> list[Text]:

@@ -13,10 +13,12 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.algo.trading.plugins.filter import algo, fleet
+from ansible_collections.algo.trading.plugins.filter import algo, fleet, hosts
 
 FOLDER = Path(algo.__file__).parent
-FILTERS: dict[str, Callable[..., Any]] = {**algo.FilterModule().filters(), **fleet.FilterModule().filters()}
+FILTERS: dict[str, Callable[..., Any]] = {
+    name: each for module in (algo, fleet, hosts) for name, each in module.FilterModule().filters().items()
+}
 
 
 def test_every_filter_has_a_page_and_every_page_a_filter() -> None:

@@ -1,0 +1,82 @@
+# Copyright: the algo.trading authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Filters for plays on the real hosts. The documentation of each stands beside this file, in one of its name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.algo.trading.plugins.module_utils._components import REGISTRY
+
+_ROLES = Path(__file__).resolve().parents[2] / "roles"
+_COMPONENTS = {component.name: component for component in REGISTRY}
+# Facts that any host has: the state of its systemd, then the units that failed, in one line.
+_GENERAL = "systemctl is-system-running; systemctl list-units --failed --plain --no-legend | cut -d ' ' -f 1 | xargs"
+_SHOWN = {
+    "version": ("version",),
+    "model": ("model",),
+    "state": ("state",),
+    "last_work": ("last_loop", "last_message", "last_work"),
+    "feed_lag": ("feed_lag",),
+    "orders": ("open_orders", "orders"),
+    "position": ("positions", "position"),
+    "reason": ("reason",),
+}
+
+
+def host_role(component: str) -> str:
+    """The role that configures a component's hosts, if this version has one."""
+    found = _COMPONENTS.get(component)
+    role = found.host_role if found else ""
+    return role if role and (_ROLES / role / "tasks" / "main.yml").is_file() else ""
+
+
+def host_status_command(component: str) -> str:
+    """A shell script that prints what `host_status` reads."""
+    found = _COMPONENTS.get(component)
+    own = f"; {found.host_status} 2>/dev/null" if found and found.host_status else ""
+    return f"{_GENERAL}{own}; true"
+
+
+def host_status(text: str, component: str) -> dict[str, Any]:
+    """One row of the summary: what a host's own status says, or else how its systemd is."""
+    system, failed, own = [*text.split("\n", 2), "", ""][:3]
+    told = _told(own)
+    if told.get("reasons"):
+        told["reason"] = "; ".join(map(str, told["reasons"]))
+    shown: dict[str, Any] = {"component": component}
+    for name, keys in _SHOWN.items():
+        value = next((told[key] for key in keys if told.get(key) not in (None, "")), None)
+        if value is not None:
+            shown[name] = value
+    if "healthy" in told:
+        shown["health"] = "healthy" if told["healthy"] else "unhealthy"
+    else:
+        shown["health"] = "no service" if system.strip() in ("running", "starting", "degraded") else "unknown"
+    if failed.strip():
+        shown["failed_units"] = failed.split()
+    return shown
+
+
+def _told(text: str) -> dict[str, Any]:
+    text = text.strip()
+    if text == "OK":
+        return {"healthy": True}
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    if not isinstance(found, Mapping):
+        return {}
+    healthy = found.get("healthy", found.get("status") in ("ok", "standby") if "status" in found else None)
+    return {**found, **({"healthy": healthy} if healthy is not None else {})}
+
+
+class FilterModule:
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {"host_role": host_role, "host_status": host_status, "host_status_command": host_status_command}
