@@ -79,6 +79,27 @@ def test_too_many_odd_models_are_counted_too():
     assert any("380 more that are not running" in line for line in summary({"models": models}))
 
 
+def test_hosts_stand_in_a_table_with_their_health():
+    hosts = {
+        "t-1": {"component": "trading_server", "health": "healthy", "version": "v1", "orders": 0},
+        "m-1": {"component": "mlflow_server", "health": "unreachable", "failed_units": ["a.service", "b.service"]},
+    }
+    lines = summary({"hosts": hosts})
+    assert lines[0] == "2 hosts: 1 healthy, 1 unreachable"
+    assert [line.split() for line in lines[2:4]] == [
+        ["m-1", "mlflow_server", "unreachable", "a.service,", "b.service"],
+        ["t-1", "trading_server", "v1", "healthy", "0"],
+    ]
+
+
+def test_of_many_hosts_those_that_are_not_healthy_are_shown():
+    hosts = {f"t-{number:02}": {"component": "trading_server", "health": "healthy"} for number in range(30)}
+    hosts["t-07"] = {"component": "trading_server", "health": "not configured", "reason": "no disk"}
+    lines = summary({"hosts": hosts})
+    assert lines[0] == "30 hosts: 29 healthy, 1 not configured"
+    assert [line.split()[0] for line in lines[2:] if line] == ["t-07"]
+
+
 def test_notes_and_warnings_are_lists_or_dicts():
     lines = summary()
     assert "· one" in lines
