@@ -30,6 +30,7 @@ from .commands import Commands
 from .control import Control
 from .functions import Functions
 from .hosts.service import Hosts
+from .hosts.way_in import WayIn
 from .interruptions import Interruptions
 from .permissions import Permissions
 from .recording import Recorder
@@ -165,6 +166,7 @@ def serve(state: Path, port: int, *, with_parent: bool, keep: bool, with_hosts: 
         app.token = record.token
         manager.State(state).write(record)
         _end_with_directory(lock, record.lock)
+    WayIn(state).close()  # an earlier server's
     if hosts is not None:
         hosts.start(f"http://{HOST}:{server.port}")
     print(json.dumps({"port": server.port, "pid": os.getpid()}), flush=True)

@@ -54,5 +54,9 @@ class WayIn:
         lines = "".join(f"  {name} {value}\n" for name, value in settings.items())
         self.config.write_text(f"# Written by the embedded AWS at each start.\nHost *\n{lines}")
 
+    def close(self) -> None:
+        """Remove the settings for ssh, which are also the sign that this server has hosts."""
+        self.config.unlink(missing_ok=True)
+
     def public_key(self) -> str:
         return self._key.with_suffix(".pub").read_text().strip()
