@@ -32,7 +32,7 @@ class Broker:
         self.stream = Trading(key, secret, self.faults)
         self.account = Account(self._tell)
         self.account.open_market = always_open or views.in_session(_now())
-        self._drops: list[str] = []  # connections to end: before the work, or after it
+        self._drops: list[tuple[str, str]] = []  # connections to end: of which requests, before the work or after it
         self._rejections: list[str] = []
         self._late_rejections = 0
         self.requests: list[str] = []
@@ -74,7 +74,7 @@ class Broker:
             status = self.faults.rest.pop(0)
             message = {429: "too many requests."}.get(status, "internal server error occurred")
             return web.json_response({"code": status * 100_000 + 10_000, "message": message}, status=status)
-        drop = self._drops.pop(0) if self._drops else ""
+        drop = self._dropping(self.requests[-1])
         if drop == "before":
             return self._end(request)
         if not self._always:
@@ -86,6 +86,13 @@ class Broker:
         except ValueError as error:
             response = web.json_response({"code": 40010000, "message": f"invalid request: {error}"}, status=400)
         return self._end(request) if drop else response
+
+    def _dropping(self, asked: str) -> str:
+        for number, (of, when) in enumerate(self._drops):
+            if asked.startswith(of):
+                del self._drops[number]
+                return when
+        return ""
 
     @staticmethod
     def _end(request: web.Request) -> web.StreamResponse:
@@ -221,8 +228,9 @@ class Broker:
         self.faults.rest += [int(asked.get("status", 500))] * int(asked.get("times", 1))
 
     def drop(self, asked: dict[str, Any]) -> None:
-        """{"when": "before" | "after", "times": 1}: the connection ends instead of an answer, the work done or not."""
-        self._drops += [str(asked.get("when", "before"))] * int(asked.get("times", 1))
+        """{"when": "before" | "after", "of": "POST /v2/orders", "times": 1}: the connection ends instead of an answer,
+        with the work done or not; without `of`: of any request."""
+        self._drops += [(str(asked.get("of", "")), str(asked.get("when", "before")))] * int(asked.get("times", 1))
 
     def refuse_stream(self, asked: dict[str, Any]) -> None:
         """{"status": 429, "times": 2}: for the next connections of the stream."""

@@ -48,7 +48,11 @@ def drain(trader: Trader) -> bool:
 def _attempt(trader: Trader) -> str:
     """One round; what is not confirmed yet, or nothing."""
     config, book = trader.config, trader.book
-    trader.refresh()
+    try:
+        trader.refresh()
+    except Unexplained:
+        _cancel(trader)  # no order stays open, whoever's the position is
+        raise
     if config.flatten_on_drain and book.position:
         is_open = trader.broker.clock().is_open
         trader.approach(0, is_open)
@@ -56,12 +60,16 @@ def _attempt(trader: Trader) -> str:
         if not book.open():
             return held if is_open else f"{held}: the market is closed"
         return f"{held}: {_names(trader)} is open"
-    for order in book.open():
-        if order.status != "pending_cancel":
-            trader.broker.cancel(order)
+    _cancel(trader)
     if book.open():
         trader.refresh()
     return f"the broker has not confirmed that {_names(trader)} is cancelled" if book.open() else ""
+
+
+def _cancel(trader: Trader) -> None:
+    for order in trader.book.open():
+        if order.status != "pending_cancel":
+            trader.broker.cancel(order)
 
 
 def _names(trader: Trader) -> str:

@@ -18,7 +18,7 @@ from .config import Keys
 
 KEPT = 400  # closes; the longest average has 200
 _PAUSE = 1.0
-_QUIET = 5.0
+_QUIET = 1.0
 
 
 class FeedError(Exception):

@@ -19,6 +19,7 @@ class Notify:
             return
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+                sender.settimeout(1)  # a supervisor that does not read must not stop the loop
                 sender.connect(self._address)
                 sender.sendall("\n".join(lines).encode())
         except OSError:

@@ -75,12 +75,22 @@ def _serve(config: Config, environment: Mapping[str, str], notify: Notify) -> in
     trader.refresh()
     trader.save()
     log("reconciled", position=float(trader.book.position), open_orders=len(trader.book.open()))
-    feed = Feed(config.feed_url, keys, config.symbol, config.bars, trader.closes)
-    feed.start()
-    if _asked(config, stop):
-        return 0 if drain(trader) else 1
-    _wait_for(feed, config, stop)
-    notify("READY=1", f"STATUS=trading {config.model.name}")
+    if not _asked(config, stop):
+        feed = Feed(config.feed_url, keys, config.symbol, config.bars, trader.closes)
+        feed.start()
+        try:
+            _trade(trader, loaded, feed, stop)
+        finally:
+            feed.stop()
+    return 0 if drain(trader) else 1
+
+
+def _trade(trader: Trader, loaded: model.Model, feed: Feed, stop: threading.Event) -> None:
+    """Until a drain is asked for."""
+    config = trader.config
+    if not _wait_for(feed, config, stop):
+        return
+    trader.notify("READY=1", f"STATUS=trading {config.model.name}")
     log("ready", model=config.model.name, version=config.model.version)
     failing = ""
     while not _asked(config, stop):
@@ -94,8 +104,6 @@ def _serve(config: Config, environment: Mapping[str, str], notify: Notify) -> in
             failing = str(error)
         stop.wait(_PAUSE)
     trader.closes = feed.kept()
-    feed.stop()
-    return 0 if drain(trader) else 1
 
 
 def _asked(config: Config, stop: threading.Event) -> bool:
@@ -103,8 +111,10 @@ def _asked(config: Config, stop: threading.Event) -> bool:
     return stop.is_set() or (config.run / files.DRAIN).exists()
 
 
-def _wait_for(feed: Feed, config: Config, stop: threading.Event) -> None:
+def _wait_for(feed: Feed, config: Config, stop: threading.Event) -> bool:
+    """Whether there is a feed; without one only if a drain is asked for."""
     began = datetime.now(UTC)
     while not feed.ready.wait(0.2) and not _asked(config, stop):
         if (datetime.now(UTC) - began).total_seconds() > _FEED_PATIENCE:
             raise OSError(f"no market data from {config.feed_url}: {feed.error}")
+    return feed.ready.is_set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -22,7 +23,6 @@ EXAMPLE = Path(__file__).parents[1]
 ROOT = EXAMPLE.parents[1]
 SERVICE = ROOT / "services" / "alpaca_websocket"
 PATIENCE = 120.0
-NAME = "momentum/AAPL/sma-outer_0_inner_0"
 SETTINGS = """\
 [store]
 directory = "{work}/store"
@@ -74,6 +74,7 @@ class Floor:
         self.work = work
         self._processes: list[subprocess.Popen[str]] = []
         self._bar = datetime.now(UTC)
+        self._symbols = 0
 
     def start(self) -> None:
         sys.path[:0] = [str(SERVICE / "src"), str(SERVICE / "tests")]
@@ -101,14 +102,19 @@ class Floor:
             raise AssertionError("the market-data server did not start:\n" + "".join(said))
 
     def broker(self, *arguments: str) -> dict[str, Any]:
-        return self._spawn(str(ROOT / "tools" / "paper_broker"), "--price", "AAPL=100", *arguments)
+        return self._spawn(str(ROOT / "tools" / "paper_broker"), *arguments)
 
-    def bars(self, *closes: float) -> None:
-        """Some bars of AAPL at Alpaca, at times that ascend and are recent."""
+    def symbol(self) -> str:
+        """One that no other test trades: a model sees the bars of before."""
+        self._symbols += 1
+        return f"S{self._symbols}"
+
+    def bars(self, symbol: str, *closes: float) -> None:
+        """At Alpaca, at times that ascend and are recent."""
         for close in closes:
             self._bar = max(self._bar + timedelta(milliseconds=1), datetime.now(UTC))
             at = self._bar.isoformat().replace("+00:00", "Z")
-            bar = {"T": "b", "S": "AAPL", "o": close, "h": close, "l": close, "c": close, "v": 1, "n": 1, "vw": close}
+            bar = {"T": "b", "S": symbol, "o": close, "h": close, "l": close, "c": close, "v": 1, "n": 1, "vw": close}
             post(self.alpaca["control"], "send", messages=[{**bar, "t": at}])
 
     def _popen(self, *command: str, stderr: int | None = None) -> subprocess.Popen[str]:
@@ -131,7 +137,7 @@ class Floor:
             process.wait()
 
 
-def write_model(root: Path, name: str = NAME) -> Path:
+def write_model(root: Path, name: str) -> Path:
     """An artifact as `train` writes it, that is long while the last close is above the average of two."""
     kind, symbol, last = name.split("/")
     model, outer, inner = last.split("-")[0], *(int(part) for part in last.split("_")[1::2])
@@ -152,13 +158,14 @@ def write_model(root: Path, name: str = NAME) -> Path:
 class Desk:
     """One host's trading code: configuration, credentials, folders, and the process."""
 
-    def __init__(self, floor: Floor, broker: dict[str, Any], root: Path, name: str = NAME) -> None:
+    def __init__(self, floor: Floor, broker: dict[str, Any], root: Path, symbol: str, inner: int = 1) -> None:
+        self.symbol, self.name = symbol, (name := f"momentum/{symbol}/sma-outer_0_inner_{inner}")
         self.floor, self.control, self.root = floor, broker["control"], root
         root.mkdir(exist_ok=True)
         self.model = write_model(root, name)
         self.config: dict[str, Any] = {
             "format": "algo-trader/config/1", "environment": "local",
-            "model": {"name": name, "version": "v1", "path": str(self.model)}, "symbol": "AAPL",
+            "model": {"name": name, "version": "v1", "path": str(self.model)}, "symbol": symbol,
             "feed_url": floor.feed_url, "broker": {"url": broker["rest"], "paper": True}, "credentials": "keys.json",
             "limits": {"max_position": 1000, "max_order": 1000, "max_daily_loss": 500},
             "flatten_on_drain": True, "drain_seconds": 60, "loop_seconds": 60, "bars": "minute",
@@ -170,7 +177,8 @@ class Desk:
         self.process: subprocess.Popen[str] | None = None
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(str(root / "notify"))
-        self._socket.settimeout(PATIENCE)
+        self.told: list[str] = []  # to systemd
+        threading.Thread(target=self._listen, daemon=True).start()
 
     def command(self, *words: str) -> subprocess.Popen[str]:
         private(self.root / "config.json", json.dumps(self.config))
@@ -190,13 +198,15 @@ class Desk:
         return process.returncode, output
 
     def start(self) -> None:
-        self.process = self.command("run")
-        while not self.told().startswith("READY=1"):
-            pass
+        self.told.clear()
+        self.process = process = self.command("run")
+        wait(lambda: any(told.startswith("READY=1") for told in self.told) or process.poll() is not None, "READY=1")
+        assert process.poll() is None, (self.root / "log").read_text()
 
-    def told(self) -> str:
-        """The next message to systemd."""
-        return self._socket.recv(4096).decode()
+    def _listen(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                self.told.append(self._socket.recv(4096).decode())
 
     def end(self) -> int:
         assert self.process
@@ -228,13 +238,16 @@ class Desk:
     def fault(self, name: str, **asked: Any) -> None:
         post(self.control, name, **asked)
 
+    def bars(self, *closes: float) -> None:
+        self.floor.bars(self.symbol, *closes)
+
     def price(self, value: float) -> None:
         """At the broker and, as a bar, on the feed."""
-        self.fault("price", symbol="AAPL", price=value)
-        self.floor.bars(value)
+        self.fault("price", symbol=self.symbol, price=value)
+        self.bars(value)
 
     def rises(self, value: float = 100) -> None:
-        self.floor.bars(value - 1)
+        self.bars(value - 1)
         self.price(value)
 
     @property
