@@ -15,7 +15,7 @@ from standin.faults import Faults
 from standin.trading import Trading
 
 from . import views
-from .account import OPEN, Account, Order, Refused, stamp
+from .account import OPEN, Account, Order, Refused, stamp, text
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -253,7 +253,7 @@ class Broker:
 
     async def _state(self, _request: web.Request) -> web.Response:
         orders = [order.view() for order in self.account.orders.values()]
-        positions = {symbol: str(held.qty) for symbol, held in self.account.holdings.items() if held.qty}
+        positions = {symbol: text(held.qty) for symbol, held in self.account.holdings.items() if held.qty}
         prices = {symbol: str(price) for symbol, price in self.account.prices.items()}
         return web.json_response(
             {"orders": orders, "positions": positions, "prices": prices, "cash": str(self.account.cash),

@@ -86,7 +86,7 @@ class Floor:
         private(self.work / "keys.json", json.dumps({"key_id": "stand-in", "secret_key": "not-a-secret"}))
         given, table = auth.make("trader")
         self.token = [line.split()[1] for line in given.splitlines()]
-        private(self.work / "tokens.toml", table)
+        private(self.work / "tokens.toml", table + "connections = 20\n")  # a token has one, unless it says so
         settings = self.work / "settings.toml"
         settings.write_text(SETTINGS.format(work=self.work, **self.alpaca))
         server = self._popen("-m", "alpaca_websocket", "run", str(settings), stderr=subprocess.PIPE)

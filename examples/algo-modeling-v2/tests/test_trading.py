@@ -151,6 +151,24 @@ def test_the_daily_loss_limit_closes_and_stops_for_the_day(desk: Desk) -> None:
     assert len(desk.broker["orders"]) == 2
 
 
+def test_models_of_one_account_leave_each_other_alone(desk: Desk, tmp_path: Path) -> None:
+    broker = {"control": desk.control, "rest": desk.config["broker"]["url"]}
+    other = Desk(desk.floor, broker, tmp_path / "b", desk.symbol, inner=10)
+    try:
+        desk.start()
+        other.start()
+        desk.rises()
+        desk.until(position=10.0)
+        other.until(position=10.0)
+        assert desk.ask("drain")[0] == 0
+        assert desk.broker["positions"] == {desk.symbol: "10"}
+        other.price(99.5)
+        other.until(price=99.5, position=0.0)  # the model's own decision
+        assert desk.broker["positions"] == {}
+    finally:
+        other.close()
+
+
 def test_what_cannot_be_explained_is_not_traded(desk: Desk, floor: Floor) -> None:
     desk.start()
     desk.rises()
