@@ -74,7 +74,7 @@ def replace(path: Path, text: str) -> bool:
 def main(arguments: list[str]) -> int:
     directory, changed, failed = Path(arguments[0]), False, False
     for pair in arguments[1:]:
-        name, _, secret = pair.partition("=")
+        name, _equals, secret = pair.partition("=")
         path = directory / name
         try:
             if replace(path, fetch(secret)):

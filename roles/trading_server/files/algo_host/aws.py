@@ -132,6 +132,7 @@ def endpoint_url() -> str:
     given = os.environ.get("AWS_ENDPOINT_URL", "")
     if given or "INVOCATION_ID" in os.environ or not Path("/run/systemd/system").is_dir():
         return given
-    shown = subprocess.run(["/usr/bin/systemctl", "show-environment"], capture_output=True, text=True, timeout=10)
+    command = ["/usr/bin/systemctl", "show-environment"]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
     lines = [line.partition("=") for line in shown.stdout.splitlines()]
-    return next((value for name, _, value in lines if name == "AWS_ENDPOINT_URL"), "")
+    return next((value for name, _equals, value in lines if name == "AWS_ENDPOINT_URL"), "")

@@ -94,6 +94,7 @@ def _run_command(places: Places, seconds: float) -> None:
             user=account.pw_uid,
             group=account.pw_gid,
             extra_groups=[],
+            check=False,
         )
     except OSError as error:
         raise HostError(f"Not drained: {places.command} cannot be run: {error}.") from error

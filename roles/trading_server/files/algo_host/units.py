@@ -64,6 +64,8 @@ def reload() -> None:
 def _run(*arguments: str, seconds: float) -> subprocess.CompletedProcess[str]:
     command = [_SYSTEMCTL, "--no-pager", *arguments]
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=seconds, stdin=subprocess.DEVNULL)
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=seconds, stdin=subprocess.DEVNULL, check=False
+        )
     except subprocess.TimeoutExpired:
         raise HostError(f"systemctl {' '.join(arguments)} has not ended within {seconds:g} s.") from None
