@@ -157,6 +157,8 @@ def test_without_schedules_the_function_stays_and_the_schedules_go(roles: Roles)
     removed = roles("aws_alpaca_websocket", **silent)
     assert lines(planned) == lines(removed)
     assert sorted(lines(removed)) == [
+        ("delete", "alarm", f"{ALPACA}-no-start"),
+        ("delete", "alarm", f"{ALPACA}-no-stop"),
         ("delete", "schedule", f"{ALPACA}/start"),
         ("delete", "schedule", f"{ALPACA}/stop"),
         ("delete", "schedule group", ALPACA),

@@ -113,7 +113,7 @@ resource "aws_ssm_document" "drain" {
       precondition = { StringEquals = ["platformType", "Linux"] }
       inputs = {
         timeoutSeconds = "300"
-        runCommand     = [
+        runCommand = [
           "set -u",
           "if [ -x /usr/local/bin/algo-host ]; then exec /usr/local/bin/algo-host drain; fi",
           "if systemctl cat algo-trader.service > /dev/null 2>&1; then echo 'Not drained, algo-host is missing. Run the role trading_server.'; exit 1; fi",
