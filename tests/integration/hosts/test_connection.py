@@ -37,7 +37,7 @@ def test_ansible_reaches_a_host_of_the_inventory_and_is_root_by_sudo(member: Hos
     command = [ansible, "-i", "inventories/local", "trading_server", "-m", "ansible.builtin.command", "-a", "id -un"]
     done = run(member, *command)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.splitlines() == ["trader-1 | CHANGED | rc=0 >>", "root"]
+    assert done.stdout.splitlines() == ["trader-1 | CHANGED | rc=0 >>", "root"], done.stderr
     done = run(member, *command, "-e", "ansible_become=false")
     assert done.stdout.splitlines() == ["trader-1 | CHANGED | rc=0 >>", "admin"]
 
