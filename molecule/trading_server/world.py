@@ -47,8 +47,8 @@ class World:
         """
         s3, prefix = self.client("s3"), f"models/{MODEL}/"
         digest = hashlib.sha256((content if told is None else told).encode()).hexdigest()
-        manifest = {"format": "algo-modeling/manifest/1", "name": MODEL}
-        manifest["files"] = [{"path": "model.json", "size": len(content), "sha256": digest}]  # type: ignore[assignment]
+        files_named = [{"path": "model.json", "size": len(content), "sha256": digest}]
+        manifest = {"format": "algo-modeling/manifest/1", "name": MODEL, "files": files_named}
         files = {"model.json": content, "manifest.json": json.dumps(manifest)}
         for name, text in files.items():
             s3.put_object(Bucket=BUCKET, Key=prefix + name, Body=text.encode())

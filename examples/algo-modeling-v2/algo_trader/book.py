@@ -11,12 +11,20 @@ from __future__ import annotations
 import hashlib
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, Protocol
 
-from .broker import Broker, Order
+from .broker import Order
 from .config import Config
 
 _LONGEST_PREFIX = 100  # a client_order_id has at most 128 characters
+
+
+class Record(Protocol):
+    """What a broker tells of an account."""
+
+    def orders(self, after: datetime | None = None) -> list[Order]: ...
+
+    def position(self) -> Decimal: ...
 
 
 class Unexplained(Exception):
@@ -40,7 +48,7 @@ class Book:
         self.orders: dict[str, Order] = {}
         self.account = Decimal(0)
 
-    def refresh(self, broker: Broker) -> None:
+    def refresh(self, broker: Record) -> None:
         """Reads orders and position until they belong to one moment, and checks that they explain each other."""
         first = self._take(broker)
         for _attempt in range(10):
@@ -59,7 +67,7 @@ class Book:
             )
         self._check_own()
 
-    def _take(self, broker: Broker) -> list[tuple[str, Decimal]]:
+    def _take(self, broker: Record) -> list[tuple[str, Decimal]]:
         waiting = [order.submitted for order in self.orders.values() if order.open]
         latest = max((order.submitted for order in self.orders.values()), default=None)
         since = min(waiting, default=latest)

@@ -74,9 +74,9 @@ class Clock:
 class _Adapter(HTTPAdapter):
     """alpaca-py sets no time limit: a broker that never answers would stop the loop for good."""
 
-    def send(self, request: Any, **options: Any) -> Any:  # type: ignore[override]
+    def send(self, *request: Any, **options: Any) -> Any:
         options["timeout"] = options.get("timeout") or _TIMEOUT
-        return super().send(request, **options)
+        return super().send(*request, **options)
 
 
 class Broker:

@@ -114,7 +114,8 @@ def _object(path: Path, what: str) -> dict[str, Any]:
 
 def _build(kind: type[T], values: dict[str, Any], where: str) -> T:
     assert not isinstance(kind, types.UnionType)
-    wanted = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
+    dataclass_type: Any = kind
+    wanted = {field.name: field for field in fields(dataclass_type)}
     if unknown := sorted(set(values) - set(wanted)):
         raise Refusal("Unknown fields: " + ", ".join(where + name for name in unknown))
     required = [name for name, field in wanted.items() if field.default is MISSING]

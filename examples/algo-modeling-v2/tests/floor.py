@@ -62,7 +62,7 @@ def private(path: Path, text: str) -> None:
 
 
 def post(control: str, name: str, **asked: Any) -> None:
-    request = urllib.request.Request(f"{control}/{name}", json.dumps(asked).encode(), method="POST")  # noqa: S310
+    request = urllib.request.Request(f"{control}/{name}", json.dumps(asked).encode(), method="POST")  # noqa: S310  # a stand-in on loopback
     with urllib.request.urlopen(request, timeout=PATIENCE) as answer:  # noqa: S310  # a stand-in on loopback
         answer.read()
 
@@ -252,6 +252,6 @@ class Desk:
 
     @property
     def broker(self) -> dict[str, Any]:
-        with urllib.request.urlopen(f"{self.control}/state", timeout=PATIENCE) as answer:  # noqa: S310
+        with urllib.request.urlopen(f"{self.control}/state", timeout=PATIENCE) as answer:  # noqa: S310  # likewise
             found: dict[str, Any] = json.load(answer)
         return found
