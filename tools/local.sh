@@ -28,6 +28,8 @@ up() {
     export AWS_EC2_METADATA_DISABLED=true
 }
 
+hosts() { [ -e .local/aws/ssh/config ]; } # only an embedded AWS with hosts writes it
+
 modeling() { (cd examples/algo-modeling-v2 && "$venv/bin/python" -m algo_modeling "$@"); }
 
 publish() {
@@ -62,6 +64,13 @@ case $command in
         say "Starting the embedded AWS"
         up
         publish
+        if hosts; then
+            say "Building the trading code; starting the market: a simulated Alpaca and a paper broker"
+            "$venv/bin/python" tools/trading_wheel.py >.local/trading-code.new
+            mv .local/trading-code.new .local/trading-code.json
+            "$venv/bin/python" tools/paper_market.py start
+            set -- -e algo_configure=true "$@"
+        fi
         say "Provisioning: ansible-playbook -i inventories/local site.yml (a minute or two; each step reports)"
         play site.yml "$@"
         printf '\nThe local environment is ready after %s s.\n' "$(($(date +%s) - began))"

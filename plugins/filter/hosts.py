@@ -22,9 +22,14 @@ _SHOWN = {
     "model": ("model",),
     "state": ("state",),
     "last_work": ("last_loop", "last_message", "last_work"),
-    "feed_lag": ("feed_lag",),
-    "orders": ("open_orders", "orders"),
-    "position": ("positions", "position"),
+    "last_work_age": ("last_loop_age", "last_message_age"),
+    "feed_lag": ("feed_lag", "last_message_age"),
+    "orders": ("orders",),
+    "open_orders": ("open_orders",),
+    "fills": ("fills",),
+    "position": ("position", "positions"),
+    "symbol": ("symbol",),
+    "profit_and_loss": ("profit_and_loss",),
     "reason": ("reason",),
 }
 
@@ -36,17 +41,30 @@ def host_role(component: str) -> str:
     return role if role and (_ROLES / role / "tasks" / "main.yml").is_file() else ""
 
 
-def host_status_command(component: str) -> str:
-    """A shell script that prints what `host_status` reads."""
+def host_status_command(component: str, seconds: int = 0) -> str:
+    """A shell script that prints what `host_status` reads.
+
+    :param seconds: how long to wait for a service that is not healthy
+    """
     found = _COMPONENTS.get(component)
-    own = f"; {found.host_status} 2>/dev/null" if found and found.host_status else ""
-    return f"{_GENERAL}{own}; true"
+    if not found or not found.host_status:
+        return f"{_GENERAL}; true"
+    # Its own command ends with 0 if it is healthy. A host without the command has nothing to wait for.
+    asked = f"own=$({found.host_status} 2>/dev/null)"
+    waiting = (
+        f"until {asked}; do test $? -ne 127 && test $(($(date +%s) - began)) -lt {int(seconds)} || break; sleep 2; done"
+    )
+    return f'began=$(date +%s); {waiting}; {_GENERAL}; echo "$own"'
 
 
 def host_status(text: str, component: str) -> dict[str, Any]:
     """One row of the summary: what a host's own status says, or else how its systemd is."""
     system, failed, own = [*text.split("\n", 2), "", ""][:3]
     told = _told(own)
+    # What the trading code says of itself; algo-host knows better where both say it.
+    told = {**_mapping(told.get("health")), **told}
+    ages = [each.get("age_seconds") for each in map(_mapping, _mapping(told.get("channels")).values())]
+    told["last_message_age"] = min((age for age in ages if isinstance(age, int | float)), default=None)
     if told.get("reasons"):
         told["reason"] = "; ".join(map(str, told["reasons"]))
     shown: dict[str, Any] = {"component": component}
@@ -57,10 +75,16 @@ def host_status(text: str, component: str) -> dict[str, Any]:
     if "healthy" in told:
         shown["health"] = "healthy" if told["healthy"] else "unhealthy"
     else:
-        shown["health"] = "no service" if system.strip() in ("running", "starting", "degraded") else "unknown"
+        shown["health"] = "no service" if system.strip() in ("running", "degraded") else "unknown"
+    if system.strip() == "starting" and shown["health"] != "healthy":
+        shown["health"] = "booting"
     if failed.strip():
         shown["failed_units"] = failed.split()
     return shown
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _told(text: str) -> dict[str, Any]:

@@ -45,7 +45,8 @@ class Component:
     :param database: its database, if it has one.
     :param ports: where its hosts are reached.
     :param host_role: the Ansible role that configures its hosts.
-    :param host_status: a shell command that prints how a host's service is, as JSON or in a word.
+    :param host_status: a shell command that prints how a host's service is, as JSON or in a word, and ends with 0 if it
+        is healthy.
     """
 
     name: str
@@ -79,7 +80,7 @@ REGISTRY = (
         secret=True,
         ports=(Port(8765, "Trading servers"),),
         host_role="alpaca_websocket",
-        host_status="curl -sS --max-time 5 http://127.0.0.1:8766/health",
+        host_status="curl -sS --fail-with-body --max-time 5 http://127.0.0.1:8766/health",
     ),
     Component(
         "trading_server",
@@ -100,7 +101,7 @@ REGISTRY = (
         database=Database("MLflow database"),
         ports=(Port(443, "Experiments"),),
         host_role="mlflow_server",
-        host_status="curl -sSk --max-time 5 https://127.0.0.1/health",
+        host_status="curl -sSk --fail-with-body --max-time 5 https://127.0.0.1/health",
     ),
     Component("gpu_instance", "GPU instances", hosts=True, host_role="gpu_host"),
 )

@@ -6,6 +6,7 @@ status   say whether it runs, and where
 hosts    list the instances that are hosts (start --hosts on)
 shell    a root shell in one of them
 ssh      log in to one of them, or run a command there:  ssh i-0123 -- uptime
+inside   run a command on this machine, but in the hosts' network:  inside -- curl http://10.10.0.4:8765
 env      print the environment that points AWS tools at it:  eval "$(python tools/embedded_aws env)"
 serve    run the server
 """
@@ -38,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     own = {"stop": _stop, "status": _status, "env": _env}
     asking = {"start": _start, "clock": _clock, "permissions": _permissions}
-    asking |= {"hosts": _hosts, "shell": _shell, "ssh": _ssh}
+    asking |= {"hosts": _hosts, "shell": _shell, "ssh": _ssh, "inside": _inside}
     for name in (*own, *asking, "serve"):
         command = commands.add_parser(name)
         command.add_argument(
@@ -52,6 +53,8 @@ def main(argv: list[str] | None = None) -> int:
             command.add_argument("instance", help="id of a running instance")
         if name == "ssh":
             command.add_argument("words", nargs="*", metavar="command", help="default: a login shell")
+        if name == "inside":
+            command.add_argument("words", nargs="+", metavar="command", help="it ends with the embedded AWS")
         if name == "start":
             command.add_argument(
                 "--hosts",
@@ -180,6 +183,10 @@ def _shell(state: State, args: argparse.Namespace) -> int:
         if host["instance"] == args.instance:
             return subprocess.call(host["shell"])
     raise EmbeddedAwsError(f"{args.instance} is no host. List them: python tools/embedded_aws hosts")
+
+
+def _inside(state: State, args: argparse.Namespace) -> int:
+    return subprocess.call([*_ask(state, "GET", "inside"), *args.words])
 
 
 def _ssh(state: State, args: argparse.Namespace) -> int:

@@ -75,6 +75,12 @@ class Control:
             raise ValueError("Instances are records here. Start with hosts: python tools/embedded_aws start --hosts on")
         return self._hosts.control(method, _document(body))
 
+    def inside(self, _method: str, _body: bytes) -> Any:
+        """See `Hosts.inside`."""
+        if self._hosts is None:
+            raise ValueError("Instances are records here. Start with hosts: python tools/embedded_aws start --hosts on")
+        return self._hosts.inside()
+
     def forget(self) -> None:
         """Forget everything: the account was reset."""
         self._schedules.forget()

@@ -30,7 +30,11 @@ def needs(request: Request) -> Iterator[Need]:
     """Everything that a request needs."""
     scope = _Scope(request)
     own = _OPERATIONS.get((request.service, request.operation))
-    common = {"aws:RequestedRegion": request.region, "aws:SecureTransport": "false"}
+    common = {
+        "aws:RequestedRegion": request.region,
+        "aws:ResourceAccount": account.account_id(),  # there is no other account
+        "aws:SecureTransport": "false",
+    }
     for need in own(scope) if own else scope.by_default():
         yield Need(need.action, need.resource, {**common, **need.context})
 

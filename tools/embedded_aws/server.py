@@ -3,7 +3,7 @@
     GET    /_algo/calls     what was called, as JSON
     DELETE /_algo/calls     forget it
     GET    /_algo/ping      who answers here: {"server": "algo.trading", "token": …, "pid": …}
-    *      /_algo/clock, /_algo/permissions, /_algo/hosts     see `control`
+    *      /_algo/clock, /_algo/permissions, /_algo/hosts, /_algo/inside     see `control`
     *      /_algo/interruptions     see `interruptions`
 
 moto's own control API (`/moto-api/reset` and others) is there as well. State lives in this process's memory:
@@ -149,6 +149,7 @@ def serve(state: Path, port: int, *, with_parent: bool, keep: bool, with_hosts: 
             "clock": control.clock,
             "permissions": control.permissions,
             "hosts": control.hosts,
+            "inside": control.inside,
             "interruptions": interruptions.control,
         },
         on_reset=control.forget,

@@ -30,7 +30,10 @@ from paper_broker.feed import follow
 
 
 async def run(options: argparse.Namespace) -> None:
-    broker = Broker(options.key, options.secret, options.market == "always")
+    keys = json.loads(options.keys.read_text()) if options.keys else {}
+    key, secret = keys.get("key_id", options.key), keys.get("secret_key", options.secret)
+    broker = Broker(key, secret, options.market == "always", options.state)
+    broker.restore()
     for symbol, price in options.price:
         broker.price({"symbol": symbol, "price": price})
     runner = web.AppRunner(broker.application(), access_log=None, shutdown_timeout=0.1)
@@ -38,14 +41,15 @@ async def run(options: argparse.Namespace) -> None:
     await web.TCPSite(runner, options.host, options.port).start()
     address = f"{options.host}:{runner.addresses[0][1]}"
     urls = {"rest": f"http://{address}", "stream": f"ws://{address}/stream", "control": f"http://{address}/control"}
-    print(json.dumps({**urls, "key": options.key, "secret": options.secret}), flush=True)
+    # Keys of a file are not shown.
+    print(json.dumps(urls if options.keys else {**urls, "key": key, "secret": secret}), flush=True)
     over = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, over.set)
     following = None
     if options.feed:
-        keys = json.loads(options.feed_keys.read_text()) if options.feed_keys else {}
-        following = asyncio.create_task(follow(options.feed, keys, broker))
+        feed_keys = json.loads(options.feed_keys.read_text()) if options.feed_keys else {}
+        following = asyncio.create_task(follow(options.feed, feed_keys, broker))
     await over.wait()
     if following:
         following.cancel()
@@ -68,6 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=0, help="0: any free one")
     parser.add_argument("--key", default="stand-in")
     parser.add_argument("--secret", default="not-a-secret")
+    parser.add_argument("--keys", type=Path, metavar="FILE", help='instead: {"key_id": …, "secret_key": …}')
+    parser.add_argument("--state", type=Path, metavar="FILE", help="keeps the account through a restart")
     parser.add_argument("--market", choices=("always", "exchange"), default="always", help="when it is open")
     parser.add_argument("--price", type=_price, action="append", default=[], metavar="SYMBOL=PRICE")
     parser.add_argument("--feed", metavar="URL", help="market-data stream; the last trade or bar is the price")

@@ -66,6 +66,21 @@ class Order:
     def rest(self) -> Decimal:
         return self.qty - self.filled_qty
 
+    def saved(self) -> dict[str, Any]:
+        """As JSON can hold it; `restored` takes it."""
+        values = {name: None if value is None else str(value) for name, value in vars(self).items()}
+        return values | {"moments": {name: at.isoformat() for name, at in self.moments.items()}}
+
+    @classmethod
+    def restored(cls, saved: dict[str, Any]) -> Order:
+        values = dict(saved)
+        for name in ("qty", "limit_price", "filled_qty", "paid", "at_most"):
+            values[name] = None if saved[name] is None else Decimal(saved[name])
+        for name in ("created", "updated"):
+            values[name] = None if saved[name] is None else datetime.fromisoformat(saved[name])
+        values["moments"] = {name: datetime.fromisoformat(at) for name, at in saved["moments"].items()}
+        return cls(**values)
+
     def view(self) -> dict[str, Any]:
         def moment(name: str) -> str | None:
             return stamp(self.moments[name]) if name in self.moments else None
@@ -115,6 +130,21 @@ class Account:
         self.open_market = True
         self.hold_cancels = False  # a fault: they stay pending
         self.partial: list[Decimal] = []  # a fault: the share of the next orders that is filled
+
+    def saved(self) -> dict[str, Any]:
+        """Orders, positions and cash; the faults are not kept."""
+        return {
+            "cash": str(self.cash),
+            "orders": [order.saved() for order in self.orders.values()],
+            "holdings": {symbol: [str(held.qty), str(held.cost)] for symbol, held in self.holdings.items()},
+            "prices": {symbol: str(price) for symbol, price in self.prices.items()},
+        }
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        self.cash = Decimal(saved["cash"])
+        self.orders = {order.id: order for order in map(Order.restored, saved["orders"])}
+        self.holdings = {symbol: Holding(*map(Decimal, held)) for symbol, held in saved["holdings"].items()}
+        self.prices = {symbol: Decimal(price) for symbol, price in saved["prices"].items()}
 
     def submit(self, asked: dict[str, Any], now: datetime) -> Order:
         order = self._read(asked, now)

@@ -7,6 +7,7 @@ import json
 from collections.abc import Awaitable, Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -25,8 +26,12 @@ def _now() -> datetime:
 
 
 class Broker:
-    def __init__(self, key: str, secret: str, always_open: bool) -> None:
-        self._keys = (key, secret)
+    """
+    :param state: a file that keeps orders, positions and cash; they are there again after a restart
+    """
+
+    def __init__(self, key: str, secret: str, always_open: bool, state: Path | None = None) -> None:
+        self._keys, self._file = (key, secret), state
         self._always = always_open
         self.faults = Faults()
         self.stream = Trading(key, secret, self.faults)
@@ -62,6 +67,22 @@ class Broker:
             app.router.add_post(f"/control/{action.__name__}", _action(action))
         app.router.add_get("/control/state", self._state)
         return app
+
+    def restore(self) -> None:
+        """Read the file; what waited for the exchange goes on."""
+        if self._file is None or not self._file.exists():
+            return
+        saved = json.loads(self._file.read_text())
+        self.account.restore(saved)
+        self.stream.updates = saved["updates"]
+        for order in list(self.account.open_orders()):
+            self._soon(self._exchange(order) if order.status == "pending_new" else self._confirm(order))
+
+    def _save(self) -> None:
+        if self._file is not None:
+            draft = self._file.with_name(f".{self._file.name}.new")
+            draft.write_text(json.dumps(self.account.saved() | {"updates": self.stream.updates}))
+            draft.replace(self._file)
 
     @web.middleware
     async def _door(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -115,6 +136,7 @@ class Broker:
         if self._rejections:
             raise Refused(403, 40310000, self._rejections.pop(0))
         order = self.account.submit(await request.json(), _now())
+        self._save()  # an order that was answered is never forgotten
         answer = web.json_response(order.view())
         self._soon(self._exchange(order))
         return answer
@@ -181,7 +203,11 @@ class Broker:
 
     def _tell(self, event: str, order: Order, more: dict[str, Any]) -> None:
         data = {"event": event, "order": order.view(), "timestamp": stamp(_now()), **more}
-        self._soon(self.stream.update(data, publish=True))
+        self._soon(self._publish(data))
+
+    async def _publish(self, data: dict[str, Any]) -> None:
+        await self.stream.update(data, publish=True)
+        self._save()
 
     def _soon(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)

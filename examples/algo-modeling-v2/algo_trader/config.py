@@ -13,7 +13,7 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-FORMAT = "algo-trader/config/1"
+FORMAT = "algo-trading/config/1"
 ENVIRONMENTS = ("local", "dev", "qa", "prod")
 BARS = ("daily", "minute")
 

@@ -34,6 +34,7 @@ class Feed:
         self._closes = dict(closes)
         self._price = 0.0
         self._priced = datetime.fromtimestamp(0, UTC)
+        self._received: float | None = None  # time.monotonic() of the newest bar
         self._over = threading.Event()
         self.ready = threading.Event()  # connected, and what was missed is here
         self.error = "not connected yet"
@@ -59,6 +60,11 @@ class Feed:
         """The last price, and the age in seconds of the minute bar that it closes."""
         with self._lock:
             return self._price, (datetime.now(UTC) - self._priced).total_seconds()
+
+    def lag(self) -> float | None:
+        """Seconds since the newest bar came; none before the first."""
+        with self._lock:
+            return None if self._received is None else time.monotonic() - self._received
 
     def _run(self) -> None:
         while not self._over.is_set():
@@ -119,6 +125,7 @@ class Feed:
             return
         began = datetime.fromisoformat(at)
         with self._lock:
+            self._received = time.monotonic()
             if not daily and began >= self._priced:
                 self._price, self._priced = close, began
             if daily == self._daily:

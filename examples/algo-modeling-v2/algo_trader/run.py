@@ -94,7 +94,7 @@ def _trade(trader: Trader, loaded: model.Model, feed: Feed, stop: threading.Even
     log("ready", model=config.model.name, version=config.model.version)
     failing = ""
     while not _asked(config, stop):
-        trader.closes = feed.kept()
+        trader.closes, trader.feed_lag = feed.kept(), feed.lag()
         try:
             trader.loop(loaded.position(list(feed.closes().values())), *feed.price())
             failing = ""

@@ -39,6 +39,7 @@ class Trader:
         self.target = int(state.get("target", 0))
         self.closes: dict[str, float] = state.get("closes", {})
         self.price = float(state.get("price", 0))
+        self.feed_lag: float | None = None
         self.day, self.day_start = str(state.get("day", "")), float(state.get("day_start", 0))
         self.stopped = str(state.get("stopped", ""))  # the day whose loss limit was reached
         self.note = ""
@@ -70,6 +71,8 @@ class Trader:
             "positions": int(self.book.position != 0), "open_orders": len(self.book.open()),
             "symbol": self.config.symbol, "price": self.price, "target": self.target, **numbers,
         }  # fmt: skip
+        if self.feed_lag is not None:
+            health["feed_lag"] = round(self.feed_lag, 1)
         if reason or self.note:
             health["reason"] = reason or self.note
         files.replace(self.config.run / files.HEALTH, health)

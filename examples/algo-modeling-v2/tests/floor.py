@@ -164,7 +164,7 @@ class Desk:
         root.mkdir(exist_ok=True)
         self.model = write_model(root, name)
         self.config: dict[str, Any] = {
-            "format": "algo-trader/config/1", "environment": "local",
+            "format": "algo-trading/config/1", "environment": "local",
             "model": {"name": name, "version": "v1", "path": str(self.model)}, "symbol": symbol,
             "feed_url": floor.feed_url, "broker": {"url": broker["rest"], "paper": True}, "credentials": "keys.json",
             "limits": {"max_position": 1000, "max_order": 1000, "max_daily_loss": 500},

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 LIMITS = Limits(max_position=1000, max_order=300, max_daily_loss=10)
 GOOD: dict[str, Any] = {
-    "format": "algo-trader/config/1", "environment": "dev", "symbol": "AAPL", "feed_url": "ws://feed",
+    "format": "algo-trading/config/1", "environment": "dev", "symbol": "AAPL", "feed_url": "ws://feed",
     "model": {"name": "a/AAPL/m-outer_0_inner_0", "version": "1", "path": "/m"}, "credentials": "keys",
     "broker": {"url": "https://broker", "paper": True}, "flatten_on_drain": False, "drain_seconds": 30,
     "limits": {"max_position": 1000, "max_order": 500, "max_daily_loss": 50.5}, "loop_seconds": 30,
@@ -40,6 +40,20 @@ def test_a_configuration_is_read_completely(tmp_path: Path) -> None:
     assert (found.limits.max_daily_loss, found.bars, found.model.name) == (50.5, "daily", GOOD["model"]["name"])
 
 
+def test_what_a_host_writes_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[3] / "roles" / "trading_server" / "files"))
+    from algo_host import configuration, imds, places, settings
+
+    told = {name: GOOD[name] for name in ("feed_url", "broker", "limits", "flatten_on_drain", "drain_seconds")}
+    told |= {name: "x" for name in ("region", "model_bucket", "broker_secret", "halt_parameter", "log_group")}
+    fleet = {"project": "p", "environment": "dev", "component": "trading_server"}
+    given = settings.parse_settings({**fleet, "configuration": {**told, "loop_seconds": 30, "bars": "minute"}}, "here")
+    claim = imds.Claim("i-1", GOOD["model"]["name"], "s3://bucket/models", "1", "AAPL")
+    written = configuration.trader_configuration(given, claim, Path("/m"), places.Places())
+    found = load(tmp_path, json.dumps(written))
+    assert (found.model.name, found.bars, found.limits.max_order) == (claim.model, "minute", 500)
+
+
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
@@ -53,7 +67,7 @@ def test_a_configuration_is_read_completely(tmp_path: Path) -> None:
         ("environment", "test", "environment must be one of local, dev, qa, prod, not 'test'"),
         ("bars", "hourly", "bars must be one of daily, minute, not 'hourly'"),
         ("credentials", "../keys", "credentials must be the name of a file in CREDENTIALS_DIRECTORY, not a path"),
-        ("format", "algo-trader/config/2", "format is 'algo-trader/config/2', not 'algo-trader/config/1'"),
+        ("format", "algo-trading/config/2", "format is 'algo-trading/config/2', not 'algo-trading/config/1'"),
     ],
 )
 def test_a_wrong_field_is_refused_by_name(tmp_path: Path, field: str, value: Any, message: str) -> None:

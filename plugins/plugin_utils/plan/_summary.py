@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from ._text import Text, cells, clean, pad
 
 _GAP = "  "
-_BAD = frozenset({"failed", "unhealthy", "unreachable", "impaired", "unknown", "not configured"})
-_HOST_COLUMNS = ("component", "version", "health", "state", "last_work", "feed_lag", "orders", "position")
+_BAD = frozenset({"failed", "unhealthy", "unreachable", "impaired", "unknown", "not configured", "booting"})
+_USUAL = frozenset({"", "trading"})
+_VERSION = 7  # characters of a version that tell it from others
 _MODEL_COLUMNS = ("instance", "instance_type", "address", "state", "version")
 
 
@@ -95,13 +97,51 @@ def _hosts(hosts: Mapping[str, Any], width: int, group_above: int) -> list[Text]
     if len(rows) > group_above:
         rows = {name: row for name, row in rows.items() if row.get("health") != "healthy"}
         rows = dict(sorted(rows.items())[:group_above])
-    known = [column for column in _HOST_COLUMNS if any(row.get(column) not in (None, "") for row in rows.values())]
-    table = [
-        [name, *(_cell(row.get(column)) for column in known), _cell(row.get("reason") or row.get("failed_units"))]
+    alone = Counter(str(row.get("component")) for row in hosts.values() if isinstance(row, Mapping))
+    shown = [
+        (_host(name, row, alone[str(row.get("component"))] == 1), _why(row))
         for name, row in sorted(rows.items(), key=lambda item: (str(item[1].get("component")), item[0]))
     ]
-    heads = ["host", *(column.replace("_", " ") for column in known), ""]
-    return [*texts, *_table(heads, table, width)] if table else [*texts, []]
+    heads = ["host", "version", "health", "last work", "lag", "orders", "fills", "position", "P&L"]
+    return [*texts, *_table(heads, [cells for cells, _why in shown], width, [why for _cells, why in shown])]
+
+
+def _host(name: str, row: Mapping[str, Any], alone: bool) -> list[str]:
+    """A row. What it trades says more of a host than its name does; the only host of a component is named by that."""
+    known = row.get("model") or (row.get("component") if alone else "")
+    money = _mapping(row.get("profit_and_loss")).get("total")
+    return [
+        str(known or name),
+        _cell(row.get("version"))[:_VERSION],
+        str(row.get("health") or "unknown"),
+        _ago(row.get("last_work_age")) or _cell(row.get("last_work")),
+        _ago(row.get("feed_lag")),
+        _cell(row.get("orders")),
+        _cell(row.get("fills")),
+        f"{_number(row.get('position'))} {_cell(row.get('symbol'))}".strip(),
+        f"{money:+.2f}" if isinstance(money, int | float) else "",
+    ]
+
+
+def _why(row: Mapping[str, Any]) -> str:
+    """What is not as usual."""
+    state = _cell(row.get("state"))
+    parts = ["" if state in _USUAL else state, _cell(row.get("reason")) or _cell(row.get("failed_units"))]
+    return ": ".join(part for part in dict.fromkeys(parts) if part)
+
+
+def _number(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, int | float) else _cell(value)
+
+
+def _ago(seconds: Any) -> str:
+    """How long, in the largest unit that says enough."""
+    if not isinstance(seconds, int | float):
+        return ""
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
 
 
 def _cell(value: Any) -> str:
@@ -112,8 +152,11 @@ def _cell(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[Any]], width: int) -> list[Text]:
-    """Columns as wide as their contents. Where they do not fit, a row takes two lines; nothing is cut."""
+def _table(heads: Sequence[str], rows: Iterable[Sequence[Any]], width: int, notes: Sequence[str] = ()) -> list[Text]:
+    """Columns as wide as their contents. Where they do not fit, a row takes two lines; nothing is cut.
+
+    :param notes: one for each row, shown below it; empty for none
+    """
     table = [[clean(value) for value in row] for row in rows]
     if not table:
         return []
@@ -122,15 +165,16 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[Any]], width: int) -> l
     fits = 2 + sum(widths.values()) + len(_GAP) * (len(keep) - 1) <= width
     heading = _GAP.join(pad(heads[index], widths[index]) for index in keep).rstrip()
     texts: list[Text] = [[("dim", f"  {heading}")]] if fits else []
-    for row in table:
+    for row, note in zip_longest(table, notes, fillvalue=""):
+        below: list[Text] = [[(_style(row), f"      {clean(note)}")]] if note else []
         if fits:
             line = f"  {_GAP.join(pad(row[index], widths[index]) for index in keep)}".rstrip()
-            texts.append([(_style(row), line)])
+            texts += [[(_style(row), line)], *below]
             continue
         # A row's first cell is empty where it is the one above's.
         head = [row[index] for index in keep[:1] if row[index]]
         texts += [[("plain", f"  {name}")] for name in head]
-        texts.append([(_style(row), f"    {' · '.join(row[index] for index in keep[1:] if row[index])}")])
+        texts += [[(_style(row), f"    {' · '.join(row[index] for index in keep[1:] if row[index])}")], *below]
     return [*texts, []]
 
 

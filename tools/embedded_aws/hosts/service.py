@@ -70,6 +70,17 @@ class Hosts:
         except EnclosureError as error:
             raise ValueError(str(error)) from error
 
+    def inside(self) -> list[str]:
+        """What a command line begins with to run in the hosts' namespaces: it ends with them.
+
+        :raises ValueError: if hosts cannot run
+        """
+        try:
+            self.instances.containers()
+        except EnclosureError as error:
+            raise ValueError(str(error)) from error
+        return self._enclosure.command()
+
     def _prepare(self) -> Containers:
         base = image.ensure(self._log)
         self._way_in.make(self._url)

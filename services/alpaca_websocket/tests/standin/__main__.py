@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from aiohttp import web
 
@@ -34,6 +35,8 @@ class Options:
     secret: str = "not-a-secret"
     connections: int = 1
     symbol_limit: int = 0
+    adjusted: bool = False
+    hidden: bool = False  # the keys are not printed
 
 
 def parse(arguments: Sequence[str] | None = None) -> Options:
@@ -47,18 +50,24 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
     parser.add_argument("--secret", default=Options.secret)
     parser.add_argument("--connections", type=int, default=Options.connections, help="how many at once; more get 406")
     parser.add_argument("--symbol-limit", type=int, default=Options.symbol_limit, help="for each channel; more get 405")
+    parser.add_argument("--adjusted", action="store_true", help="prices without the jumps of splits and dividends")
+    parser.add_argument("--keys", type=Path, metavar="FILE", help="a file with the keys; they are not shown then")
     found = vars(parser.parse_args(arguments))
     text = found.pop("symbols")
     if text.isdigit():
         names = (*SYMBOLS, *(f"X{number:04d}" for number in range(int(text))))[: int(text)]
     else:
         names = tuple(name for name in text.split(",") if name)
+    file = found.pop("keys")
+    if file:
+        keys = json.loads(file.read_text())
+        found |= {"key": keys["key_id"], "secret": keys["secret_key"], "hidden": True}
     return Options(symbols=names, **found)
 
 
 async def run(options: Options) -> None:
     faults = Faults()
-    market = Market(options.symbols, steps=options.steps)
+    market = Market(options.symbols, steps=options.steps, adjusted=options.adjusted)
     stream = Stream(faults, options.key, options.secret, connections=options.connections, symbols=options.symbol_limit)
     rest = Rest(market, stream, faults)
     trading = Trading(options.key, options.secret, faults)
@@ -77,7 +86,8 @@ async def run(options: Options) -> None:
     await web.TCPSite(runner, options.host, options.port).start()
     address = f"{options.host}:{runner.addresses[0][1]}"
     urls = {"stream": f"ws://{address}/v2/iex", "rest": f"http://{address}", "control": f"http://{address}/control"}
-    print(json.dumps({**urls, "key": options.key, "secret": options.secret}), flush=True)
+    shown = {} if options.hidden else {"key": options.key, "secret": options.secret}
+    print(json.dumps({**urls, **shown}), flush=True)
     over = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, over.set)

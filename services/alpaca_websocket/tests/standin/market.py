@@ -62,13 +62,23 @@ class Day:
         return round(start + (end - start) * rest, 2)
 
 
-def history(symbol: str) -> list[Day]:
-    """The real days of one of SYMBOLS, oldest first, without adjustment for splits."""
+def history(symbol: str, *, adjusted: bool = False) -> list[Day]:
+    """The real days of one of SYMBOLS, oldest first.
+
+    :param adjusted: for splits and dividends
+    """
     from bokeh_sampledata import stocks
 
     table = getattr(stocks, symbol)
-    columns = (table[name] for name in ("open", "high", "low", "close", "volume"))
-    return [Day(o, h, low, c, int(v)) for o, h, low, c, v in zip(*columns, strict=True)]
+    columns = [table[name] for name in ("open", "high", "low", "close", "volume")]
+    days = [Day(o, h, low, c, int(v)) for o, h, low, c, v in zip(*columns, strict=True)]
+    if not adjusted:
+        return days
+    factors = (right / day.close for right, day in zip(table["adj_close"], days, strict=True))
+    return [
+        Day(*(round(price * by, 2) for price in (day.open, day.high, day.low, day.close)), day.volume)
+        for day, by in zip(days, factors, strict=True)
+    ]
 
 
 @dataclass
@@ -88,13 +98,15 @@ class Market:
     :param steps: steps (one trade and two quotes of each symbol) that make up one minute bar
     """
 
-    def __init__(self, symbols: tuple[str, ...] = SYMBOLS, *, steps: int = 10, seed: int = 1) -> None:
+    def __init__(
+        self, symbols: tuple[str, ...] = SYMBOLS, *, steps: int = 10, seed: int = 1, adjusted: bool = False
+    ) -> None:
         self.steps = steps
         self._random = random.Random(seed)
         self._number = itertools.count(1)
         self._step = 0
         self.past: dict[str, deque[Item]] = defaultdict(lambda: deque(maxlen=KEPT))
-        loaded = {name: history(name) for name in SYMBOLS}
+        loaded = {name: history(name, adjusted=adjusted) for name in SYMBOLS}
         self._books: dict[str, Book] = {}
         for index, symbol in enumerate(symbols):
             days = loaded.get(symbol) or loaded[SYMBOLS[index % len(SYMBOLS)]]

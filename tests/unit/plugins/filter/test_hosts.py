@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +19,29 @@ def test_a_component_without_a_role_of_its_own_has_none() -> None:
 def test_every_host_is_asked_for_its_systemd() -> None:
     assert host_status_command("gpu_instance").startswith("systemctl is-system-running; ")
     assert "algo-host status --json" in host_status_command("trading_server")
-    assert host_status_command("trading_server").endswith("; true")  # an absent command is no failure
+
+
+@pytest.mark.parametrize(
+    ("status", "asked"),
+    [("exit 0", 1), ("exit 1", 3), ("exit 127", 1)],
+    ids=["healthy", "unhealthy until the time is over", "not installed"],
+)
+def test_the_script_waits_for_a_service_that_is_not_healthy(tmp_path: Path, status: str, asked: int) -> None:
+    programs = {
+        "algo-host": f"echo asked >> {tmp_path}/asked; echo '{{\"healthy\": false}}'; {status}",
+        "systemctl": "test $1 = list-units || echo running",
+        "date": f"wc -l < {tmp_path}/asked 2>/dev/null || echo 0",  # a clock that goes on with each question
+        "sleep": "true",
+    }
+    for name, text in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    script = host_status_command("trading_server", 3)
+    done = subprocess.run(
+        ["/bin/sh", "-c", script], env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, capture_output=True, text=True, check=True
+    )
+    assert host_status(done.stdout, "trading_server")["health"] == "unhealthy"
+    assert (tmp_path / "asked").read_text().count("asked") == asked
 
 
 @pytest.mark.parametrize(
@@ -25,7 +49,28 @@ def test_every_host_is_asked_for_its_systemd() -> None:
     [
         (
             {"healthy": True, "version": "v1", "last_loop": "12:00", "open_orders": 0, "positions": 3, "reason": ""},
-            {"health": "healthy", "version": "v1", "last_work": "12:00", "orders": 0, "position": 3},
+            {"health": "healthy", "version": "v1", "last_work": "12:00", "open_orders": 0, "position": 3},
+        ),
+        (
+            {
+                "healthy": True,
+                "last_loop_age": 1.5,
+                "positions": 1,
+                "health": {"orders": 4, "fills": 3, "position": 7.0, "symbol": "AAPL", "positions": 1, "feed_lag": 0.4},
+            },
+            {
+                "health": "healthy",
+                "last_work_age": 1.5,
+                "feed_lag": 0.4,
+                "orders": 4,
+                "fills": 3,
+                "position": 7.0,
+                "symbol": "AAPL",
+            },
+        ),
+        (
+            {"status": "ok", "channels": {"bars": {"age_seconds": 0.5}, "trades": {"age_seconds": None}}},
+            {"health": "healthy", "last_work_age": 0.5, "feed_lag": 0.5},
         ),
         ({"healthy": False, "reason": "no feed"}, {"health": "unhealthy", "reason": "no feed"}),
         ({"status": "failed", "reasons": ["a", "b"]}, {"health": "unhealthy", "reason": "a; b"}),
@@ -43,4 +88,13 @@ def test_a_host_without_a_service_says_so_and_names_failed_units() -> None:
     assert found["health"] == "no service"
     assert found["failed_units"] == ["algo-trader.service", "chrony.service"]
     assert host_status("", "gpu_instance")["health"] == "unknown"
+
+
+def test_a_host_whose_boot_goes_on_is_booting_until_its_service_is_healthy() -> None:
+    assert host_status("starting\n\n", "trading_server")["health"] == "booting"
+    assert host_status('starting\n\n{"healthy": false}', "trading_server")["health"] == "booting"
+    assert host_status('starting\n\n{"healthy": true}', "trading_server")["health"] == "healthy"
+
+
+def test_one_word_is_enough() -> None:
     assert host_status("running\n\nOK", "mlflow_server")["health"] == "healthy"

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from prometheus_client.exposition import choose_encoder
 
+from .. import __version__
 from ..protocol import CHANNELS
 from .health import health, judge, overall, shown_gap, timestamp
 from .metrics import registry
@@ -128,7 +129,7 @@ class Pages:
         worst, answer = overall({name: sampler.state for name, sampler in chosen.items()})
         # Not asdict: it takes a Counter apart.
         arrivals = {each.name: getattr(self._arrivals, each.name) for each in fields(self._arrivals)}
-        return _json({**answer, "arrivals": arrivals}, 503 if worst == "failing" else 200)
+        return _json({"version": __version__, **answer, "arrivals": arrivals}, 503 if worst == "failing" else 200)
 
     def _status(self, request: Request) -> Answer:
         since = request.query.get("since", "0")

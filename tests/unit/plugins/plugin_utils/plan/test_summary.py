@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from types import MappingProxyType
 
 import pytest
@@ -79,17 +80,30 @@ def test_too_many_odd_models_are_counted_too():
     assert any("380 more that are not running" in line for line in summary({"models": models}))
 
 
-def test_hosts_stand_in_a_table_with_their_health():
-    hosts = {
-        "t-1": {"component": "trading_server", "health": "healthy", "version": "v1", "orders": 0},
-        "m-1": {"component": "mlflow_server", "health": "unreachable", "failed_units": ["a.service", "b.service"]},
+def test_hosts_stand_in_a_table_with_their_health_and_numbers():
+    trading = {
+        "component": "trading_server",
+        "model": "mean_reversion/AAPL/zscore-outer_0_inner_1",
+        "version": "e529483cf28a8af6",
     }
+    hosts = {
+        "t-1": {
+            **trading, "health": "healthy", "state": "trading", "last_work_age": 0.84, "feed_lag": 0.31, "orders": 4,
+            "fills": 3, "position": 12.0, "symbol": "AAPL", "profit_and_loss": {"total": -1234.5},
+        },
+        "t-2": {**trading, "health": "unhealthy", "state": "refused", "last_work_age": 400, "reason": "corrupt"},
+        "m-1": {"component": "mlflow_server", "health": "unreachable", "failed_units": ["a.service", "b.service"]},
+    }  # fmt: skip
     lines = summary({"hosts": hosts})
-    assert lines[0] == "2 hosts: 1 healthy, 1 unreachable"
-    assert [line.split() for line in lines[2:4]] == [
-        ["m-1", "mlflow_server", "unreachable", "a.service,", "b.service"],
-        ["t-1", "trading_server", "v1", "healthy", "0"],
+    assert lines[0] == "3 hosts: 1 healthy, 1 unhealthy, 1 unreachable"
+    assert [line.split("  ") for line in (re.sub(" {2,}", "  ", line.strip()) for line in lines[2:7])] == [
+        ["mlflow_server", "unreachable"],
+        ["a.service, b.service"],
+        [trading["model"], "e529483", "healthy", "0.8 s", "0.3 s", "4", "3", "12 AAPL", "-1234.50"],
+        [trading["model"], "e529483", "unhealthy", "7 min"],
+        ["refused: corrupt"],
     ]
+    assert max(map(len, lines)) <= 120
 
 
 def test_of_many_hosts_those_that_are_not_healthy_are_shown():
@@ -97,7 +111,7 @@ def test_of_many_hosts_those_that_are_not_healthy_are_shown():
     hosts["t-07"] = {"component": "trading_server", "health": "not configured", "reason": "no disk"}
     lines = summary({"hosts": hosts})
     assert lines[0] == "30 hosts: 29 healthy, 1 not configured"
-    assert [line.split()[0] for line in lines[2:] if line] == ["t-07"]
+    assert [line.split()[0] for line in lines[2:] if line] == ["t-07", "no"]
 
 
 def test_notes_and_warnings_are_lists_or_dicts():
