@@ -30,7 +30,15 @@ _ROLES = Path(__file__).parents[2] / "roles"
 _PREFIXES = ("algo_", "aws_")
 # Facts that the run itself hands on.
 _FACTS = frozenset(
-    {"algo_awaited", "algo_state", "algo_account", "algo_settings", "algo_network", "algo_aws_connection"}
+    {
+        "algo_awaited",
+        "algo_state",
+        "algo_account",
+        "algo_settings",
+        "algo_network",
+        "algo_aws_connection",
+        "aws_image_component",
+    }
 )
 
 # Settings that environments must not share.

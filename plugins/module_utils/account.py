@@ -162,7 +162,7 @@ def leftovers(clients: Callable[[str], Any], scope: Scope) -> dict[str, list[str
     That view lags behind, and keeps what is on its way out: terminated instances, deleted gateways.
 
     :return: ARNs: ``left``, what is still there; ``kept``, what a removal leaves on purpose, as long as it can be had
-        back (final snapshots, secrets in their recovery window).
+        back (final snapshots, secrets in their recovery window), and machine images with their snapshots.
     """
     filters = [{"Key": name, "Values": [value]} for name, value in scope.tags("").items() if value]
     client = clients("resourcegroupstaggingapi")
@@ -174,6 +174,8 @@ def leftovers(clients: Callable[[str], Any], scope: Scope) -> dict[str, list[str
     }
     gone = _gone(clients("ec2"), arns)
     kept = {arn for arn in arns if ":rds:" in arn and ":snapshot:" in arn}
+    # Images that we made, which other environments may use.
+    kept |= {arn for arn in arns if ":ec2:" in arn and (":image/" in arn or ":snapshot/" in arn)}
     kept |= {arn for arn in arns if ":secretsmanager:" in arn and _is_going(clients("secretsmanager"), arn)}
     return {"left": sorted(arns - gone - kept), "kept": sorted(kept)}
 

@@ -181,6 +181,7 @@ def used_by(settings: Settings, components: Iterable[str]) -> dict[str, list[str
     A component that is switched off needs none.
     """
     types, images = set[str](), set[str]()
+    released = (settings.get("algo_release") or {}).get("images") or {}
     for component in components:
         prefix = f"aws_{component}_"
         named = {name: found for name, found in instance_types(settings).items() if name.startswith(prefix)}
@@ -188,7 +189,8 @@ def used_by(settings: Settings, components: Iterable[str]) -> dict[str, list[str
         named = {name: found for name, found in named.items() if name.removeprefix(prefix) in _TYPE_SETTINGS}
         if named and settings.get(f"{prefix}enabled", True):
             types |= {item for found in named.values() for item in found}
-            images.add(str(settings.get(f"{prefix}image") or "host"))
+            # A baked image has the component's own name.
+            images.add(component if released.get(component) else str(settings.get(f"{prefix}image") or "host"))
     return {"instance_types": sorted(types), "images": sorted(images)}
 
 
@@ -202,7 +204,7 @@ def _instance_types(settings: Settings) -> Iterable[str]:
 def _images(settings: Settings) -> Iterable[str]:
     images = (settings.get("algo_release") or {}).get("images") or {}
     for label, source in sorted(images.items()):
-        if not _IMAGE.fullmatch(str(source)):
+        if source is not None and not _IMAGE.fullmatch(str(source)):
             yield (
                 f"algo_release.images.{label}: {source!r} is neither an image id (ami-…) nor a public SSM "
                 "parameter path (/aws/service/…)."

@@ -154,7 +154,8 @@ leftovers:
   elements: str
   sample: []
 kept:
-  description: ARNs of what a removal leaves on purpose, final snapshots and secrets in their recovery window.
+  description: ARNs of what a removal leaves on purpose, final snapshots, secrets in their recovery window and machine
+    images.
   returned: when O(leftovers) is true
   type: list
   elements: str

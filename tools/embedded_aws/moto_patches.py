@@ -12,6 +12,7 @@ def apply() -> None:
     _find_tags_by_resource()
     _check_bucket_owners()
     _make_zones_of_a_vpc_private()
+    _tag_snapshots_of_images()
 
 
 def _heed_conditions() -> None:
@@ -83,3 +84,22 @@ def _make_zones_of_a_vpc_private() -> None:
         return create_hosted_zone(self)
 
     Route53.create_hosted_zone = create  # type: ignore[method-assign]
+
+
+def _tag_snapshots_of_images() -> None:
+    """moto refuses to tag an image's snapshot together with the image."""
+    from moto.ec2.models.amis import AmiBackend
+
+    create = AmiBackend.create_image
+
+    def create_image(
+        self: Any, instance_id: str, name: str, description: str, tag_specifications: list[dict[str, Any]]
+    ) -> Any:
+        others = [each for each in tag_specifications if each["ResourceType"] != "snapshot"]
+        image = create(self, instance_id, name, description, tag_specifications=others)
+        for each in tag_specifications:
+            if each["ResourceType"] == "snapshot":
+                image.ebs_snapshot.add_tags({tag["Key"]: tag.get("Value", "") for tag in each["Tags"]})
+        return image
+
+    AmiBackend.create_image = create_image  # type: ignore[method-assign]

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.algo.trading.plugins.filter import algo, fleet, hosts
+from ansible_collections.algo.trading.plugins.filter import algo, fleet, hosts, images
 
 FOLDER = Path(algo.__file__).parent
 FILTERS: dict[str, Callable[..., Any]] = {
-    name: each for module in (algo, fleet, hosts) for name, each in module.FilterModule().filters().items()
+    name: each for module in (algo, fleet, hosts, images) for name, each in module.FilterModule().filters().items()
 }
 
 
