@@ -13,6 +13,7 @@ unset UV_INDEX UV_INDEX_URL UV_EXTRA_INDEX_URL UV_DEFAULT_INDEX UV_FIND_LINKS UV
 
 here=$PWD
 service=$here/../services/alpaca_websocket/data/share/alpaca-websocket
+mlflow=$here/../roles/mlflow_server/files
 project=$(mktemp -d) # uv takes the platforms to settle for from a pyproject.toml, and ours is about other things
 trap 'rm -rf "$project"' EXIT
 
@@ -29,7 +30,7 @@ environments = [
 TOML
     cp "$here"/*.in "$project"
     # Versions in the present lock are preferred; those of a runtime set bind its development set.
-    cp "$here"/*.txt "$service"/*.txt "$project" 2>/dev/null || true
+    cp "$here"/*.txt "$service"/*.txt "$mlflow"/*.txt "$project" 2>/dev/null || true
     # shellcheck disable=SC2086  # LOCK_ARGS are words
     (cd "$project" && "$uv" pip compile --quiet --universal --python-version "$python" --generate-hashes \
         --no-emit-index-url --no-emit-find-links --no-annotate --no-header ${LOCK_ARGS:-} --output-file "$out" "$@")
@@ -57,3 +58,9 @@ compile 3.11 "python_version < '3.12'" "For Python 3.11." requirements-python3.1
 compile 3.12 "python_version >= '3.12'" "For Python 3.12 and later." requirements-python3.12.txt service.in \
     -c python3.12.txt -c python3.12-dev.txt
 mv requirements-python3.1?.txt "$service"
+# What a host's MLflow is installed with. Independent of the others: nothing else runs in its environment.
+compile 3.11 "python_version < '3.12'" "For Python 3.11." mlflow-server-python3.11.txt mlflow-server.in \
+    --override mlflow-server-without.in
+compile 3.12 "python_version >= '3.12'" "For Python 3.12 and later." mlflow-server-python3.12.txt mlflow-server.in \
+    --override mlflow-server-without.in
+mv mlflow-server-python3.1?.txt "$mlflow"

@@ -10,35 +10,20 @@ import contextlib
 import hashlib
 import json
 import sys
-import urllib.request
 import zipfile
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "shared"))
+from host import Host
 
 BUCKET, SECRET, HALT, LOG_GROUP = "molecule-models", "molecule-broker", "/molecule/halt", "/molecule/trading_server"
 DRAIN = "molecule-drain"
 MODEL = "momentum/AAPL/sma-outer_0_inner_0"
 
 
-class World:
+class World(Host):
     """The scenario's AWS and its host."""
-
-    def __init__(self, state: Path, folder: Path) -> None:
-        import boto3
-
-        self.folder, self.endpoint = folder, (state / "endpoint").read_text().strip()
-        self._session: Any = boto3.session.Session("testing", "testing", region_name="us-east-1")
-        self.id = str(json.loads((folder / "instance_config.yml").read_text())[0]["address"])
-
-    def client(self, name: str) -> Any:
-        return self._session.client(name, endpoint_url=self.endpoint)
-
-    def run(self, command: str) -> str:
-        """Run a shell command as root in the host, past the API; returns what it printed."""
-        body = json.dumps({"instance": self.id, "command": ["sh", "-c", command]}).encode()
-        request = urllib.request.Request(f"{self.endpoint}/_algo/hosts", data=body, method="POST")
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=120) as answer:
-            return str(json.load(answer)["output"])
 
     def publish(self, content: str, *, told: str | None = None) -> None:
         """Publish a version of the model and tag the host with it, as the fleet does.

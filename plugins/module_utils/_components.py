@@ -101,7 +101,7 @@ REGISTRY = (
         database=Database("MLflow database"),
         ports=(Port(443, "Experiments"),),
         host_role="mlflow_server",
-        host_status="curl -sSk --fail-with-body --max-time 5 https://127.0.0.1/health",
+        host_status="algo-mlflow status --json",
     ),
     Component("gpu_instance", "GPU instances", hosts=True, host_role="gpu_host"),
 )

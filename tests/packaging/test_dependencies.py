@@ -31,6 +31,9 @@ def pins(lock: Path) -> dict[str, str]:
     return dict(found)
 
 
+MLFLOW = sorted((ROOT / "roles/mlflow_server/files").glob("*.txt"))
+
+
 def required() -> dict[str, str]:
     listed = yaml.safe_load((ROOT / "requirements.yml").read_text())["collections"]
     return {item["name"]: item["version"] for item in listed}
@@ -52,7 +55,7 @@ def test_there_are_all_sets_for_each_generation() -> None:
     }
 
 
-@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
+@pytest.mark.parametrize("lock", LOCKS + MLFLOW, ids=lambda lock: lock.name)
 def test_every_pin_has_hashes_and_nothing_names_a_place(lock: Path) -> None:
     text = lock.read_text()
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
@@ -130,3 +133,19 @@ def test_the_ansible_core_of_both_sets_is_admitted() -> None:
 
 def _galaxy() -> dict[str, dict[str, str]]:
     return dict(yaml.safe_load((ROOT / "galaxy.yml").read_text()))
+
+
+def test_a_hosts_mlflow_is_what_is_released_without_what_only_a_client_loads() -> None:
+    if not (ROOT / "inventories").is_dir():
+        pytest.skip("the artifact has no inventories")
+    wanted = re.search(r"^mlflow\[auth\]==(\S+)$", (ROOT / "requirements/mlflow-server.in").read_text(), re.MULTILINE)
+    without = re.findall(r"^(\S+) ;", (ROOT / "requirements/mlflow-server-without.in").read_text(), re.MULTILINE)
+    assert wanted
+    assert without
+    assert [lock.name for lock in MLFLOW] == ["mlflow-server-python3.11.txt", "mlflow-server-python3.12.txt"]
+    for lock in MLFLOW:
+        found = pins(lock)
+        assert found["mlflow"] == wanted[1]
+        assert not found.keys() & set(without)
+    for file in (ROOT / "inventories").glob("*/group_vars/all/release.yml"):
+        assert yaml.safe_load(file.read_text())["algo_release"]["mlflow"] == wanted[1], file

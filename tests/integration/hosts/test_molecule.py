@@ -17,8 +17,8 @@ pytestmark = pytest.mark.hosts
 
 # Roles named aws_* talk to AWS; all others configure one kind of host.
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if not path.name.startswith("aws_"))
-# Seven minutes on two cores: by hand, `molecule test -s alpaca_websocket` (docs/testing.md).
-BY_HAND = {"alpaca_websocket"}
+# Minutes on two cores: by hand, `molecule test -s alpaca_websocket` (docs/testing.md).
+BY_HAND = {"alpaca_websocket", "mlflow_server"}
 _SECONDS = 1200
 
 
