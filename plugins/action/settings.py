@@ -31,7 +31,8 @@ _PREFIXES = ("algo_", "aws_")
 # Facts that the run itself hands on.
 _FACTS = frozenset(
     {
-        "algo_awaited",
+        "algo_done",
+        "algo_run_hosts",
         "algo_state",
         "algo_account",
         "algo_settings",

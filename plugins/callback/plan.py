@@ -144,6 +144,7 @@ class CallbackModule(DefaultCallback):
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
         self._close_stage()
+        warm_workers.expect(play)
         self._play_id = str(play._uuid)
         if self._verbose:
             super().v2_playbook_on_play_start(play)

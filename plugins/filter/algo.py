@@ -16,7 +16,6 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.algo.trading.plugins.module_utils import _components, _environments, _naming, _subnets, _tags
 from ansible_collections.algo.trading.plugins.module_utils import trading_day as _trading_day
 from ansible_collections.algo.trading.plugins.module_utils._errors import InvalidInput
-from ansible_collections.algo.trading.plugins.module_utils.account_checks import account_problems
 from ansible_collections.algo.trading.plugins.module_utils.resources import teardown_order
 from ansible_collections.algo.trading.plugins.module_utils.sessions import read_calendar
 
@@ -141,7 +140,6 @@ def agenda(settings: Mapping[str, Any], count: int = 10, now: str | None = None)
 class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
-            "account_problems": account_problems,
             "agenda": agenda,
             "arn": arn,
             "component": component,

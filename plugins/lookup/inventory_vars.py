@@ -17,10 +17,12 @@ description:
   - A setting that neither the inventory nor a default has keeps the value of the run.
 options:
   _terms:
-    description: Names of variables. They may refer to others, which are looked up in the same way.
+    description:
+      - Names of variables. They may refer to others, which are looked up in the same way.
+      - Without a name, the lookup returns the names of the variables that were given with C(-e).
     type: list
     elements: str
-    required: true
+    default: []
   keep:
     description: Names of settings that keep the value of the run, since they decide what environment the run is about.
     type: list
@@ -32,11 +34,15 @@ EXAMPLES = r"""
 - name: Show what lasts, whatever -e says
   ansible.builtin.debug:
     msg: "{{ lookup('algo.trading.inventory_vars', 'aws_trading_server_power', keep=['algo_region']) }}"
+
+- name: Show what was given for this run only
+  ansible.builtin.debug:
+    msg: "{{ query('algo.trading.inventory_vars', keep=['algo_region']) }}"
 """
 
 RETURN = r"""
 _list:
-  description: The values of the variables, in the order of the names.
+  description: The values of the variables, in the order of the names; or names, sorted.
   type: list
   elements: raw
 """
@@ -58,13 +64,15 @@ class LookupModule(LookupBase):
         given = dict(variables or {})
         if unknown := [name for name in terms if name not in given]:
             raise AnsibleLookupError(f"No such variable: {', '.join(unknown)}")
-        lasting = self._lasting(given, set(self.get_option("keep")))
+        extra = load_extra_vars(self._loader).keys() & given.keys() - set(self.get_option("keep"))
+        if not terms:
+            return sorted(extra)
+        lasting = self._lasting(given, extra)
         templar = self._templar.copy_with_new_env(available_variables={**given, **lasting})
         return [templar.template(lasting.get(name, given[name])) for name in terms]
 
-    def _lasting(self, variables: dict[str, Any], keep: set[str]) -> dict[str, Any]:
+    def _lasting(self, variables: dict[str, Any], extra: set[str]) -> dict[str, Any]:
         """The settings that were given as extra variables, as they would be without."""
-        extra = load_extra_vars(self._loader).keys() & variables.keys() - keep
         if not extra:
             return {}
         defaults: dict[str, Any] = {}

@@ -83,17 +83,6 @@ def collect(sources: Sequence[Source]) -> dict[str, bytes]:
     return contents
 
 
-def stamp(sources: Sequence[Source]) -> str:
-    """Changes whenever one of the files does, without reading them: names, sizes, and times of the last change."""
-    digest = hashlib.sha256()
-    for source in sources:
-        digest.update(repr((source.archive_path, source.content, source.exclude)).encode())
-        for name, path in [] if source.content is not None else sorted(_files(source)):
-            status = path.stat()
-            digest.update(repr((name, str(path), status.st_ino, status.st_size, status.st_mtime_ns)).encode())
-    return digest.hexdigest()
-
-
 def _entries(source: Source) -> Iterator[tuple[str, bytes]]:
     if source.content is not None:
         yield _archive_name(source.archive_path), source.content.encode()

@@ -47,6 +47,19 @@ options:
     type: list
     elements: str
     default: []
+  settings:
+    description:
+      - The settings, as M(algo.trading.settings) has returned them. With them the task fails, and says that nothing was
+        changed, if the account does not fit them. Finds credentials of another account, instance types, images and
+        zones that the region does not have, buckets that cannot be used, resources with names of the environment but
+        without its tags, and names in C(algo_adopt) that match nothing.
+      - Compared on the controller; the settings are not passed to the module.
+    type: dict
+  components:
+    description: The components of the run, which O(settings) is compared for; none for a removal.
+    type: list
+    elements: str
+    default: []
   modules:
     description: Read only what these modules manage. All by default.
     type: list
@@ -79,6 +92,13 @@ EXAMPLES = r"""
       debian: /aws/service/debian/release/12/latest/arm64
     region: us-east-1
   register: environment_now
+
+- name: Fail if the account does not fit the settings
+  algo.trading.environment_info:
+    project: algo-trading
+    environment: qa
+    settings: "{{ checked.settings }}"
+    components: [network, mlflow_server]
 
 - name: Show its VPC
   ansible.builtin.debug:
@@ -203,6 +223,9 @@ def main() -> None:
             "adopt": {"type": "list", "elements": "str", "default": []},
             "images": {"type": "dict", "default": {}},
             "instance_types": {"type": "list", "elements": "str", "default": []},
+            # These two are the action's: the controller compares them.
+            "settings": {"type": "dict"},
+            "components": {"type": "list", "elements": "str", "default": []},
             "modules": {"type": "list", "elements": "str"},
             "leftovers": {"type": "bool", "default": False},
             "leftovers_timeout": {"type": "int", "default": 0},

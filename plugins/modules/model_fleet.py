@@ -158,6 +158,11 @@ plan:
       description: Whether it was done. V(planned), V(done) or V(failed).
       type: str
       sample: done
+models:
+  description: Number of the models that were given.
+  returned: when the plan could be made
+  type: int
+  sample: 12
 servers:
   description: One entry per listed (and selected) model, sorted by name, as it is at the end of the run.
   returned: when the plan could be made
@@ -331,8 +336,8 @@ from ansible_collections.algo.trading.plugins.module_utils.fleet.spec import DEC
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 
 
-def returned(result: FleetResult, settings: FleetSettings, *, check: bool) -> dict[str, Any]:
-    """The result as the module returns it."""
+def returned(result: FleetResult, settings: FleetSettings, *, models: int, check: bool) -> dict[str, Any]:
+    """The result as the module returns it. ``models``: how many were given."""
     plan = [
         {
             **line.as_dict(),
@@ -348,6 +353,7 @@ def returned(result: FleetResult, settings: FleetSettings, *, check: bool) -> di
         "changed": result.changed,
         "plan": plan,
         "servers": result.servers,
+        "models": models,
         "counts": result.plan.counts,
         "unplaced": result.unplaced,
         "held": result.held,
@@ -399,7 +405,8 @@ def main() -> None:
         module.fail_json(msg=str(exc))
     except OSError as exc:
         module.fail_json(msg=f"Cannot write {exc.filename}: {exc.strerror}. Use another path.")
-    answer = returned(result, settings, check=module.check_mode)
+    models = len(module.params["models"] or ())
+    answer = returned(result, settings, models=models, check=module.check_mode)
     if module._diff:
         shown = [str(line) for line in result.plan.lines if line.action != "no-op"]
         answer["diff"] = {"prepared": "".join(f"{line}\n" for line in shown)}

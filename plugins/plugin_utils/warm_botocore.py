@@ -47,6 +47,8 @@ def _share() -> None:
             self._alias_name_cache = _names
 
     hooks.EventAliaser.__init__ = init
+    # Models are read into dictionaries, which keep their order as well and are made faster.
+    botocore.loaders.OrderedDict = dict
     hooks.accepts_kwargs = _accepts_kwargs
 
 

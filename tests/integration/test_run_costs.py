@@ -106,7 +106,7 @@ def test_no_operation_is_called_so_often_that_the_processes_of_a_run_had_to_shar
 def test_an_unchanged_run_starts_no_module_for_a_resource(unchanged: Cost) -> None:
     assert unchanged.outcome.lines == []
     assert unchanged.modules <= ALWAYS
-    assert unchanged.tasks <= 60
+    assert unchanged.tasks <= 40
     assert unchanged.calls.total() <= 155
 
 

@@ -82,7 +82,7 @@ def test_a_range_that_does_not_work_names_its_setting() -> None:
 
 def test_every_filter_has_its_name() -> None:
     filters = FilterModule().filters()
-    assert {"account_problems", "network_ids", "subnet_plan", "teardown_order"} <= filters.keys()
+    assert {"network_ids", "subnet_plan", "teardown_order"} <= filters.keys()
     assert all(map(callable, filters.values()))
 
 

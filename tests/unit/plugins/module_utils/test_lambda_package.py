@@ -20,7 +20,6 @@ from ansible_collections.algo.trading.plugins.module_utils.lambda_package import
     Source,
     build,
     manifest_of,
-    stamp,
     write,
 )
 
@@ -130,19 +129,3 @@ def test_something_else_at_the_destination_has_no_manifest(tmp_path: Path) -> No
     (tmp_path / "p.zip").write_text("no zip")
     assert manifest_of(tmp_path / "p.zip") == {}
     assert manifest_of(tmp_path / "missing.zip") == {}
-
-
-def test_a_stamp_tells_whether_any_file_was_changed(tmp_path: Path) -> None:
-    sources = [Source(path=make_tree(tmp_path, NAMES), exclude=("a",)), Source("made.json", content="{}")]
-    before = stamp(sources)
-    assert stamp(sources) == before
-    (tmp_path / "a" / "z.py").write_text("# left out anyway\n")
-    assert stamp(sources) == before
-    assert stamp([sources[0], Source("made.json", content="[]")]) != before
-    (tmp_path / "b.py").write_text("# b.pY\n")
-    changed = stamp(sources)
-    assert changed != before
-    (tmp_path / "c.py").touch()
-    assert stamp(sources) not in {before, changed}
-    with pytest.raises(PackageError, match="neither a file nor a folder"):
-        stamp([Source(path=tmp_path / "missing")])

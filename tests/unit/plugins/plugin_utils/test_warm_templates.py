@@ -1,0 +1,77 @@
+"""Templates are compiled once, and render as they would without that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from ansible.errors import AnsibleError
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
+from ansible_collections.algo.trading.plugins.plugin_utils import warm_templates
+
+environment = pytest.importorskip("ansible._internal._templating._jinja_bits").AnsibleEnvironment
+
+
+@pytest.fixture
+def compiled(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """What Jinja compiles, with the cache empty at the beginning and Ansible as it was at the end."""
+    monkeypatch.setattr(warm_templates, "_codes", {})
+    texts: list[str] = []
+    original = getattr(environment.compile, "uncached", environment.compile)
+
+    def compile_anew(self: Any, source: Any, *args: Any, **keywords: Any) -> Any:
+        texts.append(str(source))
+        return original(self, source, *args, **keywords)
+
+    monkeypatch.setattr(environment, "compile", compile_anew)
+    warm_templates.share()
+    yield texts
+
+
+def render(text: str, **variables: Any) -> Any:
+    return Templar(loader=DataLoader(), variables=variables).template(trust_as_template(text))
+
+
+def test_a_template_is_compiled_once_whatever_it_is_rendered_with(compiled: list[str]) -> None:
+    assert [render("{{ a + 1 }}", a=number) for number in (1, 2, 3)] == [2, 3, 4]
+    assert compiled == ["{{ a + 1 }}"]
+
+
+def test_what_a_file_holds_is_compiled_beforehand(compiled: list[str]) -> None:
+    data = {"a": "{{ b }}", "plain": "b", "deep": [{"c": "{% if b %}yes{% endif %}"}, 3, None]}
+    for _step in warm_templates.load(data):
+        pass
+    assert compiled == ["{{ b }}", "{% if b %}yes{% endif %}"]
+    assert render("{{ b }}", b=[1]) == [1]
+    assert render("{% if b %}yes{% endif %}", b=True) == "yes"
+    assert len(compiled) == 2
+
+
+def test_what_can_not_be_compiled_fails_only_where_it_is_used(compiled: list[str]) -> None:
+    for _step in warm_templates.load(["{{ no end", "{{ a | no.such.filter }}", "{{ a }}"]):
+        pass
+    assert render("{{ a }}", a=1) == 1
+    with pytest.raises(AnsibleError, match="[Ss]yntax error"):
+        render("{{ no end")
+    with pytest.raises(AnsibleError, match=r"no\.such\.filter"):
+        render("{{ a | no.such.filter }}", a=1)
+
+
+def test_the_same_text_with_another_syntax_is_another_template(compiled: list[str]) -> None:
+    text = "{{ a }}[[ a ]]"
+    assert render(text, a=1) == "1[[ a ]]"
+    other = Templar(loader=DataLoader(), variables={"a": 1})
+    brackets = {"variable_start_string": "[[", "variable_end_string": "]]"}
+    assert other.template(trust_as_template(text), overrides=brackets) == "{{ a }}1"
+    assert compiled == [text, text]
+
+
+def test_a_backslash_means_what_it_meant(compiled: list[str]) -> None:
+    text = r"{{ 'a\nb' }}"
+    templar = Templar(loader=DataLoader(), variables={})
+    escaped = templar.template(trust_as_template(text))
+    assert escaped == r"a\nb"
+    assert templar.template(trust_as_template(text), escape_backslashes=False) == "a\nb"
+    assert templar.template(trust_as_template(text)) == escaped
