@@ -178,8 +178,13 @@ class CallbackModule(DefaultCallback):
         else:
             # What was changed stands above, line by line.
             text = f"{leave} unchanged" if leave else ""
-        if text:
-            self._say([("dim", f"  {text}")])
+        took = [
+            f"{component} {plan.duration(seconds)}"
+            for component, seconds in self._report.times.of(self._play_id).items()
+            if seconds >= 1
+        ]
+        if text or took:
+            self._say([("dim", f"  {' · '.join(filter(None, [text, ', '.join(took)]))}")])
 
     def _task_start(self, task: Any, prefix: str | None = None) -> None:
         self._names[task._uuid] = plan.task_name(task)

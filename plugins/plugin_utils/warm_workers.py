@@ -41,6 +41,8 @@ def prepare() -> None:
         loader.get(name)
     test_loader.get("ansible.builtin.match")
     warm_templates.share()
+    # A run makes many objects that live until its end; looking through them again and again finds little.
+    gc.set_threshold(100_000, 20, 20)
     # A worker's garbage collection would otherwise visit, and so copy, all that it shares with this process.
     os.register_at_fork(after_in_child=gc.freeze, after_in_parent=_use_the_wait)
 

@@ -37,6 +37,11 @@ class Times:
         if span := self._spans.get((play, component)):
             span.last = self._clock()
 
+    def of(self, play: str) -> dict[str, float]:
+        """Each component of a play, the slowest first."""
+        found = {component: span.last - span.first for (of, component), span in self._spans.items() if of == play}
+        return dict(sorted(found.items(), key=lambda item: -item[1]))
+
     @property
     def seconds(self) -> dict[str, float]:
         """The slowest first."""

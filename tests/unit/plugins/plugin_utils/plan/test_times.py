@@ -35,6 +35,8 @@ def test_components_that_run_side_by_side_have_their_own_time_in_each_play() -> 
         clock.now = float(at)
         what(play, component)
     assert list(times.seconds.items()) == [("mlflow_server", 7.0), ("network", 3.0), ("gpu_instance", 1.0)]
+    assert list(times.of("second").items()) == [("mlflow_server", 7.0), ("gpu_instance", 1.0)]
+    assert times.of("fourth") == {}
     assert times.steps == {"network": 2, "mlflow_server": 2, "gpu_instance": 1}
 
 
