@@ -65,7 +65,7 @@ def _use_the_wait() -> None:
 
 
 def _load_roles(loader: DataLoader) -> None:
-    """Parse the files of the roles that the next plays include, into the loader's cache; then compile their templates."""
+    """Parse the files of the roles that the next plays include, and compile their templates."""
     settings = [
         path for inventory in context.CLIARGS.get("inventory") or () for path in settings_files(Path(inventory))
     ]
