@@ -113,7 +113,7 @@ class Roles:
             "hosts": "localhost",
             "gather_facts": False,
             "module_defaults": {"group/algo.trading.aws": "{{ algo_aws_connection }}"},
-            "tasks": [*_READ, *(task for role in roles for task in _role_tasks(role)), *(tasks or [])],
+            "tasks": [*_READ, *_package(roles), *(task for role in roles for task in _role_tasks(role)), *(tasks or [])],
         }
         path, inventory = self._tmp / "roles.yml", self._tmp / "inventory.yml"
         path.write_text(json.dumps([play]))
@@ -134,6 +134,13 @@ def _role_tasks(role: str) -> list[dict[str, Any]]:
         return [{"ansible.builtin.include_role": {"name": name}}]
     resources = {"resources": f"{{{{ {role}_resources }}}}"}
     return [{"ansible.builtin.import_role": {"name": name}}, {"algo.trading.resources": resources}]
+
+
+def _package(roles: tuple[str, ...]) -> list[dict[str, Any]]:
+    """What playbooks/_provision.yml does once for all functions."""
+    if {role.removeprefix("aws_") for role in roles}.isdisjoint(having("function")):
+        return []
+    return [{"ansible.builtin.import_role": {"name": "algo.trading.aws_lambda", "tasks_from": "package"}}]
 
 
 _READ: list[dict[str, Any]] = [
