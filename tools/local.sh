@@ -9,7 +9,8 @@
 #     local.sh destroy    take the local environment down, keep the embedded AWS
 #     local.sh down       stop the embedded AWS and delete .local
 #
-# HOSTS=on or auto makes Linux hosts of instances (docs/embedded-aws.md).
+# HOSTS=on or auto makes Linux hosts of instances (docs/embedded-aws.md); on also installs the packages that they need, as
+# root of Debian or Ubuntu and after saying so.
 #
 # Run by make, which has made .venv before. Each step finds out by itself what is left to do, so that a run that was
 # interrupted anywhere is finished by the next one.
@@ -23,6 +24,7 @@ bucket=algo-model-deploy-local
 say() { printf '\n==> %s\n' "$*"; }
 
 up() {
+    [ "${HOSTS:-}" != on ] || "$venv/bin/python" tools/embedded_aws packages
     "$venv/bin/python" tools/embedded_aws start --hosts "${HOSTS:-off}"
     eval "$("$venv/bin/python" tools/embedded_aws env)"
     export AWS_EC2_METADATA_DISABLED=true

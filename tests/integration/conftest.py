@@ -103,6 +103,10 @@ class Aws:
         self._http("POST", "/moto-api/reset")
         self.forget_calls()
 
+    def permissions(self) -> dict[str, Any]:
+        """Which calls of roles were refused, and which statements of their policies no call has needed."""
+        return dict(json.loads(self._http("GET", "/_algo/permissions")))
+
     def hold(self, *operations: str) -> None:
         """Answers these calls, `service:Operation`, no more, until `release`; then they are refused."""
         self._http("PUT", "/_algo/interruptions", json.dumps({"operations": operations}).encode())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from ansible_collections.algo.trading.plugins.module_utils._components import COMPONENTS
-from ansible_collections.algo.trading.tests.integration.environments import LOCK, MODELS, Environment, Line
+from ansible_collections.algo.trading.tests.integration.environments import ACCOUNT, LOCK, MODELS, Environment, Line
 
 if TYPE_CHECKING:
     from conftest import Aws, Playbook
@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 SHUTDOWN, WEBSOCKET, MLFLOW = (
     f"algo-trading-{component}-qa" for component in ("trading-server-shutdown", "alpaca-websocket", "mlflow-server")
 )
+# Statements of docs/permissions.md that this module's runs do not need, and who does.
+UNNEEDED = {
+    "PlanS3b": "manifests of models, and models that were copied from another bucket",
+    "ChangeSnsb": "an address that is no longer among algo_alert_emails",
+    "ChangeTag": "things whose service cannot be asked to change tags alone",
+}
 NEW_MODEL = "momentum/MSFT/sma-outer_0_inner_0"
 
 
@@ -24,7 +30,10 @@ class Cycle:
 
     def __init__(self, qa: Environment) -> None:
         self.qa = qa
+        # With the permissions of docs/permissions.md, those to remove left out.
+        qa.as_operator("plan")
         self.planned = qa.plan()
+        qa.as_operator("plan", "change")
         # As talkative as can be: what must not be in the output would be in this one.
         self.made = qa("--diff", "-vvv")
 
@@ -192,3 +201,24 @@ def test_a_part_is_run_by_limit_by_tag_and_by_its_own_playbook(qa: Environment) 
     assert ("instance", MLFLOW) in [line[1:] for line in alone.lines]
     assert {line["component"] for line in alone.run.plan["plan"]} == {"mlflow_server"}
     assert qa.plan().lines == []
+
+
+def test_a_missing_permission_is_named_and_nothing_is_changed(qa: Environment) -> None:
+    """One statement of docs/permissions.md less: Amazon's message, at once."""
+    qa.as_operator("plan", "change", without="PlanRds")
+    refused = qa(fails=True)
+    said = " ".join(refused.output.split())
+    assert "is not authorized to perform: rds:Describe" in said
+    assert "because no identity-based policy allows the rds:Describe" in said
+    assert refused.writes - LOCK == Counter()
+
+
+def test_the_operator_needs_what_the_page_says_and_nothing_else_was_tried(qa: Environment, aws: Aws) -> None:
+    qa.as_operator("plan", "change", "remove")
+    qa.destroy(confirm="qa", algo_destroy_buckets=[f"{name}-{ACCOUNT}" for name in (WEBSOCKET, MLFLOW)])
+    report = aws.permissions()
+    operator = f"arn:aws:iam::{ACCOUNT}:role/operator"
+    refused = {item["action"] for item in report["refused"] if item["role"] == operator}
+    assert [action for action in refused if not action.startswith("rds:")] == []  # those of the test above
+    unneeded = {item["statement"] for item in report["unneeded"] if item["role"] == operator}
+    assert unneeded == set(UNNEEDED)

@@ -6,9 +6,12 @@ recording      every API call passes here, is noted, and goes to whoever answers
 operations     names the operation behind an HTTP request
 permissions    refuses what a role's policies do not allow
   needs          what each request needs
+  resources      the resources that a request names
   parameters     what a request says, whatever its protocol
   policies       evaluates policies
-functions      runs Lambda functions
+operator_role  a role with the permissions of docs/permissions.md
+functions      answers Invoke, and queues what need not be waited for
+  executions     one run of a function
   lambda_runtime the process of one invocation
 commands       sends SSM commands to hosts, and follows them
   documents      the steps of a document

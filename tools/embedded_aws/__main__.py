@@ -3,6 +3,8 @@
 start    make sure that it runs (a second start changes nothing)
 stop     stop it
 status   say whether it runs, and where
+permissions   what was refused and what no call needed; --operator on tries docs/permissions.md
+packages install what hosts need: as root of Debian or Ubuntu, after saying so
 hosts    list the instances that are hosts (start --hosts on)
 shell    a root shell in one of them
 ssh      log in to one of them, or run a command there:  ssh i-0123 -- uptime
@@ -20,6 +22,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +40,12 @@ def main(argv: list[str] | None = None) -> int:
         prog="embedded_aws", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    own = {"stop": _stop, "status": _status, "env": _env}
-    asking = {"start": _start, "clock": _clock, "permissions": _permissions}
+    own = {"stop": _stop, "status": _status, "env": _env, "packages": _packages}
+    asking: dict[str, Callable[[State, argparse.Namespace], int]] = {
+        "start": _start,
+        "clock": _clock,
+        "permissions": _permissions,
+    }
     asking |= {"hosts": _hosts, "shell": _shell, "ssh": _ssh, "inside": _inside}
     for name in (*own, *asking, "serve"):
         command = commands.add_parser(name)
@@ -49,6 +56,12 @@ def main(argv: list[str] | None = None) -> int:
             command.add_argument("--next", action="store_true", help="move to the next event and deliver it")
             command.add_argument("--at", help="set this time (ISO 8601); events in between are skipped")
             command.add_argument("--rate", type=float, help="seconds of this clock for each real one; 0 stops it")
+        if name == "permissions":
+            command.add_argument(
+                "--operator",
+                choices=("on", "off"),
+                help="on: calls with the credentials of `env` may do what docs/permissions.md says, and no more",
+            )
         if name in ("shell", "ssh"):
             command.add_argument("instance", help="id of a running instance")
         if name == "ssh":
@@ -109,6 +122,11 @@ def _stop(state: State) -> int:
     return 0
 
 
+def _packages(_state: State) -> int:
+    requirements.install(say)
+    return 0
+
+
 def _running(state: State) -> Server | None:
     server: Any = state.read() if state.held() else None
     return server if server and manager.answers(server) else None
@@ -161,7 +179,16 @@ def _clock(state: State, args: argparse.Namespace) -> int:
     return 0
 
 
-def _permissions(state: State, _args: argparse.Namespace) -> int:
+def _permissions(state: State, args: argparse.Namespace) -> int:
+    if args.operator:
+        _ask(state, "PUT", "permissions", {"operator": ""})  # else the operator could not make the role
+        server = _running(state)
+        if args.operator == "on" and server:
+            from embedded_aws import operator_role
+
+            _ask(state, "PUT", "permissions", {"operator": operator_role.make(server)})
+        print(f"embedded AWS: the operator's permissions are {args.operator}")
+        return 0
     report = _ask(state, "GET", "permissions")
     for item in report["refused"]:
         print(f"refused   {item['role']}: {item['action']} on {item['resource']}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -45,23 +45,26 @@ class Acting:
         text: str,
         region: str,
         credentials: account.Credentials,
-        attributes: dict[str, str] | None = None,
+        attributes: Mapping[str, str | int] | None = None,
     ) -> None:
         """Hand a text to a function (asynchronously), a queue or a topic.
 
-        :param attributes: message attributes, for a queue
+        :param attributes: message attributes, for a queue or a topic
         :raises ValueError: for anything else
         """
         service = arn.split(":")[2]
+        given = {
+            name: {"DataType": "Number" if isinstance(value, int) else "String", "StringValue": str(value)}
+            for name, value in (attributes or {}).items()
+        }
         client = self.client(service, region, credentials) if service in ("lambda", "sqs", "sns") else None
         if service == "lambda" and client is not None:
             client.invoke(FunctionName=arn, InvocationType="Event", Payload=text.encode())
         elif service == "sqs" and client is not None:
             with self._moto:
                 url = account.queue_url(arn, self.endpoint())
-            given = {name: {"DataType": "String", "StringValue": value} for name, value in (attributes or {}).items()}
             client.send_message(QueueUrl=url, MessageBody=text, MessageAttributes=given)
         elif service == "sns" and client is not None:
-            client.publish(TopicArn=arn, Message=text)
+            client.publish(TopicArn=arn, Message=text, MessageAttributes=given)
         else:
             raise ValueError(f"Cannot deliver to {arn}: the embedded AWS does not run {service}.")

@@ -1,29 +1,20 @@
-"""Lambda functions run: `Invoke` starts the deployed zip in a process of its own, as its role, within its limits.
+"""Lambda functions run: `Invoke` starts the deployed zip (`executions`), within the function's reserved concurrency.
 
 Asynchronous invocations are queued, tried again one and two minutes later on the clock, and end in the function's
-destinations. https://docs.aws.amazon.com/lambda/latest/dg/invocation-async.html
+destinations and its dead-letter queue. https://docs.aws.amazon.com/lambda/latest/dg/invocation-async.html
 """
 
 from __future__ import annotations
 
 import base64
-import contextlib
-import hashlib
 import heapq
-import io
 import itertools
 import json
-import os
-import shutil
-import signal
-import subprocess
-import sys
-import tempfile
 import threading
-import time
 import uuid
-import zipfile
-from contextlib import AbstractContextManager
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,67 +24,17 @@ from urllib.parse import unquote
 from . import account
 from .acting import Acting
 from .clock import Clock
+from .executions import Executions, Outcome, Task
 from .recording import Answer, Request
 
-_RUNTIME = Path(__file__).with_name("lambda_runtime.py")
-_LOOK_SECONDS = 0.02
 _LOG_RESULT_BYTES = 4096
-_RETRIES, _MAX_AGE = 2, 21_600.0
 _RETRY_SECONDS = (60.0, 120.0)
+_FIRST_THROTTLED_SECONDS, _LONGEST_THROTTLED_SECONDS = 1.0, 300.0
+_DEAD_LETTER_MESSAGE = 1024  # characters of an error
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """Result of one execution."""
-
-    request_id: str
-    payload: Any
-    error: str = ""  # `Unhandled`, where it failed
-    log: bytes = b""
-
-
-@dataclass(frozen=True)
-class _Task:
-    """What is to be run, taken from moto's function under its lock."""
-
-    name: str
-    arn: str
-    handler: str
-    role: str
-    region: str
-    timeout: float
-    memory: int
-    code: bytes
-    variables: dict[str, str]
-    retries: int
-    max_age: float
-    on_success: str
-    on_failure: str
-
-    @property
-    def log_group(self) -> str:
-        return f"/aws/lambda/{self.name}"
-
-    @classmethod
-    def of(cls, function: Any, region: str) -> _Task:
-        configs = function.event_invoke_config
-        config = configs[-1].config if configs else {}
-        destinations = config.get("DestinationConfig") or {}
-        return cls(
-            name=function.function_name,
-            arn=function.function_arn,
-            handler=function.handler,
-            role=function.role,
-            region=region,
-            timeout=float(function.timeout or 3),
-            memory=int(function.memory_size or 128),
-            code=function.code_bytes,
-            variables={name: str(value) for name, value in (function.environment_vars or {}).items()},
-            retries=int(config.get("MaximumRetryAttempts", _RETRIES)),
-            max_age=float(config.get("MaximumEventAgeInSeconds", _MAX_AGE)),
-            on_success=(destinations.get("OnSuccess") or {}).get("Destination", ""),
-            on_failure=(destinations.get("OnFailure") or {}).get("Destination", ""),
-        )
+class _ThrottledError(Exception):
+    """As many executions as the function's reserved concurrency allows are under way."""
 
 
 @dataclass(order=True)
@@ -106,6 +47,7 @@ class _Queued:
     request_id: str = field(compare=False)
     since: float = field(compare=False)
     tries: int = field(compare=False, default=0)
+    throttled: int = field(compare=False, default=0)
 
 
 class Functions:
@@ -116,15 +58,20 @@ class Functions:
     :param moto: held while moto's tables are looked at
     """
 
-    def __init__(self, directory: Path, clock: Clock, moto: AbstractContextManager[Any], acting: Acting) -> None:
-        self._directory = directory
-        self._clock = clock
-        self._moto = moto
-        self._acting = acting
+    def __init__(
+        self,
+        directory: Path,
+        clock: Clock,
+        moto: AbstractContextManager[Any],
+        acting: Acting,
+        log: Callable[[str], None],
+    ) -> None:
+        self._clock, self._moto, self._acting, self._log = clock, moto, acting, log
+        self._executions = Executions(directory, clock, acting)
+        self._running: Counter[str] = Counter()
         self._queue: list[_Queued] = []
         self._numbers = itertools.count()
         self._changed = threading.Condition()
-        self._unpacking = threading.Lock()
         threading.Thread(target=self._work, daemon=True, name="asynchronous invocations").start()
 
     def __call__(self, request: Request) -> Answer | None:
@@ -142,7 +89,16 @@ class Functions:
         if kind == "Event":
             queued = self.queue(request.region, name, event)
             return Answer("202 Accepted", {"x-amzn-RequestId": queued}, b"") if queued else None
-        outcome = None if kind == "DryRun" else self.run(request.region, name, event)
+        try:
+            outcome = None if kind == "DryRun" else self.run(request.region, name, event)
+        except _ThrottledError:
+            problem = {
+                "Type": "User",
+                "message": "Rate Exceeded.",
+                "Reason": "ReservedFunctionConcurrentInvocationLimitExceeded",
+            }
+            headers = {"Content-Type": "application/json", "x-amzn-ErrorType": "TooManyRequestsException"}
+            return Answer("429 Too Many Requests", headers, json.dumps(problem).encode())
         if outcome is None:
             return None
         headers = {"Content-Type": "application/json", "x-amzn-RequestId": outcome.request_id}
@@ -153,15 +109,37 @@ class Functions:
             headers["X-Amz-Log-Result"] = base64.b64encode(outcome.log[-_LOG_RESULT_BYTES:]).decode()
         return Answer("200 OK", headers, json.dumps(outcome.payload).encode())
 
-    def run(self, region: str, name: str, event: Any, request_id: str = "") -> Outcome | None:
+    def run(self, region: str, name: str, event: Any) -> Outcome | None:
         """Run a function and wait for it; None if there is no such function."""
+        found = self._task(region, name)
+        if found is None:
+            return None
+        with self._place(found[0]):
+            return self._executions.run(*found, event, str(uuid.uuid4()))
+
+    def _task(self, region: str, name: str) -> tuple[Task, account.Credentials] | None:
         with self._moto:
             function = account.function(region, name)
             if function is None:
                 return None
-            task = _Task.of(function, region)
-            credentials = account.assume(task.role, task.name, region)
-        return self._execute(task, credentials, event, request_id or str(uuid.uuid4()))
+            task = Task.of(function, region)
+            return task, account.assume(task.role, task.name, region)
+
+    @contextmanager
+    def _place(self, task: Task) -> Iterator[None]:
+        """A place within the reserved concurrency.
+
+        :raises _ThrottledError: if there is none
+        """
+        with self._changed:
+            if task.concurrency is not None and self._running[task.arn] >= task.concurrency:
+                raise _ThrottledError
+            self._running[task.arn] += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._running[task.arn] -= 1
 
     def queue(self, region: str, name: str, event: Any) -> str | None:
         """Queue an asynchronous invocation; returns its request id, None if there is no such function."""
@@ -183,120 +161,6 @@ class Functions:
         with self._changed:
             return sorted(item.due for item in self._queue)
 
-    # One execution
-
-    def _execute(self, task: _Task, credentials: account.Credentials, event: Any, request_id: str) -> Outcome:
-        began = time.monotonic()
-        stream = f"{self._clock.now():%Y/%m/%d}/[$LATEST]{uuid.uuid4().hex}"
-        document = {
-            "event": event,
-            "clock": self._clock.settings(),
-            "context": {
-                "request_id": request_id,
-                "function_name": task.name,
-                "arn": task.arn,
-                "memory": task.memory,
-                "timeout": task.timeout,
-                "log_group": task.log_group,
-                "log_stream": stream,
-            },
-        }
-        with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as result:
-            ended = self._process(task, credentials, json.dumps(document).encode(), output, result)
-            output.seek(0)
-            result.seek(0)
-            printed, answer = output.read(), result.read()
-        said = json.loads(answer) if answer and not ended.problem else {"failed": True, "payload": None}
-        if not answer or ended.problem:
-            problem = ended.problem or f"RequestId: {request_id} Error: Runtime exited with {ended.how}"
-            kind = "Sandbox.Timedout" if "timed out" in problem else "Runtime.ExitError"
-            said["payload"] = {"errorType": kind, "errorMessage": problem}
-            printed += f"{problem}\n".encode()
-        milliseconds = (time.monotonic() - began) * 1000
-        log = (
-            f"START RequestId: {request_id} Version: $LATEST\n".encode()
-            + printed
-            + f"END RequestId: {request_id}\nREPORT RequestId: {request_id}\tDuration: {milliseconds:.2f} ms\t"
-            f"Billed Duration: {int(milliseconds) + 1} ms\tMemory Size: {task.memory} MB\t"
-            f"Max Memory Used: {ended.megabytes} MB\n".encode()
-        )
-        self._keep_log(task, credentials, stream, log.decode(errors="replace"))
-        return Outcome(request_id, said["payload"], "Unhandled" if said["failed"] else "", log)
-
-    def _process(
-        self, task: _Task, credentials: account.Credentials, document: bytes, output: Any, result: Any
-    ) -> _End:
-        environment = {
-            "PATH": os.environ.get("PATH", os.defpath),
-            "LANG": "en_US.UTF-8",
-            "TZ": ":UTC",
-            "HOME": "/tmp",  # noqa: S108 - as in Lambda
-            "LAMBDA_TASK_ROOT": str(self._unpacked(task)),
-            "_HANDLER": task.handler,
-            "AWS_EXECUTION_ENV": f"AWS_Lambda_python{sys.version_info[0]}.{sys.version_info[1]}",
-            "AWS_LAMBDA_FUNCTION_NAME": task.name,
-            "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
-            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(task.memory),
-            "AWS_LAMBDA_LOG_GROUP_NAME": task.log_group,
-            "AWS_REGION": task.region,
-            "AWS_DEFAULT_REGION": task.region,
-            **task.variables,
-            # The function must not reach another AWS or use another identity.
-            "AWS_ENDPOINT_URL": self._acting.endpoint(),
-            "AWS_EC2_METADATA_DISABLED": "true",
-            "AWS_CONFIG_FILE": os.devnull,
-            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-            "NO_PROXY": "*",
-            "no_proxy": "*",
-            **credentials.environment(),
-        }
-        command = [
-            sys.executable,
-            "-I",
-            "-u",
-            str(_RUNTIME),
-            environment["LAMBDA_TASK_ROOT"],
-            task.handler,
-            str(result.fileno()),
-        ]
-        process = subprocess.Popen(
-            command,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            pass_fds=[result.fileno()],
-            start_new_session=True,
-        )
-        assert process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.write(document)
-            process.stdin.close()
-        return _watch(process, task.timeout, task.memory)
-
-    def _unpacked(self, task: _Task) -> Path:
-        """The folder with the function's code, unpacked once for each content."""
-        root = self._directory / hashlib.sha256(task.code).hexdigest()[:32]
-        with self._unpacking:
-            if not root.is_dir():
-                partial = root.with_name(f".{root.name}")
-                shutil.rmtree(partial, ignore_errors=True)
-                with zipfile.ZipFile(io.BytesIO(task.code)) as archive:
-                    archive.extractall(partial)
-                partial.rename(root)
-        return root
-
-    def _keep_log(self, task: _Task, credentials: account.Credentials, stream: str, text: str) -> None:
-        """Write the log as the function's role, which has to be allowed to: else it is lost, as on AWS."""
-        logs = self._acting.client("logs", task.region, credentials)
-        now = int(time.time() * 1000)  # a moved clock's would be too old or too new for moto
-        events = [{"timestamp": now, "message": line} for line in text.splitlines() if line]
-        with contextlib.suppress(Exception):
-            logs.create_log_group(logGroupName=task.log_group)
-        with contextlib.suppress(Exception):
-            logs.create_log_stream(logGroupName=task.log_group, logStreamName=stream)
-            logs.put_log_events(logGroupName=task.log_group, logStreamName=stream, logEvents=events)
-
     # Asynchronous invocations
 
     def _put(self, item: _Queued) -> None:
@@ -315,95 +179,87 @@ class Functions:
             threading.Thread(target=self._attempt, args=(self._next(),), daemon=True).start()
 
     def _attempt(self, item: _Queued) -> None:
-        with self._moto:
-            function = account.function(item.region, item.name)
-            if function is None:
-                return
-            task = _Task.of(function, item.region)
-            credentials = account.assume(task.role, task.name, item.region)
-        if self._clock.timestamp() - item.since > task.max_age:
-            self._send(task, credentials, task.on_failure, item, "EventAgeExceeded", None)
+        found = self._task(item.region, item.name)
+        if found is None:
             return
-        outcome = self._execute(task, credentials, item.event, item.request_id)
+        task, credentials = found
+        if task.concurrency == 0:
+            self._give_up(task, credentials, item, "ZeroReservedConcurrency")
+            return
+        if self._clock.timestamp() - item.since > task.max_age:
+            self._give_up(task, credentials, item, "EventAgeExceeded")
+            return
+        try:
+            with self._place(task):
+                outcome = self._executions.run(task, credentials, item.event, item.request_id)
+        except _ThrottledError:  # no try: the event waits until there is a place, or until it is too old
+            pause = min(_FIRST_THROTTLED_SECONDS * 2**item.throttled, _LONGEST_THROTTLED_SECONDS)
+            item.throttled, item.due = item.throttled + 1, self._clock.timestamp() + pause
+            self._put(item)
+            return
         item.tries += 1
         if not outcome.error:
-            self._send(task, credentials, task.on_success, item, "Success", outcome)
+            self._send(task, credentials, task.on_success, _record(self._clock, task, item, "Success", outcome))
         elif item.tries > task.retries:
-            self._send(task, credentials, task.on_failure, item, "RetriesExhausted", outcome)
+            self._give_up(task, credentials, item, "RetriesExhausted", outcome)
         else:
             item.due = self._clock.timestamp() + _RETRY_SECONDS[min(item.tries, len(_RETRY_SECONDS)) - 1]
             self._put(item)
 
-    def _send(
+    def _give_up(
         self,
-        task: _Task,
+        task: Task,
         credentials: account.Credentials,
-        destination: str,
         item: _Queued,
         condition: str,
-        outcome: Outcome | None,
+        outcome: Outcome | None = None,
     ) -> None:
-        """Hand the record of an invocation to a destination, as the function's role."""
+        """Hand the invocation to the destination, and its event to the dead-letter queue."""
+        self._send(task, credentials, task.on_failure, _record(self._clock, task, item, condition, outcome))
+        payload = outcome.payload if outcome else None
+        message = payload.get("errorMessage") if isinstance(payload, dict) else None
+        attributes: dict[str, str | int] = {
+            "RequestID": item.request_id,
+            "ErrorCode": 200 if outcome else 429,
+            "ErrorMessage": str(message or condition)[:_DEAD_LETTER_MESSAGE],
+        }
+        self._send(task, credentials, task.dead_letters, item.event, attributes)
+
+    def _send(
+        self,
+        task: Task,
+        credentials: account.Credentials,
+        destination: str,
+        document: Any,
+        attributes: dict[str, str | int] | None = None,
+    ) -> None:
+        """Hand a document to a destination, as the function's role, which has to be allowed to."""
         if not destination:
             return
-        record = {
-            "version": "1.0",
-            "timestamp": datetime.fromtimestamp(self._clock.timestamp(), UTC).isoformat(timespec="milliseconds"),
-            "requestContext": {
-                "requestId": item.request_id,
-                "functionArn": f"{task.arn}:$LATEST",
-                "condition": condition,
-                "approximateInvokeCount": item.tries,
-            },
-            "requestPayload": item.event,
+        try:
+            self._acting.send(destination, json.dumps(document), task.region, credentials, attributes)
+        except Exception as error:  # lost, as on AWS
+            self._log(f"function {task.name}: {destination} did not get an event: {error}")
+
+
+def _record(clock: Clock, task: Task, item: _Queued, condition: str, outcome: Outcome | None) -> dict[str, Any]:
+    """What a destination is told about an invocation."""
+    record: dict[str, Any] = {
+        "version": "1.0",
+        "timestamp": datetime.fromtimestamp(clock.timestamp(), UTC).isoformat(timespec="milliseconds"),
+        "requestContext": {
+            "requestId": item.request_id,
+            "functionArn": f"{task.arn}:$LATEST",
+            "condition": condition,
+            "approximateInvokeCount": item.tries,
+        },
+        "requestPayload": item.event,
+    }
+    if outcome is not None:
+        record["responseContext"] = {
+            "statusCode": 200,
+            "executedVersion": "$LATEST",
+            "functionError": outcome.error,
         }
-        if outcome is not None:
-            record["responseContext"] = {
-                "statusCode": 200,
-                "executedVersion": "$LATEST",
-                "functionError": outcome.error,
-            }
-            record["responsePayload"] = outcome.payload
-        self._acting.send(destination, json.dumps(record), task.region, credentials)
-
-
-@dataclass(frozen=True)
-class _End:
-    how: str
-    problem: str
-    megabytes: int
-
-
-def _watch(process: subprocess.Popen[bytes], timeout: float, memory: int) -> _End:
-    """Wait for the process; end it where it takes too long or too much."""
-    deadline = time.monotonic() + timeout
-    most, problem = 0, ""
-    while not _ended(process):
-        most = max(most, _resident_megabytes(process.pid))
-        if most > memory:
-            problem = "Runtime exited with error: signal: killed (out of memory)"
-        elif time.monotonic() > deadline:
-            problem = f"Task timed out after {timeout:.2f} seconds"
-        if problem:
-            break
-        time.sleep(_LOOK_SECONDS)
-    with contextlib.suppress(ProcessLookupError, PermissionError):  # what the function left running ends with it
-        os.killpg(process.pid, signal.SIGKILL)
-    code = process.wait()
-    return _End(f"exit status {code}" if code >= 0 else f"signal {-code}", problem, most)
-
-
-def _ended(process: subprocess.Popen[bytes]) -> bool:
-    """Whether the process is over. It keeps its id until somebody waits for it, so that no other's group is ended."""
-    if hasattr(os, "waitid"):
-        return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-    return process.poll() is not None
-
-
-def _resident_megabytes(pid: int) -> int:
-    """Memory that a process uses; 0 where the system does not tell."""
-    try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    except (OSError, IndexError, ValueError):
-        return 0
-    return pages * os.sysconf("SC_PAGE_SIZE") // 2**20
+        record["responsePayload"] = outcome.payload
+    return record

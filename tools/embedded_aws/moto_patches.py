@@ -1,4 +1,8 @@
-"""Where moto differs from AWS in a way that matters here, and what makes it agree. Each has a test of its own."""
+"""Where moto differs from AWS in a way that matters here, and what makes it agree.
+
+Each patch has a test that shows moto's own behaviour without it, and so fails when moto no longer needs it
+(test_moto_patches.py). What connects moto's instances with hosts is in `hosts.moto_instances`.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +12,8 @@ from typing import Any
 
 def apply() -> None:
     """Patch moto in this process; once, before the server answers."""
-    _heed_conditions()
-    _find_tags_by_resource()
-    _check_bucket_owners()
-    _make_zones_of_a_vpc_private()
-    _tag_snapshots_of_images()
+    for patch in PATCHES:
+        patch()
 
 
 def _heed_conditions() -> None:
@@ -103,3 +104,103 @@ def _tag_snapshots_of_images() -> None:
         return image
 
     AmiBackend.create_image = create_image  # type: ignore[method-assign]
+
+
+def _keep_dead_letter_queues() -> None:
+    """moto forgets a function's dead-letter queue."""
+    from moto.awslambda.models import LambdaFunction
+
+    made, update, shown = LambdaFunction.__init__, LambdaFunction.update_configuration, LambdaFunction.get_configuration
+
+    def init(self: Any, account_id: str, spec: dict[str, Any], *given: Any, **more: Any) -> None:
+        made(self, account_id, spec, *given, **more)
+        self.dead_letter_config = spec.get("DeadLetterConfig") or {}
+
+    def update_configuration(self: Any, config_updates: dict[str, Any]) -> Any:
+        if "DeadLetterConfig" in config_updates:
+            self.dead_letter_config = config_updates["DeadLetterConfig"] or {}
+        return update(self, config_updates)
+
+    def get_configuration(self: Any, on_create: bool = False) -> Any:
+        target = self.dead_letter_config.get("TargetArn")
+        return {**shown(self, on_create), **({"DeadLetterConfig": self.dead_letter_config} if target else {})}
+
+    LambdaFunction.__init__ = init  # type: ignore[method-assign]
+    LambdaFunction.update_configuration = update_configuration  # type: ignore[method-assign]
+    LambdaFunction.get_configuration = get_configuration  # type: ignore[method-assign]
+
+
+def _replace_event_invoke_configs() -> None:
+    """moto adds a second configuration for asynchronous invocations and goes on showing the first.
+
+    AWS replaces it with Put, and changes what is given with Update.
+    """
+    from moto.awslambda.models import LambdaBackend
+
+    put = LambdaBackend.put_function_event_invoke_config
+
+    def replace(self: Any, function_name: str, config: dict[str, Any]) -> Any:
+        function = self.get_function(function_name)
+        before, function.event_invoke_config = function.event_invoke_config, []
+        try:
+            return put(self, function_name, config)
+        finally:
+            function.event_invoke_config = function.event_invoke_config or before  # it was refused
+
+    def update(self: Any, function_name: str, config: dict[str, Any]) -> Any:
+        now = self.get_function(function_name).event_invoke_config
+        return replace(self, function_name, {**(now[0].config if now else {}), **config})
+
+    LambdaBackend.put_function_event_invoke_config = replace  # type: ignore[method-assign]
+    LambdaBackend.update_function_event_invoke_config = update  # type: ignore[method-assign]
+
+
+def _give_the_profile_to_all_instances() -> None:
+    """moto gives the instance profile of a launch to the first of its instances only."""
+    from moto.ec2.models.instances import InstanceBackend
+
+    launch = InstanceBackend.run_instances
+
+    def run_instances(self: Any, *given: Any, **options: Any) -> Any:
+        reservation = launch(self, *given, **options)
+        names = ("iam_instance_profile_name", "iam_instance_profile_arn")
+        profile = {name: options[name] for name in names if options.get(name)}
+        for instance in reservation.instances[1:] if profile else ():  # moto serves the first one after this
+            self.associate_iam_instance_profile(instance_id=instance.id, **profile)
+        return reservation
+
+    InstanceBackend.run_instances = run_instances  # type: ignore[method-assign]
+
+
+def _keep_metadata_options() -> None:
+    """moto forgets the options that a change does not name, so that a new hop limit would drop tokens."""
+    from moto.ec2.models.instances import InstanceBackend
+
+    original = InstanceBackend.modify_instance_metadata_options
+
+    def modify(self: Any, instance_id: str, **given: Any) -> Any:
+        now = self.get_instance(instance_id).metadata_options
+        kept = {
+            "http_tokens": now.http_tokens,
+            "hop_limit": now.http_put_response_hop_limit,
+            "http_endpoint": now.http_endpoint,
+            "http_protocol": now.http_protocol_ipv6,
+            "metadata_tags": now.instance_metadata_tags,
+        }
+        changed = {name: value for name, value in given.items() if value is not None}
+        return original(self, instance_id, **{**kept, **changed})
+
+    InstanceBackend.modify_instance_metadata_options = modify  # type: ignore[assignment, method-assign]
+
+
+PATCHES = (
+    _heed_conditions,
+    _find_tags_by_resource,
+    _check_bucket_owners,
+    _make_zones_of_a_vpc_private,
+    _tag_snapshots_of_images,
+    _keep_dead_letter_queues,
+    _replace_event_invoke_configs,
+    _give_the_profile_to_all_instances,
+    _keep_metadata_options,
+)

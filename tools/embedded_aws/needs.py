@@ -1,7 +1,8 @@
 """What a request needs: actions on resources, with the context keys that our policies and AWS's documents speak of.
 
 Written from the Service Authorization Reference (https://docs.aws.amazon.com/service-authorization/latest/reference/),
-for the services that hosts and functions call. Called under moto's lock: tags come from its tables.
+for what hosts and functions call; everything else acts on the resources that it names (`resources`). Called under
+moto's lock: tags come from its tables.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from . import account
+from . import account, resources
 from .parameters import Parameters
 from .recording import Request
 
@@ -50,7 +51,28 @@ class _Scope:
         return f"arn:{account.PARTITION}:{service}:{self.region}:{self.account}:{rest}"
 
     def by_default(self) -> Iterator[Need]:
-        yield Need(self.action, "*")
+        service, operation = self.action.split(":", 1)
+        for found in resources.named(service, operation, self.region, self.given):
+            tags = self._tags(found.ec2) if found.ec2 else {}
+            yield Need(found.action, found.arn, _tagged("aws:ResourceTag", tags))
+        if service == "ec2":
+            for kind, tags in self.created().items():
+                yield from self.making(kind, tags)
+
+    def created(self) -> dict[str, dict[str, str]]:
+        """Kinds of EC2's things that a request makes, with the tags that it gives them."""
+        given, found = self.given, {}
+        for number in range(1, 8):
+            if kind := given.one(f"TagSpecification.{number}.ResourceType"):
+                found[kind] = given.pairs(f"TagSpecification.{number}.Tag")
+        return found
+
+    def making(self, kind: str, tags: dict[str, str], **context: str) -> Iterator[Need]:
+        """To make a thing of EC2's, and to tag it at once."""
+        new = self.arn("ec2", f"{kind}/*")
+        yield Need(self.action, new, {**context, **_requested(tags)})
+        if tags:
+            yield Need("ec2:CreateTags", new, {**_requested(tags), "ec2:CreateAction": self.request.operation})
 
     def instance(self, instance_id: str, action: str = "", **context: str) -> Need:
         return Need(
@@ -87,9 +109,8 @@ def _instances(scope: _Scope) -> Iterator[Need]:
 def _create_tags(scope: _Scope) -> Iterator[Need]:
     tags = scope.given.pairs("Tag")
     for resource in scope.given.many("ResourceId"):
-        kind = {"i": "instance", "vol": "volume", "eni": "network-interface"}.get(resource.partition("-")[0], "*")
         context = {**_tagged("aws:ResourceTag", account.tags_of(resource, scope.region)), **_requested(tags)}
-        yield Need(scope.action, scope.arn("ec2", f"{kind}/{resource}"), context)
+        yield Need(scope.action, resources.ec2_arn(resource, scope.region), context)
 
 
 def _requested(tags: dict[str, str]) -> dict[str, str]:
@@ -98,11 +119,7 @@ def _requested(tags: dict[str, str]) -> dict[str, str]:
 
 def _run_instances(scope: _Scope) -> Iterator[Need]:
     given = scope.given
-    tags = {
-        given.one(f"TagSpecification.{number}.ResourceType"): given.pairs(f"TagSpecification.{number}.Tag")
-        for number in range(1, 6)
-        if given.one(f"TagSpecification.{number}.ResourceType")
-    }
+    tags = scope.created()
     profile = given.one("IamInstanceProfile.Arn") or _profile_arn(given.one("IamInstanceProfile.Name"))
     common = {
         "ec2:InstanceType": given.one("InstanceType"),
@@ -113,11 +130,7 @@ def _run_instances(scope: _Scope) -> Iterator[Need]:
     image = given.one("ImageId")
     yield Need(scope.action, f"arn:{account.PARTITION}:ec2:{scope.region}::image/{image}", _image(scope, image))
     for kind in ("instance", "volume", "network-interface"):
-        own = common if kind == "instance" else {}
-        yield Need(scope.action, scope.arn("ec2", f"{kind}/*"), {**own, **_requested(tags.get(kind, {}))})
-        if tags.get(kind):
-            created = {**_requested(tags[kind]), "ec2:CreateAction": "RunInstances"}
-            yield Need("ec2:CreateTags", scope.arn("ec2", f"{kind}/*"), created)
+        yield from scope.making(kind, tags.get(kind, {}), **(common if kind == "instance" else {}))
     subnet = given.one("SubnetId") or given.one("NetworkInterface.1.SubnetId")
     if subnet:
         yield scope.resource("subnet", subnet)
@@ -171,7 +184,9 @@ def _instance(scope: _Scope) -> Iterator[Need]:
 def _parameters(scope: _Scope) -> Iterator[Need]:
     names = scope.given.many("Names") or [scope.given.one("Name") or scope.given.one("Path")]
     for name in names:
-        yield Need(scope.action, scope.arn("ssm", f"parameter/{name.lstrip('/')}"))
+        arn = scope.arn("ssm", f"parameter/{name.lstrip('/')}")
+        # AWS's own belong to no account.
+        yield Need(scope.action, arn.replace(f":{scope.account}:", "::") if name.startswith("/aws/service/") else arn)
 
 
 # S3
@@ -260,6 +275,19 @@ def _role(scope: _Scope) -> Iterator[Need]:
     yield Need(scope.action, scope.given.one("RoleArn"))
 
 
+def _passing(service: str, *parameter: str) -> Callable[[_Scope], Iterator[Need]]:
+    """What names a role hands it to a service."""
+
+    def needed(scope: _Scope) -> Iterator[Need]:
+        yield from scope.by_default()
+        role = scope.given.deep(*parameter)
+        if role:
+            arn = role if role.startswith("arn:") else f"arn:{account.PARTITION}:iam::{scope.account}:role/{role}"
+            yield Need("iam:PassRole", arn, {"iam:PassedToService": f"{service}.amazonaws.com"})
+
+    return needed
+
+
 _OPERATIONS: dict[tuple[str, str], Callable[[_Scope], Iterator[Need]]] = {
     **{
         ("ec2", name): _instances
@@ -268,7 +296,6 @@ _OPERATIONS: dict[tuple[str, str], Callable[[_Scope], Iterator[Need]]] = {
             "StopInstances",
             "RebootInstances",
             "TerminateInstances",
-            "ModifyInstanceAttribute",
             "DescribeInstanceAttribute",
         )
     },
@@ -308,6 +335,14 @@ _OPERATIONS: dict[tuple[str, str], Callable[[_Scope], Iterator[Need]]] = {
     ("logs", "PutLogEvents"): _log_stream,
     ("lambda", "Invoke"): _invoke,
     ("cloudwatch", "PutMetricData"): _metrics,
+    **{
+        (service, name): _passing(service, "Role")
+        for service, name in (("lambda", "CreateFunction"), ("lambda", "UpdateFunctionConfiguration"))
+    },
+    **{
+        ("scheduler", name): _passing("scheduler", "Target", "RoleArn") for name in ("CreateSchedule", "UpdateSchedule")
+    },
+    ("iam", "AddRoleToInstanceProfile"): _passing("ec2", "RoleName"),
     ("sts", "GetCallerIdentity"): _nothing,
     ("sts", "AssumeRole"): _role,
 }

@@ -29,12 +29,14 @@ class Refusal:
     action: str
     resource: str
     explicit: bool
+    bounded: bool  # by the permissions boundary, rather than by a policy
 
     def text(self, who: str) -> str:
+        what = "permissions boundary" if self.bounded else "identity-based policy"
         why = (
-            "with an explicit deny in an identity-based policy"
+            f"with an explicit deny in {'a' if self.bounded else 'an'} {what}"
             if self.explicit
-            else f"because no identity-based policy allows the {self.action} action"
+            else f"because no {what} allows the {self.action} action"
         )
         return f"User: {who} is not authorized to perform: {self.action} on resource: {self.resource} {why}"
 
@@ -45,7 +47,7 @@ class Permissions:
     def __init__(self, moto: AbstractContextManager[Any], log: Callable[[str], None]) -> None:
         self._moto, self._log = moto, log
         self._lock = threading.Lock()
-        self._used: set[tuple[str, str, int]] = set()  # role, policy, statement
+        self._used: set[tuple[str, str, str | int]] = set()  # role, policy, statement
         self._refused: list[Refusal] = []
         self.operator = ""
         """ARN of the role whose policies stand for everybody without a role; empty: they may do anything."""
@@ -62,9 +64,9 @@ class Permissions:
             policies, boundary = _policies(role) if role else ([], None)
             wanted = list(needs(request))
         for need in wanted:
-            verdict = self._decide(arn, policies, boundary, need)
+            verdict, bounded = self._decide(arn, policies, boundary, need)
             if not verdict.allowed:
-                refusal = Refusal(arn, need.action, need.resource, verdict.explicit)
+                refusal = Refusal(arn, need.action, need.resource, verdict.explicit, bounded)
                 with self._lock:
                     self._refused.append(refusal)
                 who = f"{arn.replace(':iam:', ':sts:').replace(':role/', ':assumed-role/')}/session"
@@ -72,16 +74,19 @@ class Permissions:
                 return _refuse(request, refusal.text(who))
         return None
 
-    def _decide(self, arn: str, policies: list[Policy], boundary: Policy | None, need: Need) -> Verdict:
+    def _decide(self, arn: str, policies: list[Policy], boundary: Policy | None, need: Need) -> tuple[Verdict, bool]:
+        """The verdict, and whether it is the boundary's."""
         verdict = evaluate(policies, need.action, need.resource, need.context)
         if verdict.allowed and boundary is not None:
             bounded = evaluate([boundary], need.action, need.resource, need.context)
             if not bounded.allowed:
-                return bounded
+                return bounded, True
         if verdict.allowed and verdict.by is not None:
+            name, number = verdict.by
+            statement = next(each for each in policies if each.name == name).statements()[number]
             with self._lock:
-                self._used.add((arn, *verdict.by))
-        return verdict
+                self._used.add((arn, name, statement.get("Sid") or number))
+        return verdict, False
 
     def forget(self) -> None:
         with self._lock:
@@ -100,7 +105,8 @@ class Permissions:
                 if arn in acted
                 for policy in policies
                 for number, statement in enumerate(policy.statements())
-                if statement.get("Effect") == "Allow" and (arn, policy.name, number) not in self._used
+                if statement.get("Effect") == "Allow"
+                and (arn, policy.name, statement.get("Sid") or number) not in self._used
             ]
             refused = [vars(refusal) for refusal in self._refused]
         silent = sorted(arn for arn in roles if arn not in acted)
@@ -148,16 +154,30 @@ def _refuse(request: Request, message: str, code: str = "") -> Answer:
             f"<Message>{escape(message)}</Message><RequestId>{number}</RequestId></Error>"
         )
         return Answer("403 Forbidden", {"Content-Type": "application/xml"}, body.encode())
-    if "x-www-form-urlencoded" in request.headers.get("content-type", ""):
+    if request.service == "route53" or "x-www-form-urlencoded" in request.headers.get("content-type", ""):
+        denied = "AuthorizationError" if request.service == "sns" else "AccessDenied"
         body = (
-            f"<ErrorResponse><Error><Type>Sender</Type><Code>{code or 'AccessDenied'}</Code>"
+            f"<ErrorResponse><Error><Type>Sender</Type><Code>{code or denied}</Code>"
             f"<Message>{escape(message)}</Message></Error><RequestId>{number}</RequestId></ErrorResponse>"
         )
         return Answer("403 Forbidden", {"Content-Type": "text/xml"}, body.encode())
     kind = f"{code or 'AccessDenied'}Exception"
+    if "cbor" in request.headers.get("content-type", ""):
+        headers = {"Content-Type": "application/cbor", "smithy-protocol": "rpc-v2-cbor"}
+        return Answer("400 Bad Request", headers, _cbor({"__type": kind, "message": message}))
     headers = {"Content-Type": "application/x-amz-json-1.1", "x-amzn-ErrorType": kind}
     return Answer(
-        "403 Forbidden" if request.service == "lambda" else "400 Bad Request",
+        "403 Forbidden" if request.service in ("lambda", "scheduler") else "400 Bad Request",
         headers,
         json.dumps({"__type": kind, "message": message, "Message": message}).encode(),
     )
+
+
+def _cbor(document: dict[str, str]) -> bytes:
+    """A map of texts in CBOR (RFC 8949), which is all that an error is."""
+
+    def text(value: str) -> bytes:
+        data = value.encode()
+        return b"\x79" + len(data).to_bytes(2, "big") + data
+
+    return bytes([0xA0 + len(document)]) + b"".join(text(name) + text(value) for name, value in document.items())

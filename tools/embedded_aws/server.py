@@ -133,7 +133,7 @@ def serve(state: Path, port: int, *, with_parent: bool, keep: bool, with_hosts: 
     moto = threading.RLock()
     clock = Clock()
     acting = Acting(moto, lambda: f"http://{HOST}:{server.port}")
-    functions = Functions(state / "functions", clock, moto, acting)
+    functions = Functions(state / "functions", clock, moto, acting, log)
     schedules = Schedules(clock, moto, acting, log)
     permissions = Permissions(moto, log)
     hosts = Hosts(state / "hosts", lambda *given: app(*given), moto, log) if with_hosts else None

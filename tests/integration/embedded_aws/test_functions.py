@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+from pathlib import Path
 from typing import Any
 
+import pytest
 from ansible_collections.algo.trading.tests.integration.embedded_aws.conftest import Cloud, until
+from botocore.exceptions import ClientError
 
 
 def test_a_function_answers_and_its_log_is_kept(cloud: Cloud) -> None:
@@ -184,3 +187,77 @@ def test_a_missing_function_is_refused(cloud: Cloud) -> None:
         cloud.invoke("nobody")
     with pytest.raises(Exception, match="ResourceNotFound"):
         cloud.invoke("nobody", InvocationType="Event")
+
+
+@pytest.mark.parametrize("kind", ["sqs", "sns"])
+def test_what_is_given_up_ends_in_the_dead_letter_queue_beside_the_destination(cloud: Cloud, kind: str) -> None:
+    dead, failed = cloud.queue("dead"), cloud.queue("failed")
+    target = dead
+    if kind == "sns":
+        sns = cloud.aws.client("sns")
+        target = sns.create_topic(Name="dead")["TopicArn"]
+        sns.subscribe(TopicArn=target, Protocol="sqs", Endpoint=dead, Attributes={"RawMessageDelivery": "true"})
+    may = {"Effect": "Allow", "Action": ["sqs:SendMessage", "sns:Publish"], "Resource": [failed, target]}
+    code = "def handler(event, context):\n    raise ValueError('position not flat')\n"
+    cloud.function("fails", code, may, DeadLetterConfig={"TargetArn": target})
+    functions = cloud.aws.client("lambda")
+    assert functions.get_function_configuration(FunctionName="fails")["DeadLetterConfig"] == {"TargetArn": target}
+    functions.put_function_event_invoke_config(
+        FunctionName="fails", MaximumRetryAttempts=0, DestinationConfig={"OnFailure": {"Destination": failed}}
+    )
+    functions.update_function_event_invoke_config(FunctionName="fails", MaximumEventAgeInSeconds=3600)
+    kept = functions.get_function_event_invoke_config(FunctionName="fails")
+    assert (kept["MaximumRetryAttempts"], kept["MaximumEventAgeInSeconds"]) == (0, 3600)
+    cloud.invoke("fails", {"action": "stop"}, InvocationType="Event")
+    (letter,) = until(lambda: cloud.messages(dead))
+    assert json.loads(letter["Body"]) == {"action": "stop"}
+    attributes = {
+        name: (value["DataType"], value["StringValue"]) for name, value in letter["MessageAttributes"].items()
+    }
+    record = json.loads(until(lambda: cloud.messages(failed))[0]["Body"])
+    assert attributes == {
+        "RequestID": ("String", record["requestContext"]["requestId"]),
+        "ErrorCode": ("Number", "200"),
+        "ErrorMessage": ("String", "position not flat"),
+    }
+    functions.update_function_configuration(FunctionName="fails", DeadLetterConfig={"TargetArn": ""})
+    assert "DeadLetterConfig" not in functions.get_function_configuration(FunctionName="fails")
+
+
+def test_a_function_without_reserved_concurrency_is_throttled_and_its_events_are_given_up_at_once(cloud: Cloud) -> None:
+    dead = cloud.queue("dead")
+    may = {"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": dead}
+    cloud.function("off", "def handler(event, context):\n    return 1\n", may, DeadLetterConfig={"TargetArn": dead})
+    functions = cloud.aws.client("lambda")
+    functions.put_function_concurrency(FunctionName="off", ReservedConcurrentExecutions=0)
+    with pytest.raises(ClientError, match=r"TooManyRequestsException.*Rate Exceeded"):
+        cloud.invoke("off")
+    assert cloud.invoke("off", {"action": "stop"}, InvocationType="Event")["StatusCode"] == 202
+    assert json.loads(until(lambda: cloud.messages(dead))[0]["Body"]) == {"action": "stop"}
+    functions.delete_function_concurrency(FunctionName="off")
+    assert cloud.invoke("off")["Payload"] == 1
+
+
+def test_as_many_run_at_once_as_are_reserved_and_events_wait_for_a_place(cloud: Cloud, tmp_path: Path) -> None:
+    go, notes = tmp_path / "go", cloud.queue("notes")
+    url = cloud.aws.client("sqs").get_queue_url(QueueName="notes")["QueueUrl"]
+    code = (
+        "import boto3, os, time\n"
+        "def handler(event, context):\n"
+        "    boto3.client('sqs').send_message(QueueUrl=event['queue'], MessageBody=event['name'])\n"
+        "    while not os.path.exists(event['go']):\n"
+        "        time.sleep(0.05)\n"
+    )
+    cloud.function("one", code, {"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": notes}, Timeout=300)
+    functions = cloud.aws.client("lambda")
+    functions.put_function_concurrency(FunctionName="one", ReservedConcurrentExecutions=1)
+    event = {"queue": url, "go": str(go)}
+    cloud.invoke("one", {**event, "name": "first"}, InvocationType="Event")
+    assert until(lambda: cloud.messages(notes))[0]["Body"] == "first"
+    with pytest.raises(ClientError, match="TooManyRequestsException"):
+        cloud.invoke("one", event)
+    cloud.invoke("one", {**event, "name": "second"}, InvocationType="Event")
+    until(lambda: cloud.control("clock")["retries"])  # it was tried, and waits
+    assert cloud.messages(notes) == []
+    go.touch()
+    assert until(lambda: cloud.messages(notes))[0]["Body"] == "second"

@@ -215,6 +215,9 @@ def test_where_hosts_cannot_run_it_is_said_and_everything_else_works(clone: Clon
     assert "--hosts on" in asked.stderr
 
 
+ALL = ("apt-get", *requirements._PROGRAMS)
+
+
 @pytest.mark.parametrize(
     ("machine", "said"),
     [
@@ -222,13 +225,56 @@ def test_where_hosts_cannot_run_it_is_said_and_everything_else_works(clone: Clon
         ({"user": 1000}, "as root"),
         ({"programs": ()}, "use a Debian or Ubuntu machine"),
         ({"programs": ("apt-get", "runc", "nsenter", "ip")}, "apt-get install -y --no-install-recommends iptables"),
+        ({"programs": ALL, "writable": ("/sys/fs/cgroup",)}, "load the tun module"),
+        ({"programs": ALL, "writable": ("/dev/net/tun",)}, "mount /sys/fs/cgroup read-write"),
+        ({"programs": ALL, "writable": ("/dev/net/tun", "/sys/fs/cgroup"), "unshare": 1}, "allow CAP_SYS_ADMIN"),
+        ({"programs": ALL, "writable": ("/dev/net/tun", "/sys/fs/cgroup")}, ""),
     ],
 )
 def test_what_a_machine_lacks_is_named_with_what_to_do(
     monkeypatch: pytest.MonkeyPatch, machine: dict[str, Any], said: str
 ) -> None:
-    monkeypatch.setattr(requirements.sys, "platform", machine.get("platform", "linux"))
-    monkeypatch.setattr(requirements.os, "geteuid", lambda: machine.get("user", 0))
-    there = machine.get("programs", ("apt-get",))
+    _machine(monkeypatch, machine)
+    told = requirements.missing()
+    assert said in told
+    assert bool(said) == bool(told)
+
+
+@pytest.mark.parametrize(
+    ("machine", "installs"),
+    [
+        ({}, True),
+        ({"distribution": "ubuntu"}, True),
+        ({"distribution": "fedora"}, False),
+        ({"platform": "darwin"}, False),
+        ({"user": 1000}, False),
+        ({"programs": ALL}, False),
+    ],
+)
+def test_packages_are_installed_only_as_root_of_debian_or_ubuntu_and_after_saying_so(
+    monkeypatch: pytest.MonkeyPatch, machine: dict[str, Any], installs: bool
+) -> None:
+    ran = _machine(monkeypatch, machine)
+    said: list[str] = []
+    requirements.install(lambda text: said.append(f"{len(ran)} {text}"))
+    assert [command[:2] for command in ran] == [["apt-get", "install"]] * installs
+    assert [text.partition("Installing: ")[2] for text in said] == [" ".join(command) for command in ran]
+    assert all(text.startswith("0 ") for text in said), "said first"
+
+
+def _machine(monkeypatch: pytest.MonkeyPatch, facts: dict[str, Any]) -> list[list[str]]:
+    """A machine with these facts; returns the commands that are run on it."""
+    ran: list[list[str]] = []
+
+    def run(command: list[str], **_how: Any) -> subprocess.CompletedProcess[str]:
+        ran.append(command)
+        return subprocess.CompletedProcess(command, facts.get("unshare", 0), "", "Operation not permitted")
+
+    monkeypatch.setattr(requirements.sys, "platform", facts.get("platform", "linux"))
+    monkeypatch.setattr(requirements.os, "geteuid", lambda: facts.get("user", 0))
+    monkeypatch.setattr(requirements.os, "access", lambda path, _how: path in facts.get("writable", ()))
+    monkeypatch.setattr(requirements, "distribution", lambda: facts.get("distribution", "debian"))
+    monkeypatch.setattr(requirements.subprocess, "run", run)
+    there = facts.get("programs", ("apt-get",))
     monkeypatch.setattr(requirements.shutil, "which", lambda name: name if name in there else None)
-    assert said in requirements.missing()
+    return ran

@@ -122,6 +122,11 @@ def test_each_service_refuses_in_its_own_words(cloud: Cloud) -> None:
     refused("AccessDeniedException", act("ssm").get_parameter, Name="/algo/qa/halt")
     refused("AccessDeniedException", act("secretsmanager").get_secret_value, SecretId="keys")
     refused("AccessDenied", act("iam").get_role, RoleName="nobody")
+    refused("AccessDenied", act("route53").list_hosted_zones)
+    refused("AccessDeniedException", act("scheduler").get_schedule, Name="start")
+    refused("AccessDeniedException", act("lambda").get_function, FunctionName="start")
+    for service, call in (("cloudwatch", "describe_alarms"), ("resourcegroupstaggingapi", "get_resources")):
+        assert "is not authorized to perform" in refused("AccessDeniedException", getattr(act(service), call))
     with pytest.raises(ClientError, match="AccessDenied"):
         act("sqs").send_message(QueueUrl=url, MessageBody="x")
     with pytest.raises(ClientError, match=r"AccessDenied|AuthorizationError"):
@@ -142,23 +147,71 @@ def test_each_service_refuses_in_its_own_words(cloud: Cloud) -> None:
             "get_secret_value",
             {"SecretId": "algo-{}"},
         ),
+        ("iam:GetRole", "arn:aws:iam::*:role/algo-qa", "iam", "get_role", {"RoleName": "algo-{}"}),
+        ("logs:CreateLogGroup", "arn:aws:logs:*:*:log-group:/algo/qa*", "logs", "create_log_group", {"logGroupName": "/algo/{}"}),  # noqa: E501 - an ARN
+        ("cloudwatch:DeleteAlarms", "arn:aws:cloudwatch:*:*:alarm:algo-qa", "cloudwatch", "delete_alarms", {"AlarmNames": ["algo-{}"]}),  # noqa: E501 - an ARN
+        ("scheduler:CreateScheduleGroup", "arn:aws:scheduler:*:*:schedule-group/algo-qa", "scheduler", "create_schedule_group", {"Name": "algo-{}"}),  # noqa: E501 - an ARN
+        ("s3:GetLifecycleConfiguration", "arn:aws:s3:::algo-qa", "s3", "get_bucket_lifecycle_configuration", {"Bucket": "algo-{}"}),  # noqa: E501 - an ARN
+        ("sqs:CreateQueue", "arn:aws:sqs:*:*:algo-qa", "sqs", "create_queue", {"QueueName": "algo-{}"}),
+        ("ssm:DescribeDocument", "arn:aws:ssm:*:*:document/algo-qa", "ssm", "describe_document", {"Name": "algo-{}"}),
         ("sns:Publish", "arn:aws:sns:*:*:algo-qa", "sns", "publish", {"TopicArn": f"arn:aws:sns:us-east-1:{ACCOUNT}:algo-{{}}", "Message": "x"}),  # noqa: E501 - an ARN
     ],
 )  # fmt: skip
 def test_the_resource_of_a_call_is_known(
-    cloud: Cloud, action: str, resource: str, service: str, operation: str, arguments: dict[str, str]
+    cloud: Cloud, action: str, resource: str, service: str, operation: str, arguments: dict[str, Any]
 ) -> None:
     for environment in ("qa", "prod"):
-        cloud.aws.client("s3").create_bucket(Bucket=f"algo-{environment}")
-        cloud.aws.client("s3").put_object(Bucket=f"algo-{environment}", Key="a", Body=b"a")
+        name = f"algo-{environment}"
+        cloud.aws.client("s3").create_bucket(Bucket=name)
+        cloud.aws.client("s3").put_object(Bucket=name, Key="a", Body=b"a")
+        rule = {"ID": "own", "Status": "Enabled", "Filter": {"Prefix": ""}, "Expiration": {"Days": 1}}
+        cloud.aws.client("s3").put_bucket_lifecycle_configuration(Bucket=name, LifecycleConfiguration={"Rules": [rule]})
         cloud.aws.client("ssm").put_parameter(Name=f"/algo/{environment}/halt", Value="false", Type="String")
-        cloud.aws.client("secretsmanager").create_secret(Name=f"algo-{environment}", SecretString="{}")
-        cloud.aws.client("sns").create_topic(Name=f"algo-{environment}")
+        step = {"action": "aws:runShellScript", "name": "one", "inputs": {"runCommand": ["true"]}}
+        content = json.dumps({"schemaVersion": "2.2", "mainSteps": [step]})
+        cloud.aws.client("ssm").create_document(Name=name, DocumentType="Command", Content=content)
+        cloud.aws.client("secretsmanager").create_secret(Name=name, SecretString="{}")
+        cloud.aws.client("sns").create_topic(Name=name)
+        cloud.role(name)
     arn = cloud.role("reader", {"Effect": "Allow", "Action": action, "Resource": resource})
     call = getattr(Actor(cloud, arn)(service), operation)
-    call(**{name: value.format("qa") for name, value in arguments.items()})
+    text = json.dumps(arguments)
+    call(**json.loads(text.replace("{}", "qa")))
     with pytest.raises(ClientError, match=action):
-        call(**{name: value.format("prod") for name, value in arguments.items()})
+        call(**json.loads(text.replace("{}", "prod")))
+
+
+def test_the_namespace_of_a_metric_decides(cloud: Cloud) -> None:
+    only = {"StringEquals": {"cloudwatch:namespace": "algo-trading"}}
+    allow = {"Effect": "Allow", "Action": "cloudwatch:PutMetricData", "Resource": "*", "Condition": only}
+    metrics = Actor(cloud, cloud.role("measuring", allow))("cloudwatch")
+    data = [{"MetricName": "orders", "Value": 1.0}]
+    metrics.put_metric_data(Namespace="algo-trading", MetricData=data)
+    refused("AccessDeniedException", metrics.put_metric_data, Namespace="AWS/EC2", MetricData=data)
+
+
+def test_making_needs_the_tags_and_the_passed_role_too(cloud: Cloud) -> None:
+    host = cloud.role("host", service="lambda")
+    make = {"Effect": "Allow", "Action": ["ec2:CreateVpc", "scheduler:CreateScheduleGroup"], "Resource": "*"}
+    arn = cloud.role("maker", make)
+    act = Actor(cloud, arn)
+    tags = [{"Key": "Project", "Value": "algo"}]
+    assert "scheduler:TagResource" in refused(
+        "AccessDeniedException", act("scheduler").create_schedule_group, Name="x", Tags=tags
+    )
+    vpc = {"CidrBlock": "10.0.0.0/16", "TagSpecifications": [{"ResourceType": "vpc", "Tags": tags}]}
+    assert "ec2:CreateTags" in refused("UnauthorizedOperation", act("ec2").create_vpc, **vpc)
+    own = {"StringEquals": {"aws:RequestTag/Project": "algo"}}
+    cloud.allow("maker", make, {"Effect": "Allow", "Action": "ec2:CreateTags", "Resource": "*", "Condition": own})
+    made = act("ec2").create_vpc(**vpc)["Vpc"]["VpcId"]
+    tagged = {"StringEquals": {"aws:ResourceTag/Project": "algo"}}
+    cloud.allow("maker", {"Effect": "Allow", "Action": "ec2:DeleteVpc", "Resource": "*", "Condition": tagged})
+    foreign = cloud.aws.client("ec2").create_vpc(CidrBlock="10.1.0.0/16")["Vpc"]["VpcId"]
+    assert f"vpc/{foreign}" in refused("UnauthorizedOperation", act("ec2").delete_vpc, VpcId=foreign)
+    act("ec2").delete_vpc(VpcId=made)
+    cloud.allow("maker", {"Effect": "Allow", "Action": "lambda:*", "Resource": "*"})
+    function = {"FunctionName": "x", "Runtime": "python3.13", "Handler": "x.y", "Role": host, "Code": {"ZipFile": b"x"}}
+    assert "iam:PassRole" in refused("AccessDeniedException", act("lambda").create_function, **function)
 
 
 def test_a_boundary_bounds(cloud: Cloud) -> None:
@@ -169,7 +222,8 @@ def test_a_boundary_bounds(cloud: Cloud) -> None:
     iam.put_role_permissions_boundary(RoleName="bounded", PermissionsBoundary=boundary)
     act = Actor(cloud, arn)
     act("ec2").describe_instances()
-    refused("AccessDenied", act("s3").list_buckets)
+    message = refused("AccessDenied", act("s3").list_buckets)
+    assert "because no permissions boundary allows the s3:ListAllMyBuckets action" in message
     # The same document as a managed policy gives what it bounded above.
     managed = Actor(cloud, cloud.role("managed"))
     refused("UnauthorizedOperation", managed("ec2").describe_instances)
@@ -188,7 +242,7 @@ def test_a_report_names_what_was_refused_and_what_nobody_needed(cloud: Cloud) ->
     refused("AccessDenied", act("s3").list_buckets)
     report = cloud.control("permissions")
     assert report["unneeded"] == [{"role": arn, "policy": "own", "statement": "Spare"}]
-    assert [(item["role"], item["action"]) for item in report["refused"]] == [(arn, "s3:ListBuckets")]
+    assert [(item["role"], item["action"]) for item in report["refused"]] == [(arn, "s3:ListAllMyBuckets")]
     assert report["roles_without_calls"] == [f"arn:aws:iam::{ACCOUNT}:role/silent"]
 
 

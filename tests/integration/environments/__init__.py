@@ -16,6 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+sys.path.insert(0, str(Path(__file__).parents[3] / "tools"))
+
+import operator_policy
 import yaml
 from ansible_collections.algo.trading.plugins.module_utils._aws import Clients
 from ansible_collections.algo.trading.plugins.module_utils._naming import LIVE_STATES, Scope, resource_name
@@ -83,6 +86,7 @@ class Environment:
         self.inventory = inventories / name
         settings = yaml.safe_load((self.inventory / "group_vars" / "all" / "settings.yml").read_text())
         self.bucket = str(settings.get("algo_model_bucket", ""))
+        self._credentials: dict[str, str] = {}
 
     def __call__(
         self, *args: str, fails: bool = False, playbook: str = "site.yml", stdin: str | None = None, **settings: Any
@@ -90,7 +94,14 @@ class Environment:
         """Run `site.yml` with these flags and settings; it must end well unless it `fails`."""
         self.aws.forget_calls()
         run = self._playbook(
-            "-i", self.inventory, playbook, *args, extra=settings, endpoint=self.name != "local", stdin=stdin
+            "-i",
+            self.inventory,
+            playbook,
+            *args,
+            extra=settings,
+            endpoint=self.name != "local",
+            stdin=stdin,
+            **({"env": self._credentials} if self._credentials else {}),
         )
         assert (run.rc != 0) == fails, f"{playbook} in {self.name} ended with {run.rc}\n{run.output[-12000:]}"
         return Outcome(run, self.aws.calls())
@@ -143,12 +154,39 @@ class Environment:
         return subprocess.Popen(
             [program, "-i", self.inventory, playbook, "-e", variables],
             cwd=ROOT,
-            env=self.aws.env,
+            env=self.aws.env | self._credentials,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
+
+    def as_operator(self, *parts: str, without: str = "") -> str:
+        """Run from now on with the permissions of docs/permissions.md and nothing else; returns the role's ARN.
+
+        :param parts: of the page: plan, change, remove
+        :param without: the `Sid` of a statement that is left out
+        """
+        iam, name = self.aws.client("iam"), "operator"
+        values = {"project": "algo-trading", "environment": self.name, "account": ACCOUNT, "region": self.aws.region}
+        documents = operator_policy.policies(operator_policy.PAGE.read_text(), **values, model_bucket=self.bucket)
+        with contextlib.suppress(iam.exceptions.EntityAlreadyExistsException):
+            iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps({"Statement": []}))
+        for part in iam.list_role_policies(RoleName=name)["PolicyNames"]:
+            iam.delete_role_policy(RoleName=name, PolicyName=part)
+        for part in parts:
+            document = documents[part]
+            document["Statement"] = [each for each in document["Statement"] if each["Sid"] != without]
+            iam.put_role_policy(RoleName=name, PolicyName=part, PolicyDocument=json.dumps(document))
+        arn = str(iam.get_role(RoleName=name)["Role"]["Arn"])
+        sts = self.aws.client("sts")
+        given = sts.assume_role(RoleArn=arn, RoleSessionName="test", DurationSeconds=43_200)["Credentials"]
+        self._credentials = {
+            "AWS_ACCESS_KEY_ID": given["AccessKeyId"],
+            "AWS_SECRET_ACCESS_KEY": given["SecretAccessKey"],
+            "AWS_SESSION_TOKEN": given["SessionToken"],
+        }
+        return arn
 
     # ---- what is there ----
 

@@ -1,4 +1,7 @@
-"""Makes moto's instances act on hosts: its methods are replaced for the life of the process, all of them here."""
+"""Makes moto's instances act on hosts: its methods are replaced for the life of the process, all of them here.
+
+moto's own instances are `running` and healthy at once and for ever, and images of them are `available`.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,6 @@ def patch(instances: Instances) -> None:
     _transitions(Instance, instances)
     _shown(Instance, instances)
     _images(AmiBackend, instances)
-    _metadata_options(InstanceBackend)
 
 
 def _launches(backend: Any, instances: Instances) -> None:
@@ -25,13 +27,8 @@ def _launches(backend: Any, instances: Instances) -> None:
 
     def run_instances(self: Any, *given: Any, **options: Any) -> Any:
         reservation = original(self, *given, **options)
-        for number, instance in enumerate(reservation.instances):
+        for instance in reservation.instances:
             instances.launch(instance, self.region_name, self.get_vpc(instance.vpc_id).cidr_block)
-            # moto gives the profile to the first instance only, after this.
-            names = ("iam_instance_profile_name", "iam_instance_profile_arn")
-            profile = {name: options[name] for name in names if options.get(name)}
-            if number and profile:
-                self.associate_iam_instance_profile(instance_id=instance.id, **profile)
         return reservation
 
     backend.run_instances = run_instances
@@ -129,22 +126,3 @@ def _images(backend: Any, instances: Instances) -> None:
         instances.drop_image(ami_id)
 
     backend.create_image, backend.deregister_image = create_image, deregister_image
-
-
-def _metadata_options(backend: Any) -> None:
-    """moto forgets the options that a change does not name, so that a new hop limit would drop tokens."""
-    original = backend.modify_instance_metadata_options
-
-    def modify(self: Any, instance_id: str, **given: Any) -> Any:
-        now = self.get_instance(instance_id).metadata_options
-        kept = {
-            "http_tokens": now.http_tokens,
-            "hop_limit": now.http_put_response_hop_limit,
-            "http_endpoint": now.http_endpoint,
-            "http_protocol": now.http_protocol_ipv6,
-            "metadata_tags": now.instance_metadata_tags,
-        }
-        changed = {name: value for name, value in given.items() if value is not None}
-        return original(self, instance_id, **{**kept, **changed})
-
-    backend.modify_instance_metadata_options = modify

@@ -6,6 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 # Program: Debian package.
 _PROGRAMS = {
@@ -27,6 +29,37 @@ def packages() -> list[str]:
     return sorted({package for program, package in _PROGRAMS.items() if shutil.which(program) is None})
 
 
+def distribution() -> str:
+    """`debian`, `ubuntu`, or whatever this machine says that it is."""
+    try:
+        lines = Path("/etc/os-release").read_text().splitlines()
+    except OSError:
+        return ""
+    return next((line.partition("=")[2].strip('"') for line in lines if line.startswith("ID=")), "")
+
+
+def install(say: Callable[[str], None]) -> None:
+    """Install the packages that are not there, as root of Debian or Ubuntu and after saying so; elsewhere nothing.
+
+    What then still keeps hosts from running is what `missing` says.
+    """
+    lacking = packages()
+    if not lacking or sys.platform != "linux" or os.geteuid() != 0 or distribution() not in ("debian", "ubuntu"):
+        return
+    command = ["apt-get", "install", "-y", "--no-install-recommends", *lacking]
+    say(f"embedded AWS: hosts need packages (HOSTS=on). Installing: {' '.join(command)}")
+    quiet = {
+        "stdin": subprocess.DEVNULL,
+        "capture_output": True,
+        "env": {**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+    }
+    if subprocess.run(command, **quiet).returncode:  # the lists of packages may be missing or old
+        subprocess.run(["apt-get", "update"], **quiet)
+        done = subprocess.run(command, **quiet)
+        if done.returncode:
+            say(f"embedded AWS: {done.stderr.decode(errors='replace').strip()[-600:]}")
+
+
 def missing() -> str:
     """Why hosts cannot run here, and what to type; empty if they can."""
     if sys.platform != "linux":
@@ -43,8 +76,10 @@ def missing() -> str:
     if not os.access("/sys/fs/cgroup", os.W_OK):
         return "hosts need control groups that can be written: mount /sys/fs/cgroup read-write"
     trial = subprocess.run(
-        ["unshare", "--mount", "--pid", "--fork", "--net", "--ipc", "--", "true"], capture_output=True, text=True
+        ["unshare", "--mount", "--pid", "--fork", "--net", "--ipc", "--cgroup", "--", "true"],
+        capture_output=True,
+        text=True,
     )
     if trial.returncode:
-        return f"hosts need namespaces of their own: {trial.stderr.strip()}; allow CAP_SYS_ADMIN"
+        return f"hosts need namespaces of their own: {trial.stderr.strip()}; allow CAP_SYS_ADMIN, on Linux 4.6 or later"
     return ""
