@@ -4,6 +4,7 @@ manager        starts, stops and finds the server
 server         puts the parts together and answers
 recording      every API call passes here, is noted, and goes to whoever answers it
 operations     names the operation behind an HTTP request
+interruptions  keeps calls waiting, for tests
 permissions    refuses what a role's policies do not allow
   needs          what each request needs
   resources      the resources that a request names
@@ -28,6 +29,8 @@ hosts          instances as Linux hosts
   metadata       the instance metadata service
   names          the resolver, with private zones
   firewall       security groups
+  way_in         ssh into the hosts
+    connect        its ProxyCommand
   files          what is in a host: its first process, its agent
 schedules      fires EventBridge's schedules
 clock          the time that all of these see

@@ -21,6 +21,7 @@ from .recording import Answer, Request
 _LONGEST_POLL = 10.0
 _ONLINE_SECONDS = 30.0
 _PAGE = 50
+_MOST_IDS = 50
 
 
 class _RefusedError(Exception):
@@ -29,6 +30,11 @@ class _RefusedError(Exception):
     def __init__(self, code: str, message: str = "") -> None:
         super().__init__(message)
         self.code = code
+
+
+def _invalid(error: Exception) -> _RefusedError:
+    """A request that says something that cannot be."""
+    return _RefusedError("ValidationException", f"1 validation error detected: {error!r}")
 
 
 class Commands:
@@ -63,7 +69,8 @@ class Commands:
         headers = {"Content-Type": "application/x-amz-json-1.1"}
         try:
             return Answer("200 OK", headers, json.dumps(operation(request, json.loads(request.body or b"{}"))).encode())
-        except _RefusedError as error:
+        except (_RefusedError, KeyError, TypeError, ValueError) as problem:
+            error = problem if isinstance(problem, _RefusedError) else _invalid(problem)
             body = json.dumps({"__type": error.code, "message": str(error)})
             return Answer("400 Bad Request", {**headers, "x-amzn-ErrorType": error.code}, body.encode())
 
@@ -106,6 +113,8 @@ class Commands:
             message = f"Instances [[{', '.join(invalid)}]] not in a valid state for account {account.account_id()}"
             raise _RefusedError("InvalidInstanceId", message)
         targets = given.get("Targets") or []
+        if len(named) > _MOST_IDS:
+            raise _RefusedError("ValidationException", f"InstanceIds: at most {_MOST_IDS} are allowed; use Targets.")
         if not named and not targets:
             raise _RefusedError("ValidationException", "InstanceIds or Targets must be given.")
         for id_ in running:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -243,7 +244,12 @@ class Command:
 
 
 def _share(text: str, whole: int) -> int:
-    """`10` or `10%` of the targets."""
+    """`10` or `10%` of the targets.
+
+    :raises ValueError: for anything else
+    """
+    if not re.fullmatch(r"[0-9]{1,7}|(100|[0-9]{1,2})%", text):
+        raise ValueError(f"{text} is no number and no percentage")
     return int(int(text.rstrip("%")) * whole / 100) if text.endswith("%") else int(text)
 
 

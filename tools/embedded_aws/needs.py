@@ -14,6 +14,8 @@ from . import account, resources
 from .parameters import Parameters
 from .recording import Request
 
+Context = dict[str, "str | list[str]"]
+
 
 @dataclass(frozen=True)
 class Need:
@@ -21,7 +23,7 @@ class Need:
 
     action: str
     resource: str
-    context: dict[str, str] = field(default_factory=dict)
+    context: Context = field(default_factory=dict)
 
 
 _IAM_NAMES = {"cloudwatch": "cloudwatch", "resourcegroupstaggingapi": "tag", "elbv2": "elasticloadbalancing"}
@@ -31,7 +33,7 @@ def needs(request: Request) -> Iterator[Need]:
     """Everything that a request needs."""
     scope = _Scope(request)
     own = _OPERATIONS.get((request.service, request.operation))
-    common = {
+    common: Context = {
         "aws:RequestedRegion": request.region,
         "aws:ResourceAccount": account.account_id(),  # there is no other account
         "aws:SecureTransport": "false",
@@ -90,8 +92,8 @@ class _Scope:
         )
 
 
-def _tagged(prefix: str, tags: dict[str, str]) -> dict[str, str]:
-    found = {f"{prefix}/{name}": value for name, value in tags.items()}
+def _tagged(prefix: str, tags: dict[str, str]) -> Context:
+    found: Context = {f"{prefix}/{name}": value for name, value in tags.items()}
     if prefix == "aws:ResourceTag":  # EC2 and SSM know the same tags under names of their own as well
         found |= {f"ec2:ResourceTag/{name}": value for name, value in tags.items()}
         found |= {f"ssm:resourceTag/{name}": value for name, value in tags.items()}
@@ -113,8 +115,8 @@ def _create_tags(scope: _Scope) -> Iterator[Need]:
         yield Need(scope.action, resources.ec2_arn(resource, scope.region), context)
 
 
-def _requested(tags: dict[str, str]) -> dict[str, str]:
-    return {**_tagged("aws:RequestTag", tags), **({"aws:TagKeys": ",".join(tags)} if tags else {})}
+def _requested(tags: dict[str, str]) -> Context:
+    return {**_tagged("aws:RequestTag", tags), **({"aws:TagKeys": list(tags)} if tags else {})}
 
 
 def _run_instances(scope: _Scope) -> Iterator[Need]:
@@ -140,7 +142,7 @@ def _run_instances(scope: _Scope) -> Iterator[Need]:
         yield from _passed_roles(profile)
 
 
-def _image(scope: _Scope, image: str) -> dict[str, str]:
+def _image(scope: _Scope, image: str) -> Context:
     found = account.backend("ec2", scope.region).amis.get(image)
     owner = {"ec2:Owner": str(found.owner_id or "")} if found else {}
     return {**owner, **_tagged("aws:ResourceTag", account.tags_of(image, scope.region))}
@@ -151,7 +153,7 @@ def _profile_arn(name: str) -> str:
 
 
 def _passed_roles(profile: str) -> Iterator[Need]:
-    to_ec2 = {"iam:PassedToService": "ec2.amazonaws.com"}
+    to_ec2: Context = {"iam:PassedToService": "ec2.amazonaws.com"}
     for each in account.backend("iam", account.PARTITION).instance_profiles.values():
         if each.arn == profile:
             yield from (Need("iam:PassRole", role.arn, to_ec2) for role in each.roles)

@@ -120,7 +120,10 @@ def _holds(operator: str, key: str, values: list[str], context: Mapping[str, Any
         return deny
 
     def fits(one: str) -> bool:
-        return any(test(one, value) for value in values) != negated
+        try:
+            return any(test(one, value) for value in values) != negated
+        except ValueError:  # no number, no date, no address: it matches nothing
+            return negated
 
     if qualifier == "ForAllValues":
         return all(fits(one) for one in actual)

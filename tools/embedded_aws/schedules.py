@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -25,6 +26,8 @@ from aws_croniter import AwsCroniter
 from . import account
 from .acting import Acting
 from .clock import Clock
+from .parameters import Parameters
+from .recording import Answer, Request
 
 _LOOK_SECONDS = 0.25
 _UNITS = {"minute": 60, "hour": 3600, "day": 86400}
@@ -72,6 +75,30 @@ class Schedules:
         self._lock = threading.Lock()
         self._seen = clock.timestamp()
         threading.Thread(target=self._work, daemon=True, name="schedules").start()
+
+    def __call__(self, request: Request) -> Answer | None:
+        """Refuse a schedule that could never be understood; moto takes any."""
+        if request.service != "scheduler" or request.operation not in ("CreateSchedule", "UpdateSchedule"):
+            return None
+        given = Parameters(request)
+        expression, zone = given.one("ScheduleExpression"), given.one("ScheduleExpressionTimezone")
+        now = self._clock.timestamp()
+        try:
+            next_time(
+                SimpleNamespace(
+                    schedule_expression=expression,
+                    schedule_expression_timezone=zone,
+                    start_date=None,
+                    end_date=None,
+                    creation_date=now,
+                ),
+                now,
+            )
+        except Exception:  # the libraries for cron and for zones raise what they like
+            message = f"Invalid Schedule Expression {expression} in time zone {zone or 'UTC'}."
+            headers = {"Content-Type": "application/json", "x-amzn-ErrorType": "ValidationException"}
+            return Answer("400 Bad Request", headers, json.dumps({"Message": message}).encode())
+        return None
 
     def upcoming(self) -> list[Upcoming]:
         """When each enabled schedule fires next, soonest first."""

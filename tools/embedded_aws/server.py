@@ -144,7 +144,7 @@ def serve(state: Path, port: int, *, with_parent: bool, keep: bool, with_hosts: 
         DomainDispatcherApplication(create_backend_app),
         log,
         moto,
-        handlers=[interruptions, permissions, functions, commands],
+        handlers=[interruptions, permissions, functions, commands, schedules],
         controls={
             "clock": control.clock,
             "permissions": control.permissions,

@@ -104,6 +104,15 @@ def _(client: Any) -> None:
     assert made["HostedZone"]["Config"]["PrivateZone"] is False, REASON
 
 
+@shows("_tag_snapshots_of_images")
+def _(client: Any) -> None:
+    ec2 = client("ec2")
+    (instance,) = launch(ec2, 1)
+    tags = [{"ResourceType": kind, "Tags": [{"Key": "Project", "Value": "algo"}]} for kind in ("image", "snapshot")]
+    with pytest.raises(ClientError, match="snapshot"):
+        ec2.create_image(InstanceId=instance, Name="baked", TagSpecifications=tags)
+
+
 def function(client: Any, **more: Any) -> Any:
     role = client("iam").create_role(RoleName="own", AssumeRolePolicyDocument=json.dumps({"Statement": []}))
     packed = io.BytesIO()

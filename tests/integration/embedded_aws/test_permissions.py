@@ -181,6 +181,16 @@ def test_the_resource_of_a_call_is_known(
         call(**json.loads(text.replace("{}", "prod")))
 
 
+def test_each_key_of_the_tags_that_are_given_is_looked_at(cloud: Cloud) -> None:
+    instance = launch(cloud, Environment="qa")
+    only = {"ForAllValues:StringEquals": {"aws:TagKeys": ["Note", "Drained"]}}
+    arn = cloud.role("noting", {"Effect": "Allow", "Action": "ec2:CreateTags", "Resource": "*", "Condition": only})
+    ec2 = Actor(cloud, arn)("ec2")
+    ec2.create_tags(Resources=[instance], Tags=[{"Key": key, "Value": "x"} for key in ("Note", "Drained")])
+    tags = [{"Key": key, "Value": "x"} for key in ("Note", "Environment")]
+    refused("UnauthorizedOperation", ec2.create_tags, Resources=[instance], Tags=tags)
+
+
 def test_the_namespace_of_a_metric_decides(cloud: Cloud) -> None:
     only = {"StringEquals": {"cloudwatch:namespace": "algo-trading"}}
     allow = {"Effect": "Allow", "Action": "cloudwatch:PutMetricData", "Resource": "*", "Condition": only}

@@ -101,6 +101,11 @@ KEY = "aws:ResourceTag/Environment"
         ({"ForAllValues:StringEquals": {KEY: ["a", "b"]}}, None, True),
         ({"ForAnyValue:StringEquals": {KEY: ["a", "b"]}}, ["c", "b"], True),
         ({"ForAnyValue:StringEquals": {KEY: ["a", "b"]}}, None, False),
+        # What is no number, no date and no address matches nothing.
+        ({"NumericLessThan": {KEY: "5"}}, "many", False),
+        ({"DateGreaterThan": {KEY: "2026-01-01T00:00:00Z"}}, "yesterday", False),
+        ({"IpAddress": {KEY: "10.0.0.0/8"}}, "here", False),
+        ({"NotIpAddress": {KEY: "10.0.0.0/8"}}, "here", True),
         # All operators and all keys have to hold.
         ({"StringEquals": {KEY: "qa"}, "Null": {"aws:RequestTag/Model": "false"}}, "qa", False),
         # What is not understood lets nobody through.

@@ -14,6 +14,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[3] / "tools"))
 
 from ansible_collections.algo.trading.tests.integration.embedded_aws.conftest import ACCOUNT, Cloud, until
+from botocore.exceptions import ClientError
 from embedded_aws.schedules import next_time
 
 NEW_YORK = ZoneInfo("America/New_York")
@@ -171,6 +172,23 @@ def test_a_disabled_schedule_stays_silent_and_a_single_one_goes_when_it_is_told_
     scheduler = cloud.aws.client("scheduler")
     until(lambda: [each["Name"] for each in scheduler.list_schedules()["Schedules"]] == ["off"])
     assert "error" in cloud.control("clock", "POST")
+
+
+@pytest.mark.parametrize(
+    ("expression", "zone"),
+    [("cron(0 99 ? * MON-FRI *)", "UTC"), ("rate(2 fortnights)", "UTC"), ("at(tomorrow)", "UTC"), ("daily", "UTC"),
+     ("rate(1 hour)", "America/Gotham")],
+)  # fmt: skip
+def test_a_schedule_that_nobody_understands_is_refused_and_stops_no_other(
+    cloud: Cloud, expression: str, zone: str
+) -> None:
+    queue = cloud.queue("notes")
+    with pytest.raises(ClientError, match="ValidationException"):
+        cloud.schedule("wrong", expression, queue, zone)
+    cloud.control("clock", "PUT", at="2030-01-01T00:00:00", rate=0)
+    cloud.schedule("right", "at(2030-01-01T09:00:00)", queue)
+    cloud.control("clock", "POST")
+    until(lambda: cloud.messages(queue))
 
 
 def test_what_is_no_time_is_refused(cloud: Cloud) -> None:

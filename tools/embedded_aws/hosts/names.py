@@ -22,6 +22,11 @@ _OUTSIDE = ("10.0.2.3", 53)  # slirp4netns's way to the machine's resolver
 _NO_SUCH_NAME, _FAILED = 3, 2
 _LONGEST = 4096
 _PATIENCE = 5.0
+_ALIASES = 8  # that lead on
+
+
+class LoopError(Exception):
+    """Aliases lead to each other, or to too many."""
 
 
 @dataclass(frozen=True)
@@ -57,29 +62,45 @@ class Names:
         except (ValueError, IndexError, struct.error):
             return
         host = self._instances.at(address[0])
-        with self._moto:
-            found = self._private(host, name, kind) if host else None
-            code = 0 if found or (host and self._known(host, name)) else _NO_SUCH_NAME
-        reply = self._forwarded(asked, end) if found is None else answer(asked, end, found, code)
+        try:
+            with self._moto:
+                found = self._private(host, name, kind) if host else None
+                code = 0 if found or (host and self._known(host, name)) else _NO_SUCH_NAME
+                onward = self._leads_out(host, found[-1], kind) if host and found else ""
+        except LoopError:
+            found, code, onward = [], _FAILED, ""
+        if found is None:
+            reply = self._forwarded(asked)
+        elif onward:
+            reply = continued(asked, end, found, self._forwarded(inquiry(asked, onward, kind)))
+        else:
+            reply = answer(asked, end, found, code)
         listening.sendto(reply, address)
 
-    def _private(self, host: Host, name: str, kind: int) -> list[Record] | None:
+    def _private(self, host: Host, name: str, kind: int, aliases: int = _ALIASES) -> list[Record] | None:
         """Records of a private zone of the host's VPC; empty if it has none, None if no such zone is there."""
-        for _ in range(8):  # aliases that lead on
-            own = self._own(name)
-            if own is not None:
-                return own if kind == _TYPES["A"] else []
-            zone = _zone(host, name)
-            if zone is None:
-                return None
-            found = _records(zone, name)
-            wanted = [each for each in found if _TYPES.get(each.type) == kind]
-            alias = next((each for each in found if each.type == "CNAME"), None)
-            if wanted or alias is None:
-                return wanted
-            rest = self._private(host, alias.value.rstrip("."), kind)
-            return [alias, *(rest or [])]
-        return []
+        own = self._own(name)
+        if own is not None:
+            return own if kind == _TYPES["A"] else []
+        zone = _zone(host, name)
+        if zone is None:
+            return None
+        found = _records(zone, name)
+        wanted = [each for each in found if _TYPES.get(each.type) == kind]
+        alias = next((each for each in found if each.type == "CNAME"), None)
+        if wanted or alias is None:
+            return wanted
+        if not aliases:
+            raise LoopError(name)
+        rest = self._private(host, alias.value.rstrip(".").lower(), kind, aliases - 1)
+        return [alias, *(rest or [])]
+
+    def _leads_out(self, host: Host, last: Record, kind: int) -> str:
+        """The name outside the private zones that an alias leads to; empty if it leads to none."""
+        name = last.value.rstrip(".").lower()
+        if last.type != "CNAME" or kind == _TYPES["CNAME"] or self._own(name) or _zone(host, name):
+            return ""
+        return name
 
     def _known(self, host: Host, name: str) -> bool:
         """Whether the name has records, of whatever type."""
@@ -91,14 +112,14 @@ class Names:
         host = self._instances.named(name)
         return [Record(name, "A", host.address)] if host else None
 
-    def _forwarded(self, asked: bytes, end: int) -> bytes:
+    def _forwarded(self, asked: bytes) -> bytes:
         try:
             with self._outside() as socket_:
                 socket_.settimeout(_PATIENCE)
                 socket_.sendto(asked, _OUTSIDE)
                 return socket_.recv(_LONGEST)
         except OSError:
-            return answer(asked, end, [], code=_FAILED)
+            return answer(asked, question(asked)[2], [], code=_FAILED)
 
 
 def _zone(host: Host, name: str) -> Any | None:
@@ -115,10 +136,26 @@ def _zone(host: Host, name: str) -> Any | None:
 
 
 def _records(zone: Any, name: str) -> list[Record]:
+    """The records of a name, or those of a wildcard: it stands for what does not exist, and for what is below that."""
+    names: dict[str, list[Any]] = {}
+    for record in zone.rrsets:
+        names.setdefault(record.name.rstrip(".").lower().replace("\\052", "*"), []).append(record)
+    if any(each.endswith(f".{name}") for each in names):
+        names.setdefault(name, [])
+    here = name
+    while here not in names and "." in here:
+        parent = here.partition(".")[2]
+        if f"*.{parent}" in names:
+            here = f"*.{parent}"
+        elif any(each == parent or each.endswith(f".{parent}") for each in names):
+            return []
+        else:
+            here = parent
+    # Only a wildcard stands for other names.
+    found = names.get(here, []) if here == name or here.startswith("*.") else []
     return [
         Record(name, record.type, str(value), int(record.ttl or 60))
-        for record in zone.rrsets
-        if record.name.rstrip(".").lower() == name
+        for record in found
         for value in record.records or []
     ]
 
@@ -134,6 +171,45 @@ def question(message: bytes) -> tuple[str, int, int]:
         position += 1 + length
     kind, _class = struct.unpack("!HH", message[position + 1 : position + 5])
     return ".".join(labels).lower(), kind, position + 5
+
+
+def inquiry(asked: bytes, name: str, kind: int) -> bytes:
+    """The same question about another name."""
+    return asked[:2] + struct.pack("!HHHHH", 0x0100, 1, 0, 0, 0) + _name(name) + struct.pack("!HH", kind, 1)
+
+
+def continued(asked: bytes, end: int, records: list[Record], outside: bytes) -> bytes:
+    """A response that begins with our records and goes on with another's answer to the last one's value."""
+    first = answer(asked, end, records)
+    number, _authority, _additional = struct.unpack("!HHH", outside[6:12])
+    rest = b""
+    position = question(outside)[2]
+    for _ in range(number):
+        name, position = _expanded(outside, position)
+        kind, class_, ttl, length = struct.unpack("!HHIH", outside[position : position + 10])
+        data = outside[position + 10 : position + 10 + length]
+        if kind == _TYPES["CNAME"]:  # its value may point into the other message
+            data = _name(_expanded(outside, position + 10)[0])
+        rest += _name(name) + struct.pack("!HHIH", kind, class_, ttl, len(data)) + data
+        position += 10 + length
+    code = outside[3] & 0x0F
+    return first[:2] + struct.pack("!HHHHH", 0x8180 | code, 1, len(records) + number, 0, 0) + first[12:] + rest
+
+
+def _expanded(message: bytes, position: int) -> tuple[str, int]:
+    """A name that may end in a pointer, and where it ends."""
+    labels, after = [], 0
+    for _ in range(128):
+        length = message[position]
+        if length >= 0xC0:
+            after = after or position + 2
+            position = struct.unpack("!H", message[position : position + 2])[0] & 0x3FFF
+        elif length:
+            labels.append(message[position + 1 : position + 1 + length].decode("ascii"))
+            position += 1 + length
+        else:
+            break
+    return ".".join(labels), after or position + 1
 
 
 def answer(asked: bytes, end: int, records: Iterable[Record], code: int = 0) -> bytes:

@@ -48,16 +48,17 @@ def install(say: Callable[[str], None]) -> None:
         return
     command = ["apt-get", "install", "-y", "--no-install-recommends", *lacking]
     say(f"embedded AWS: hosts need packages (HOSTS=on). Installing: {' '.join(command)}")
-    quiet = {
-        "stdin": subprocess.DEVNULL,
-        "capture_output": True,
-        "env": {**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-    }
-    if subprocess.run(command, **quiet).returncode:  # the lists of packages may be missing or old
-        subprocess.run(["apt-get", "update"], **quiet)
-        done = subprocess.run(command, **quiet)
+    if _apt(*command[1:]).returncode:  # the lists of packages may be missing or old
+        _apt("update")
+        done = _apt(*command[1:])
         if done.returncode:
-            say(f"embedded AWS: {done.stderr.decode(errors='replace').strip()[-600:]}")
+            say(f"embedded AWS: {done.stderr.strip()[-600:]}")
+
+
+def _apt(*arguments: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    command = ["apt-get", *arguments]
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", env=env)
 
 
 def missing() -> str:
