@@ -100,7 +100,7 @@ def _arns(service: str, operation: str, region: str, given: Parameters) -> Itera
     """ARN, and EC2's id."""
     if service == "ec2":
         if not operation.startswith("Describe"):
-            ids = (_associated(id_, region) for id_ in given.ids())
+            ids = (associated(id_, region) for id_ in given.ids())
             yield from ((ec2_arn(id_, region), id_) for id_ in ids if id_.partition("-")[0] in _EC2)
         return
     special: Callable[[str, str, Parameters], Iterator[str]] | None = _SPECIAL.get(service)
@@ -114,11 +114,11 @@ def _arns(service: str, operation: str, region: str, given: Parameters) -> Itera
             return
 
 
-def _associated(id_: str, region: str) -> str:
+def associated(id_: str, region: str) -> str:
     """What an association's id stands for: its route table, its address."""
     backend = account.backend("ec2", region)
     if id_.startswith("rtbassoc-"):
-        return next((each.id for each in backend.route_tables.values() if id_ in each.associations), id_)
+        return next((each.id for each in backend.route_tables.values() if id_ in each.all_associations_ids), id_)
     if id_.startswith("eipassoc-"):
         return next((str(each.allocation_id) for each in backend.addresses if each.association_id == id_), id_)
     return id_

@@ -34,24 +34,24 @@ def test_targets_are_found_by_tag_and_all_of_them_have_to_fit(cloud: Cloud, inst
         assert ssm.list_commands(CommandId=command)["Commands"][0]["Status"] == "Success"
 
 
-@pytest.mark.parametrize(
-    ("given", "code"),
-    [
-        ({"MaxConcurrency": "many"}, "ValidationException"),
-        ({"MaxErrors": "101%"}, "ValidationException"),
-        ({"MaxErrors": "-1"}, "ValidationException"),
-        ({"Parameters": {}}, "InvalidParameters"),
-        ({"Parameters": {"commands": ["true"], "executionTimeout": ["soon"]}}, "ValidationException"),
-        ({"DocumentName": "no-such"}, "InvalidDocument"),
-        ({"InstanceIds": ["i-00000000000000000"]}, "InvalidInstanceId"),
-        ({"InstanceIds": [f"i-{number:017x}" for number in range(51)]}, "InvalidInstanceId|ValidationException"),
-        ({"InstanceIds": []}, "ValidationException"),
-    ],
+WRONG: tuple[tuple[dict[str, Any], str], ...] = (
+    ({"MaxConcurrency": "many"}, "ValidationException"),
+    ({"MaxErrors": "101%"}, "ValidationException"),
+    ({"MaxErrors": "-1"}, "ValidationException"),
+    ({"Parameters": {}}, "InvalidParameters"),
+    ({"Parameters": {"commands": ["true"], "executionTimeout": ["soon"]}}, "ValidationException"),
+    ({"DocumentName": "no-such"}, "InvalidDocument"),
+    ({"InstanceIds": ["i-00000000000000000"]}, "InvalidInstanceId"),
+    ({"InstanceIds": [f"i-{number:017x}" for number in range(51)]}, "InvalidInstanceId|ValidationException"),
+    ({"InstanceIds": []}, "ValidationException"),
 )
-def test_what_cannot_be_sent_is_refused(cloud: Cloud, instances: list[str], given: dict[str, Any], code: str) -> None:
+
+
+def test_what_cannot_be_sent_is_refused(cloud: Cloud, instances: list[str]) -> None:
     request = {"DocumentName": "AWS-RunShellScript", "Parameters": {"commands": ["true"]}, "InstanceIds": instances}
-    with pytest.raises(ClientError, match=code):
-        cloud.aws.client("ssm").send_command(**{**request, **given})
+    for given, code in WRONG:
+        with pytest.raises(ClientError, match=code):
+            cloud.aws.client("ssm").send_command(**{**request, **given})
 
 
 def test_a_page_that_does_not_exist_and_a_command_that_does_not(cloud: Cloud, instances: list[str]) -> None:
