@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,15 +32,24 @@ class Answer:
 
 @dataclass
 class Drained:
-    """Results of the drains: confirmed, failed with the reason, or unknown at the timeout."""
+    """Results of the drains that did not confirm: failed, or unknown at the timeout, with the reason."""
 
-    confirmed: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
-    unfinished: set[str] = field(default_factory=set)
+    unfinished: dict[str, str] = field(default_factory=dict)
 
 
-def drain(ssm: Any, settings: ShutdownSettings, ids: Sequence[str], clock: Clock, deadline: float) -> Drained:
-    """Send the drain to each of these hosts once. What is unfinished at `deadline` may succeed later."""
+def drain(
+    ssm: Any,
+    settings: ShutdownSettings,
+    ids: Sequence[str],
+    clock: Clock,
+    deadline: float,
+    confirmed: Callable[[Mapping[str, str]], None],
+) -> Drained:
+    """Send the drain to each of these hosts once. What is unfinished at `deadline` may succeed later.
+
+    :param confirmed: is given the hosts that confirmed, and what they said, as soon as they did.
+    """
     result = Drained()
     commands: dict[str, list[str]] = {}
 
@@ -56,23 +65,34 @@ def drain(ssm: Any, settings: ShutdownSettings, ids: Sequence[str], clock: Clock
         )
         commands[response["Command"]["CommandId"]] = batch
 
-    sent = in_batches(ids, send)
-    result.failed = {id_: f"SSM rejected the command: {why}" for id_, why in sent.failed.items()}
+    # Sending may be slow. What was sent must also be waited for and stopped, or the next invocation only repeats it.
+    send_until = clock.monotonic() + (deadline - clock.monotonic()) / 2
+    sent = in_batches(ids, send, lambda: clock.monotonic() < send_until)
+    for id_, why in sent.failed.items():
+        if id_ in sent.later:
+            result.unfinished[id_] = f"the drain was not sent: {why}"
+        else:
+            result.failed[id_] = f"SSM rejected the command: {why}"
     given = clock.monotonic() + settings.drain_timeout
     waiting = {command: set(batch) for command, batch in commands.items()}
     trouble = ""
     pause = _FIRST_PAUSE
     while True:
+        new: dict[str, str] = {}
         for command, batch in list(waiting.items()):
+            if clock.monotonic() >= deadline:
+                break
             try:
                 for id_, answer in _ask(ssm, command, frozenset(batch)):
                     if not answer.under_way:
-                        (result.confirmed if answer.confirmed else result.failed)[id_] = answer.detail
+                        (new if answer.confirmed else result.failed)[id_] = answer.detail
                         batch.discard(id_)
             except Exception as error:  # the next round asks again
                 trouble = f"; SSM calls failed: {error}"
             if not batch:
                 del waiting[command]
+        if new:
+            confirmed(new)
         now = clock.monotonic()
         if not waiting or now >= min(given, deadline):
             break
@@ -82,7 +102,7 @@ def drain(ssm: Any, settings: ShutdownSettings, ids: Sequence[str], clock: Clock
     if clock.monotonic() >= given:
         result.failed.update(dict.fromkeys(left, f"no result within {settings.drain_timeout:g} s{trouble}"))
     else:
-        result.unfinished = left
+        result.unfinished.update(dict.fromkeys(left, f"the function's time ended while it was draining{trouble}"))
     return result
 
 

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,10 +17,26 @@ from .settings import Settings
 
 START, STOP = "start", "stop"
 _KEYS = ("action", "dry_run", "environment", "scheduled_time")
-# For some models only, asked for by a person.
-_CHOICE = ("models", "reason")
+# For the shutdown: some models only, asked for by a person; and what an invocation left to the next one.
+_CHOICE = ("models", "reason", "handover")
 # Clock skew that is tolerated.
 _SKEW = timedelta(minutes=5)
+
+
+@dataclass(frozen=True)
+class Handover:
+    """What an invocation whose time ran out left to the next one."""
+
+    run: str
+    """The id of the first invocation, under which the whole run is logged."""
+    number: int
+    """The first is 1."""
+    sent: datetime
+    attempts: Mapping[str, int] = field(default_factory=dict)
+    """Instances that are not finished → their drains that have failed."""
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**vars(self), "sent": self.sent.isoformat(timespec="seconds"), "attempts": dict(self.attempts)}
 
 
 @dataclass(frozen=True)
@@ -33,19 +49,22 @@ class Request:
     models: frozenset[str] = frozenset()
     """Names of models; empty for all."""
     reason: str = ""
+    handover: Handover | None = None
 
     def chosen(self, model: str) -> bool:
         return not self.models or model in self.models
 
     def why_not(self, now: datetime, max_age: float) -> str | None:
         """Why the event is too old or too early; empty if it is neither."""
-        if self.scheduled is None:
+        # A run that was handed over began in time; only its last part may not lie around.
+        due = self.handover.sent if self.handover else self.scheduled
+        if due is None:
             return None
-        age = now - self.scheduled
+        age = now - due
         if age > timedelta(seconds=max_age):
-            return f"the event was due at {self.scheduled.isoformat()}, {age.total_seconds():.0f} s ago"
+            return f"the event was due at {due.isoformat()}, {age.total_seconds():.0f} s ago"
         if age < -_SKEW:
-            return f"the event is not due until {self.scheduled.isoformat()}"
+            return f"the event is not due until {due.isoformat()}"
         return None
 
 
@@ -54,7 +73,7 @@ def parse(
 ) -> Request:
     """Parse an event; refuse events for anything but this function.
 
-    :param by_model: whether the function can work on some models only.
+    :param by_model: whether the function can work on some models only, and hand over to itself.
     """
     if not isinstance(event, Mapping):
         raise _refused(f"it must be an object, not {type(event).__name__}")
@@ -75,7 +94,21 @@ def parse(
     if not isinstance(reason, str):
         raise _refused(f"reason must be text, not {reason!r}")
     scheduled = _time(event.get("scheduled_time"))
-    return Request(str(action), dry_run, scheduled, _models(event.get("models")), reason)
+    handover = _handover(event.get("handover"))
+    return Request(str(action), dry_run, scheduled, _models(event.get("models")), reason, handover)
+
+
+def _handover(value: Any) -> Handover | None:
+    if value is None:
+        return None
+    try:
+        attempts = {str(id_): int(number) for id_, number in value["attempts"].items()}
+        found = Handover(str(value["run"]), int(value["number"]), datetime.fromisoformat(value["sent"]), attempts)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise _refused("handover is not as this function writes it") from None
+    if found.number < 1 or found.sent.tzinfo is None:
+        raise _refused("handover is not as this function writes it")
+    return found
 
 
 def _models(value: Any) -> frozenset[str]:

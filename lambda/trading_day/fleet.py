@@ -13,7 +13,7 @@ from typing import Any
 from ansible_collections.algo.trading.plugins.module_utils._errors import AlgoTradingError, InvalidInput
 from ansible_collections.algo.trading.plugins.module_utils.fleet.engine import reconcile
 from ansible_collections.algo.trading.plugins.module_utils.fleet.errors import FleetError
-from ansible_collections.algo.trading.plugins.module_utils.fleet.halt import halt_reason
+from ansible_collections.algo.trading.plugins.module_utils.fleet.halt import halt_of, parameter_orders
 from ansible_collections.algo.trading.plugins.module_utils.fleet.pacing import Clock
 from ansible_collections.algo.trading.plugins.module_utils.fleet.plan import CHANGING, STARTING
 from ansible_collections.algo.trading.plugins.module_utils.fleet.report import FleetResult
@@ -21,7 +21,7 @@ from ansible_collections.algo.trading.plugins.module_utils.fleet.settings import
 from ansible_collections.algo.trading.plugins.module_utils.models import Listing, invalid_message
 from ansible_collections.algo.trading.plugins.module_utils.trading_day import begin_trading
 
-from . import report
+from . import broker, report
 from .events import Request
 from .parameters import REMEDY, fleet_name, fleet_settings
 from .settings import Settings
@@ -39,6 +39,7 @@ class Aws:
     s3: Any
     ssm: Any
     sns: Callable[[], Any]
+    secrets: Callable[[], Any]
 
 
 def _check_settings(settings: Settings, fleet: FleetSettings) -> None:
@@ -59,13 +60,24 @@ def run(
         return _nothing(late, request, ok=False)
     today = begin_trading(settings.calendar, request.scheduled)
     report.calendar(aws.sns, settings, log, today)
-    if not today.act:
+    if not today.act and not today.idle:
         return _nothing(today.reason, request, ok=not today.alert)
-    fleet = fleet_settings(settings, aws.ssm)
-    _check_settings(settings, fleet)
-    halt = halt_reason(aws.ssm, fleet.halt_parameter)
+    try:
+        fleet = fleet_settings(settings, aws.ssm)
+        _check_settings(settings, fleet)
+    except AlgoTradingError:
+        if today.act:
+            raise
+        return _nothing(today.reason, request, ok=True)
+    doubtful = _calendar_in_doubt(settings, request, aws, log, fleet)
+    if doubtful or not today.act:
+        return _nothing(doubtful or today.reason, request, ok=not doubtful)
+    orders, unknown = parameter_orders(aws.ssm, fleet.halt_parameter)
+    halt = halt_of(fleet.halt_parameter, orders, unknown, clock.now())
     if halt:
         log.warning("Halted", reason=halt)
+    for order in orders.in_force(clock.now()):
+        log.info("In force", order=order)
     listing = fleet.source.listing(aws.s3)
     _check_models(log, fleet, listing)
     try:
@@ -77,11 +89,25 @@ def run(
             clock=clock,
             deadline=deadline,
             halt=halt,
+            orders=orders,
         )
     except FleetError as error:
         report.alert(aws.sns, settings, log, "Fleet not reconciled", [str(error)])
         raise FleetFailed(f"The fleet was not reconciled: {error}") from error
     return _report(settings, request, aws, clock, log, result, _kept_down(fleet, result))
+
+
+def _calendar_in_doubt(settings: Settings, request: Request, aws: Aws, log: report.Log, fleet: FleetSettings) -> str:
+    """Why nothing may start: the broker's calendar says something else about today. By hand, everything may."""
+    if request.scheduled is None:
+        return ""
+    differs, unknown = broker.doubt(settings.calendar, request.scheduled, fleet.launch.configuration, aws.secrets)
+    if differs:
+        report.alert(aws.sns, settings, log, "Calendars disagree, nothing started", [differs])
+    elif unknown:
+        # One source is enough to trade; that the other is away is worth a look.
+        log.warning("Calendar not compared", reason=unknown)
+    return differs
 
 
 def _kept_down(fleet: FleetSettings, result: FleetResult) -> list[str]:
@@ -102,6 +128,7 @@ def _nothing(reason: str, request: Request, ok: bool) -> dict[str, Any]:
         "plan": [],
         "unplaced": [],
         "held": [],
+        "orders": [],
     }
 
 
@@ -149,6 +176,7 @@ def _report(
         "plan": lines,
         "unplaced": result.unplaced,
         "held": result.held,
+        "orders": result.orders,
     }
 
 

@@ -27,23 +27,26 @@ from . import events, fleet, ingestion, shutdown
 from .report import Log, alert, completed_metric
 from .settings import Settings, ShutdownSettings
 
-# Seconds of Lambda's timeout kept for the report.
+# Seconds of Lambda's timeout kept for the report. The shutdown then also looks again and hands over.
 _RESERVE = 30.0
+_SHUTDOWN_RESERVE = 60.0
 
 
 @cache
-def _client(service: str, attempts: int = 8) -> Any:
+def _client(service: str, attempts: int = 8, seconds: float = 30) -> Any:
     """A client per service for the life of the process; adaptive pacing is left to those who can do better."""
-    config = Config(connect_timeout=5, read_timeout=30, retries={"mode": "standard", "total_max_attempts": attempts})
+    config = Config(
+        connect_timeout=5, read_timeout=seconds, retries={"mode": "standard", "total_max_attempts": attempts}
+    )
     # The service's name is not one of the literals that the type information lists.
     make: Any = boto3.client
     return make(service, config=config)
 
 
-def _deadline(context: Any, clock: SystemClock) -> float:
+def _deadline(context: Any, clock: SystemClock, reserve: float = _RESERVE) -> float:
     """When to be done, on the clock's monotonic scale. By hand, without a context: in a quarter of an hour."""
     remaining = context.get_remaining_time_in_millis() / 1000 if context is not None else 900.0
-    return clock.monotonic() + max(remaining - _RESERVE, remaining / 2)
+    return clock.monotonic() + max(remaining - reserve, remaining / 2)
 
 
 def _log(settings: Settings, context: Any) -> Log:
@@ -98,7 +101,8 @@ def trading_server(event: Any, context: Any) -> dict[str, Any]:
 
     def work() -> dict[str, Any]:
         request = events.parse(event, settings, (events.START,), events.START)
-        aws = fleet.Aws(_client("ec2", attempts=1), _client("s3"), _client("ssm"), partial(_client, "sns"))
+        ec2, s3, ssm = _client("ec2", attempts=1), _client("s3"), _client("ssm")
+        aws = fleet.Aws(ec2, s3, ssm, partial(_client, "sns"), partial(_client, "secretsmanager"))
         result = fleet.run(settings, request, aws, clock, log, _deadline(context, clock))
         _completed(settings, log, clock, request, begin_trading)
         return result
@@ -114,9 +118,14 @@ def trading_server_shutdown(event: Any, context: Any) -> dict[str, Any]:
 
     def work() -> dict[str, Any]:
         request = events.parse(event, settings, (events.STOP,), events.STOP, by_model=True)
-        aws = shutdown.Aws(_client("ec2"), _client("ssm"), partial(_client, "sns"))
-        result = shutdown.run(settings, request, aws, clock, log, _deadline(context, clock))
-        _completed(settings, log, clock, request, end)
+        if request.handover:
+            log.belongs_to(request.handover.run)
+        # A call that hangs must not outlast what is kept of the time for the report.
+        ec2, ssm = _client("ec2", 4, 8), _client("ssm", 4, 8)
+        aws = shutdown.Aws(ec2, ssm, partial(_client, "sns", 4, 8), partial(_client, "lambda", 4, 8))
+        result = shutdown.run(settings, request, aws, clock, log, _deadline(context, clock, _SHUTDOWN_RESERVE))
+        if not result["handed_over"]:
+            _completed(settings, log, clock, request, end)
         return result
 
     return _with_alert(settings, log, work)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
 from ansible_collections.algo.trading.plugins.module_utils._errors import from_aws
+from ansible_collections.algo.trading.plugins.module_utils._naming import resource_name
 from ansible_collections.algo.trading.plugins.module_utils.trading_day import Today
 
 from .settings import Settings
@@ -33,7 +34,17 @@ class Log:
             "project": settings.project,
             "environment": settings.environment,
             "request_id": request_id,
+            "run": request_id,
         }
+
+    @property
+    def run(self) -> str:
+        """The id of the whole run: of its first invocation, also in those that Lambda or the function itself adds."""
+        return self._always["run"]
+
+    def belongs_to(self, run: str) -> None:
+        """This invocation continues a run."""
+        self._always["run"] = run
 
     def info(self, message: str, **fields: Any) -> None:
         self._write("INFO", message, fields)
@@ -86,10 +97,21 @@ def alert(sns: Callable[[], Any], settings: Settings, log: Log, what: str, lines
         sns().publish(
             TopicArn=settings.alert_topic_arn,
             Subject=subject.encode("ascii", "replace").decode()[:_SUBJECT_LIMIT],
-            Message="\n".join([subject, "", *shown, *more]),
+            Message="\n".join([subject, "", *shown, *more, *_where(settings, log)]),
         )
     except Exception as error:
         raise from_aws(f"alert {settings.alert_topic_arn} about: {what}", error) from error
+
+
+def _where(settings: Settings, log: Log) -> list[str]:
+    """Where the whole run is told."""
+    if not log.run:
+        return []
+    group = f"/aws/lambda/{resource_name(settings.project, settings.function, settings.environment)}"
+    return [
+        "",
+        f"Log: aws logs filter-log-events --log-group-name {group} --filter-pattern '{{ $.run = \"{log.run}\" }}'",
+    ]
 
 
 def calendar(sns: Callable[[], Any], settings: Settings, log: Log, today: Today) -> None:

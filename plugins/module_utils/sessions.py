@@ -91,6 +91,10 @@ class Calendar:
         """The exchange's day at a moment."""
         return moment.astimezone(self.zone).date()
 
+    def overrides(self, day: date) -> bool:
+        """Whether the settings say something about a day."""
+        return day in self.closed or day in self.early_closes or day in self.extra_sessions
+
     def on(self, day: date) -> TradingSession | None:
         """The session of a day, or nothing on a holiday or weekend.
 

@@ -33,6 +33,8 @@ _SCHEDULE = re.compile(
 )
 # A host stops its trader 30 s after the end of the drain (roles/trading_server) and has to report that.
 _DRAIN_MARGIN = 60
+# The shutdown sends commands before it waits for a drain; then it stops hosts, looks again and reports.
+_FUNCTION_MARGIN = 120
 _BUCKETS = ("algo_model_bucket", "algo_data_bucket", "algo_artifact_bucket")
 
 Settings = Mapping[str, Any]
@@ -238,6 +240,13 @@ def _trading(settings: Settings) -> Iterable[str]:
         yield (
             f"aws_trading_server_shutdown_drain_timeout: {limit} s end a drain of {drain} s too early. Use at least "
             f"{drain + _DRAIN_MARGIN} s, or a smaller aws_trading_server_drain_seconds."
+        )
+    function = settings.get("aws_trading_server_shutdown_timeout")
+    if isinstance(function, int) and isinstance(limit, int) and function < limit + _FUNCTION_MARGIN:
+        yield (
+            f"aws_trading_server_shutdown_timeout: {function} s end the function before a drain of {limit} s. Use at "
+            f"least {limit + _FUNCTION_MARGIN} s (Lambda allows 900), or a smaller "
+            "aws_trading_server_shutdown_drain_timeout."
         )
 
 

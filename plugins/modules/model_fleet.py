@@ -325,7 +325,8 @@ from typing import Any
 from ansible_collections.algo.trading.plugins.module_utils.fleet.argument_spec import argument_spec
 from ansible_collections.algo.trading.plugins.module_utils.fleet.engine import reconcile
 from ansible_collections.algo.trading.plugins.module_utils.fleet.errors import FleetError
-from ansible_collections.algo.trading.plugins.module_utils.fleet.halt import halt_reason
+from ansible_collections.algo.trading.plugins.module_utils.fleet.halt import halt_of, parameter_orders
+from ansible_collections.algo.trading.plugins.module_utils.fleet.orders import NO_ORDERS
 from ansible_collections.algo.trading.plugins.module_utils.fleet.pacing import Clock, SystemClock
 from ansible_collections.algo.trading.plugins.module_utils.fleet.placement import CapacityMemory
 from ansible_collections.algo.trading.plugins.module_utils.fleet.planfile import SavedPlan
@@ -358,6 +359,7 @@ def returned(result: FleetResult, settings: FleetSettings, *, models: int, check
         "unplaced": result.unplaced,
         "held": result.held,
         "halt": result.halt,
+        "orders": result.orders,
         "api_calls": result.api_calls,
         "refusals": result.refusals,
         "paced_seconds": result.paced_seconds,
@@ -370,10 +372,11 @@ def run(
     """Read the module's parameters, decide, and act unless in check mode. `client` makes a boto3 client."""
     settings = FleetSettings.from_dict({name: params[name] for name in DECIDING})
     saved = SavedPlan.load(settings, params["apply_plan"]) if params["apply_plan"] else None
-    halt = ""
+    halt, orders = "", NO_ORDERS
     if settings.halt_parameter and settings.state == "present":
         planned = params["halt_planned"] if check else ""
-        halt = halt_reason(client("ssm"), settings.halt_parameter, planned=planned or "")
+        orders, unknown = parameter_orders(client("ssm"), settings.halt_parameter, planned=planned or "")
+        halt = halt_of(settings.halt_parameter, orders, unknown, clock.now())
     # Retries are ours: botocore's would hide refusals from the pacing, and repeat in lockstep.
     config = {
         "retries": {"total_max_attempts": 1},
@@ -391,6 +394,7 @@ def run(
         memory=CapacityMemory(clock, params["capacity_memory"] or ""),
         saved=saved,
         halt=halt,
+        orders=orders,
     )
     if params["save_plan"]:
         SavedPlan.of(settings, result.plan).save(params["save_plan"])

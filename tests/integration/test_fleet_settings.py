@@ -48,7 +48,7 @@ class Qa:
     def function(self, *, dry_run: bool = False) -> dict[str, Any]:
         settings = Settings.from_env("trading_server", {"PROJECT": "algo-trading", "ENVIRONMENT": "qa"})
         client = self.aws.client
-        clients = fleet.Aws(client("ec2"), client("s3"), client("ssm"), lambda: None)
+        clients = fleet.Aws(client("ec2"), client("s3"), client("ssm"), lambda: None, lambda: None)
         clock = SystemClock()
         request = events.Request("start", dry_run=dry_run)
         return fleet.run(settings, request, clients, clock, Log(settings, io.StringIO()), clock.monotonic() + 300)

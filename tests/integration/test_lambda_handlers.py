@@ -14,6 +14,7 @@ import pytest
 import yaml
 from ansible_collections.algo.trading.plugins.module_utils.fleet.document import dump_document, fleet_document
 from ansible_collections.algo.trading.plugins.module_utils.lambda_package import Package, Source, build, write
+from ansible_collections.algo.trading.tests.integration.embedded_aws.conftest import until
 
 if TYPE_CHECKING:
     from ansible_collections.algo.trading.tests.integration.conftest import Aws
@@ -25,12 +26,12 @@ ACCOUNT = "123456789012"
 # As the runtime does: import the handler from the unpacked zip, call it with event and context. Of the packages that
 # the interpreter has besides, only boto3 and what it needs may be used: the runtime has no more.
 BOOT = """
-import importlib, json, sys, time
+import importlib, json, os, sys, time
 module, _, name = sys.argv[1].rpartition(".")
 class Context:
     aws_request_id = "request-1"
     def get_remaining_time_in_millis(self):
-        return 60_000
+        return int(os.environ.get("REMAINING", "60000"))
 handler = getattr(importlib.import_module(module), name)
 files = {name.split(".")[0]: getattr(module, "__file__", None) or "" for name, module in sys.modules.items()}
 foreign = {name for name, file in files.items() if "site-packages" in file}
@@ -42,6 +43,12 @@ result = handler(json.loads(sys.argv[2]), Context())
 print(json.dumps({"result": result}))
 """
 
+
+ROLE_TRUST = json.dumps(
+    {"Statement": [{"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}]}
+)
+# What the role itself may is proved elsewhere, for each identity.
+EVERYTHING = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]})
 
 DRAIN = {
     "schemaVersion": "2.2",
@@ -148,6 +155,16 @@ def test_the_package_holds_what_the_handlers_need_and_no_more(package: Package) 
     assert len(package.data) < 500_000
 
 
+def test_importing_the_handlers_stays_cheap(package: Package, tmp_path: Path) -> None:
+    """Counted in modules, which no load on the machine changes. boto3 is a part of the runtime."""
+    write(package, tmp_path / "trading_day.zip")
+    imports = "import sys, boto3, botocore.config; before = set(sys.modules); import trading_day.handlers"
+    code = f"{imports}; print(*set(sys.modules) - before)"
+    env = {"PYTHONPATH": str(tmp_path / "trading_day.zip")}
+    loaded = subprocess.run([sys.executable, "-P", "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert len(loaded.stdout.split()) <= 90
+
+
 def test_shutdown_drains_and_stops_its_own_environment_only(fresh_aws: Aws, functions: Functions) -> None:
     ours = launch(fresh_aws, "trading_server", "qa", 60, Model="momentum/AAPL/sma-outer_0_inner_1")
     others = launch(fresh_aws, "trading_server", "prod", 2) + launch(fresh_aws, "alpaca_websocket", "qa")
@@ -183,6 +200,41 @@ def test_shutdown_names_a_server_that_it_must_not_touch(fresh_aws: Aws, function
     assert found[ours] in ("stopping", "stopped")
     assert found[theirs] == "running"
     assert fresh_aws.count()["sns:Publish"] == 1
+
+
+def test_a_shutdown_out_of_time_hands_over_to_the_deployed_function(
+    fresh_aws: Aws, functions: Functions, package: Package
+) -> None:
+    ours = launch(fresh_aws, "trading_server", "qa", 3, Model="momentum/AAPL/sma-outer_0_inner_1")
+    name = "algo-trading-trading-server-shutdown-qa"
+    role = fresh_aws.client("iam").create_role(RoleName=name, AssumeRolePolicyDocument=ROLE_TRUST)["Role"]
+    fresh_aws.client("iam").put_role_policy(RoleName=name, PolicyName="own", PolicyDocument=EVERYTHING)
+    fresh_aws.client("logs").create_log_group(logGroupName=f"/aws/lambda/{name}")
+    topic = f"arn:aws:sns:us-east-1:{ACCOUNT}:{name}"
+    fresh_aws.client("lambda").create_function(
+        FunctionName=name,
+        Runtime="python3.13",
+        Handler="trading_day.handlers.trading_server_shutdown",
+        Role=role["Arn"],
+        Code={"ZipFile": package.data},
+        Timeout=300,
+        MemorySize=512,
+        Environment={"Variables": {"PROJECT": "algo-trading", "ENVIRONMENT": "qa", "ALERT_TOPIC_ARN": topic}},
+    )
+    fresh_aws.forget_calls()
+    first = functions.invoke("trading_server_shutdown", REMAINING="0").result
+    assert (first["handed_over"], first["reason"]) == (True, "3 unfinished")
+    assert fresh_aws.count()["lambda:Invoke"] == 1
+    until(lambda: {states(fresh_aws)[id_] for id_ in ours} <= {"stopping", "stopped"})
+
+    def log() -> list[str]:
+        events = fresh_aws.client("logs").filter_log_events(logGroupName=f"/aws/lambda/{name}")["events"]
+        return [event["message"] for event in events if "Shutdown ended" in event["message"]]
+
+    (line,) = until(log)
+    assert json.loads(line)["run"] == "request-1"
+    assert json.loads(line)["request_id"] != "request-1"
+    assert json.loads(line)["summary"] == "3 stopped"
 
 
 def test_a_shutdown_that_can_not_reach_aws_ends_as_an_error(functions: Functions) -> None:

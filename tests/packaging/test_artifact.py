@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 import tarfile
@@ -34,8 +35,11 @@ def tarball(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def members(tarball: Path) -> set[str]:
+    """Its files, and its links to one of them."""
     with tarfile.open(tarball) as archive:
-        return {member.name for member in archive.getmembers() if member.isfile()}
+        files = {member.name for member in archive.getmembers() if member.isfile()}
+        links = {member.name: member.linkname for member in archive.getmembers() if member.issym()}
+    return files | {name for name, to in links.items() if os.path.normpath(Path(name).parent / to) in files}
 
 
 def tracked(*paths: str) -> set[str]:

@@ -19,6 +19,7 @@ from .desired import Server
 from .errors import ApiError, FatalError
 from .instances import Instance
 from .launcher import Launched, Launcher, Problem
+from .orders import NO_ORDERS, Orders
 from .ownership import OURS, Identity, standing
 from .pacing import Clock
 from .placement import CapacityMemory
@@ -71,6 +72,8 @@ class Run:
     changed: bool = False
     # Why trading is halted, or empty.
     halt: str = ""
+    # Halts of some models, among others.
+    orders: Orders = NO_ORDERS
 
     def see(self, described: Iterable[Instance]) -> None:
         """Take over what a description of all servers says about ours."""

@@ -47,7 +47,8 @@ def settle(run: Run) -> Plan:
     ours = [item for item in run.instances.values() if not item.live or item.model not in run.problems]
     ours = [item for item in ours if item.id not in run.ended]
     strangers = [item for item in described if item.id not in run.instances and item.id not in run.ended]
-    plan = make_plan(run.settings, wanted, [*ours, *strangers], run.clock.now(), run.set_aside, run.launched, run.halt)
+    now, instances = run.clock.now(), [*ours, *strangers]
+    plan = make_plan(run.settings, wanted, instances, now, run.set_aside, run.launched, run.halt, run.orders)
     plan.check_guard(run.settings)
     run.alarms = list(dict.fromkeys([*run.alarms, *plan.alarms]))
     # Only what must not wait for the next run; anything else was decided, and perhaps refused, already.

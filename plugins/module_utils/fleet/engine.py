@@ -19,6 +19,7 @@ from .desired import FleetModel, desired_servers, read_models, require_launchabl
 from .errors import FleetError
 from .instances import Instance
 from .launcher import Launcher
+from .orders import NO_ORDERS, Orders
 from .pacing import Clock, Pacer, SystemClock
 from .placement import CapacityMemory
 from .plan import ADOPT, CREATE, REPLACE, START, Plan
@@ -45,12 +46,14 @@ def reconcile(
     saved: SavedPlan | None = None,
     deadline: float | None = None,
     halt: str = "",
+    orders: Orders = NO_ORDERS,
 ) -> FleetResult:
     """Make the fleet match the models.
 
     `client` is a boto3 EC2 client, best one that does not retry by itself. `deadline` is on the clock's monotonic
     scale; a run that reaches it ends as failed, and the next one continues. `halt` is why trading is halted, if it is;
-    then nothing is launched, started, restarted or replaced. Raises FleetError only before anything
+    then nothing is launched, started, restarted or replaced. `orders` do the
+    same for some models. Raises FleetError only before anything
     was changed; later failures are in the result.
     """
     clock = clock or SystemClock()
@@ -64,12 +67,13 @@ def reconcile(
         instances = api.describe_servers()
     except errors.ApiError as exc:
         raise FleetError(exc.explain("list the fleet's instances")) from exc
-    plan = make_plan(settings, servers, instances, clock.now(), set_aside, halt=halt)
+    plan = make_plan(settings, servers, instances, clock.now(), set_aside, halt=halt, orders=orders)
     if saved is not None:
         saved.require(plan)
-    result = FleetResult(plan, halt=halt)
+    result = FleetResult(plan, halt=halt, orders=orders.in_force(clock.now()))
     launcher = Launcher(settings, api, memory, progress)
     run = Run(settings, api, clock, progress, memory, launcher, health or _health(settings, api), halt=halt)
+    run.orders = orders
     run.servers = {server.name: server for server in servers}
     run.set_aside = set_aside
     run.see(instances)

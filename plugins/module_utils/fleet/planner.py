@@ -21,6 +21,7 @@ from .architectures import architecture
 from .claims import CLAIM_DIGEST, DRAIN_ASKED, RESTART_BEGUN, claim_digest, disagreement, reassigned
 from .desired import Server
 from .instances import Instance
+from .orders import NO_ORDERS, Orders
 from .ownership import BORROWED, FOREIGN, OURS, RIVAL, Identity, Standing, advice, standing
 from .plan import (
     ACTIONS,
@@ -51,15 +52,16 @@ def make_plan(
     set_aside: Mapping[str, str] | None = None,
     just_made: Collection[str] = (),
     halt: str = "",
+    orders: Orders = NO_ORDERS,
 ) -> Plan:
     """Decide what happens to every listed model and to every instance of ours.
 
     `set_aside` are models set aside, with the reason: their servers are not changed. One without
     a name makes it unknown which servers are obsolete, so none is removed. `just_made` are instances
     that this run has launched itself: if another operator was faster, it takes its own back. `halt` is why trading is
-    halted, if it is.
+    halted, if it is; `orders` also halt some models.
     """
-    return _Planner(settings, servers, instances, now, set_aside or {}, just_made).plan(halt)
+    return _Planner(settings, servers, instances, now, set_aside or {}, just_made).plan(halt, orders)
 
 
 class _Planner:
@@ -126,7 +128,7 @@ class _Planner:
         alarm += f"{advice(found.kind, instance, self._identity)}."
         self._add(LEAVE, instance, reason, model=found.model, cause=found.kind, alarm=alarm)
 
-    def plan(self, halt: str) -> Plan:
+    def plan(self, halt: str, orders: Orders) -> Plan:
         missing: list[Server] = []
         for name in sorted(set(self.desired) | set(self.claimed)):
             server = self.desired.get(name)
@@ -146,7 +148,7 @@ class _Planner:
                 missing.append(server)
         self._fill(missing)
         self._clear_unclaimed()
-        self.lines = [_faulty(line.under(halt)) for line in self.lines]
+        self.lines = [_faulty(line.under(halt or orders.halted(line.model, self.now))) for line in self.lines]
         order = {action: number for number, action in enumerate(ACTIONS)}
         self.lines.sort(key=lambda line: (order[line.action], line.model, line.instance_id))
         return Plan(tuple(self.lines), self.fleet_size)

@@ -25,6 +25,8 @@ class FleetResult:
     message: str = ""
     # Why trading is halted, or empty.
     halt: str = ""
+    # Every halt and hold in force, as text.
+    orders: list[str] = field(default_factory=list)
     servers: list[dict[str, Any]] = field(default_factory=list)
     # Lines of the plan that a guard kept from being carried out.
     refused: frozenset[Line] = frozenset()

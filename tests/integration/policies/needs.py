@@ -73,13 +73,16 @@ class Needs:
                 *self._function("trading_server_shutdown"),
                 *self._instances("trading_server", "ec2:StopInstances", "ssm:SendCommand"),
                 ("ssm:GetParameter", self._fleet_settings(), {}),
+                ("ssm:GetParameter", self._arn("ssm", f"parameter/{PROJECT}/{self.environment}/halt"), {}),
                 ("ec2:CreateTags", _INSTANCE, {**self._tags("trading_server"), **_NOTE}),
                 ("ec2:TerminateInstances", _INSTANCE, {**self._tags("trading_server"), **_DRAINED}),
                 ("ssm:SendCommand", self._arn("ssm", f"document/{self._name('trading_server')}-drain"), {}),
                 ("sns:Publish", self._arn("sns", self._name("trading_server_shutdown")), {}),
                 ("sqs:SendMessage", self._arn("sqs", self._name("trading_server_shutdown")), {}),
                 ("ec2:DescribeInstances", "*", {}),
+                ("ec2:DescribeInstanceStatus", "*", {}),
                 ("ssm:ListCommandInvocations", "*", {}),
+                self._invoke("trading_server_shutdown"),
             ],
             "alpaca-websocket-scheduler": [self._invoke("alpaca_websocket")],
             "trading-server-scheduler": [self._invoke("trading_server")],
@@ -119,7 +122,9 @@ class Needs:
                 ("ec2:CreateTags", _INSTANCE, {**feed, **_NOTE}),
                 ("ec2:StopInstances", _INSTANCE, feed),
                 ("ssm:SendCommand", f"arn:aws:ssm:{REGION}::document/AWS-RunShellScript", {}),
-                *self._settings("lock", "trading_server/other", "halt"),
+                *self._settings("lock", "trading_server/other"),
+                self._invoke("trading_server"),
+                self._invoke("alpaca_websocket"),
             ],
             "trading-server-lambda": [
                 ("ec2:TerminateInstances", _INSTANCE, feed),
@@ -201,6 +206,7 @@ class Needs:
 
     def _fleet(self) -> Iterator[Need]:
         yield from self._function("trading_server")
+        yield from (need for need in self._secret("alpaca_websocket") if need[0] == "secretsmanager:GetSecretValue")
         for name in ("halt", "trading_server/fleet"):
             yield "ssm:GetParameter", self._arn("ssm", f"parameter/{PROJECT}/{self.environment}/{name}"), {}
         # Copied models are judged by the content of their files.

@@ -84,9 +84,12 @@ class World:
         self.batches: list[list[str]] = []
         self.sent: list[dict[str, Any]] = []
         self.alerts: list[dict[str, Any]] = []
+        # Events with which the function has invoked itself.
+        self.handed: list[dict[str, Any]] = []
+        self.impaired: set[str] = set()
         self.commands: dict[str, dict[str, tuple[float, str]]] = {}
         self.blind_filter = False
-        self.parameters = {"/algo-trading/qa/trading_server/fleet": fleet_parameter()}
+        self.parameters = {"/algo-trading/qa/trading_server/fleet": fleet_parameter(), "/algo-trading/qa/halt": "false"}
         self.before_call: Callable[[str], None] = lambda operation: None
         self.log = io.StringIO()
 
@@ -153,6 +156,16 @@ class World:
             self.machines[id_].tags.update({tag["Key"]: tag["Value"] for tag in Tags})
         return {}
 
+    def describe_instance_status(self, InstanceIds: list[str]) -> dict[str, Any]:
+        self._called("DescribeInstanceStatus")
+        assert len(InstanceIds) <= 100
+        return {
+            "InstanceStatuses": [
+                {"InstanceId": id_, "InstanceStatus": {"Status": "impaired" if id_ in self.impaired else "ok"}}
+                for id_ in InstanceIds
+            ]
+        }
+
     def start_instances(self, InstanceIds: list[str]) -> dict[str, Any]:
         self._called("StartInstances")
         self._check(InstanceIds)
@@ -200,6 +213,16 @@ class World:
         self._called("ListCommandInvocations")
         statuses = [self._status(CommandId, id_) for id_ in self.commands[CommandId]]
         yield {"CommandInvocations": [{**s, "CommandPlugins": [{"Output": "persisted\n"}]} for s in statuses]}
+
+    # ---- Lambda ----
+
+    def invoke(self, FunctionName: str, InvocationType: str, Payload: bytes) -> dict[str, Any]:
+        self._called("Invoke")
+        assert FunctionName == "algo-trading-trading-server-shutdown-qa"
+        assert InvocationType == "Event"
+        assert len(Payload) < 256 * 1024
+        self.handed.append(json.loads(Payload))
+        return {"StatusCode": 202}
 
     # ---- SNS ----
 

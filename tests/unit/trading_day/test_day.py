@@ -95,7 +95,7 @@ def shut_down(world: World, **environment: str) -> dict[str, object]:
     settings = ShutdownSettings.from_env("trading_server_shutdown", {**ENVIRONMENT, **environment})
     event = {"scheduled_time": world.clock.now().isoformat()}
     request = events.parse(event, settings, (events.STOP,), events.STOP)
-    aws = shutdown.Aws(world, world, lambda: world)
+    aws = shutdown.Aws(world, world, lambda: world, lambda: world)
     return shutdown.run(
         settings, request, aws, world.clock, report.Log(settings, world.log), world.clock.monotonic() + 600
     )

@@ -63,7 +63,7 @@ class Run:
         with self.phase("connect"):
             self.services = services = self.connect(settings.region)
         with self.phase("halt"):
-            reasons, trouble = halt.ask(self.places, settings.halt_parameter, services.parameter)
+            reasons, trouble = halt.ask(self.places, settings.halt_parameter, services.parameter, claim.model)
             self.halted = "; ".join(why for why in (*reasons.values(), trouble) if why)
         with self.phase("model"):
             folder, _new = artifact.fetch(services, claim, settings.model_bucket, self.places.models)

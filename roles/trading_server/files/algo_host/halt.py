@@ -14,22 +14,24 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from .errors import HostError
+from .orders import read_orders
 from .places import USER, Places, as_json, read_json, replace
 
-# As algo.trading.model_fleet reads the same parameter: anything but a clear "no" halts.
-NOT_HALTED = ("false", "off", "no", "0")
-RESUMED = "false (resumed by "
 UNKNOWN = "the environment's halt parameter has not been read since the boot"
 
 
-def reason_in(name: str, value: str) -> str:
-    """Why a parameter's value halts; empty if it does not."""
-    if value.strip().lower() in NOT_HALTED or value.startswith(RESUMED):
-        return ""
-    return f"{name} is {value!r}"
+def reason_in(name: str, value: str, model: str, now: datetime | None = None) -> str:
+    """Why a parameter's value halts this model, as algo.trading.model_fleet reads it; empty if it does not."""
+    orders, now = read_orders(value), now or datetime.now().astimezone()
+    if why := orders.everything_halted(now):
+        return f"{name} is {why}"
+    if why := orders.halted(model, now):
+        return f"{name} has {why}"
+    return ""
 
 
 def boot_id(places: Places) -> str:
@@ -47,15 +49,17 @@ def known(places: Places) -> dict[str, str]:
     return {"environment": environment, "operator": str(found.get("operator", ""))}
 
 
-def ask(places: Places, name: str, read: Callable[[str], str]) -> tuple[dict[str, str], str]:
+def ask(places: Places, name: str, read: Callable[[str], str], model: str | None = None) -> tuple[dict[str, str], str]:
     """Read the environment's flag and obey it. Returns the reasons and why it could not be read.
+
+    :param model: the host's; left out, the one that it is configured for. Without any, a halt of some halts.
 
     Without an answer, what is known stays. A parameter that does not exist is an answer.
     """
     answer: str | None = None
     trouble = ""
     try:
-        answer = reason_in(name, read(name))
+        answer = reason_in(name, read(name), configured_model(places) if model is None else model)
     except HostError as error:
         if "ParameterNotFound" in str(error):
             answer = f"{name} does not exist"
@@ -77,6 +81,12 @@ def obey(places: Places, *, environment: str | None = None, operator: str | None
         else:
             places.halt_flag.unlink(missing_ok=True)
         return reasons
+
+
+def configured_model(places: Places) -> str:
+    """The model that the trader is configured for; empty before that."""
+    model = read_json(places.trader).get("model")
+    return str(model.get("name", "")) if isinstance(model, dict) else ""
 
 
 def make_run_dir(places: Places) -> None:

@@ -53,6 +53,10 @@ def test_right_settings_have_no_findings() -> None:
             {"aws_trading_server_drain_seconds": 250, "aws_trading_server_shutdown_drain_timeout": 300},
             "aws_trading_server_shutdown_drain_timeout: 300 s end a drain of 250 s too early. Use at least 310 s",
         ),
+        (
+            {"aws_trading_server_shutdown_drain_timeout": 300, "aws_trading_server_shutdown_timeout": 400},
+            "aws_trading_server_shutdown_timeout: 400 s end the function before a drain of 300 s. Use at least 420 s",
+        ),
         ({"algo_project": "Algo Trading"}, "algo_project: 'Algo Trading' is not valid in names"),
         ({"algo_project": "-algo"}, "algo_project: '-algo' is not valid"),
         ({"algo_account_id": 123456789012345}, "algo_account_id: '123456789012345' is not a valid AWS account id"),

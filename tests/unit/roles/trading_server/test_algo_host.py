@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from datetime import datetime, timezone
+from datetime import UTC, datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -177,7 +177,29 @@ def test_a_halt_is_what_the_fleet_takes_for_one(value: str) -> None:
         def get_parameter(self, Name: str) -> Any:
             return {"Parameter": {"Value": value}}
 
-    assert bool(halt.reason_in("/halt", value)) == bool(fleet_halt.halt_reason(Ssm(), "/halt"))
+    now = datetime.now(UTC)
+    assert bool(halt.reason_in("/halt", value, "a/b/c", now)) == bool(fleet_halt.halt_reason(Ssm(), "/halt", now=now))
+
+
+@pytest.mark.parametrize(
+    ("model", "halted"),
+    [("momentum/AAPL/a", True), ("momentum/MSFT/a", False), ("", True)],
+)
+def test_a_halt_of_some_halts_the_hosts_of_these(places: Places, model: str, halted: bool) -> None:
+    value = '{"orders": [{"do": "halt", "record": "by me: x", "symbols": ["AAPL"]}]}'
+    replace(places.trader, json.dumps({"model": {"name": model}}))
+    reasons, _trouble = halt.ask(places, "/halt", lambda name: value)
+    assert bool(reasons["environment"]) is halted
+    assert places.halt_flag.exists() is halted
+    # At the first boot the model is known before the trader is configured.
+    assert bool(halt.ask(places, "/halt", lambda name: value, "momentum/AAPL/a")[0]["environment"])
+
+
+def test_a_hold_is_no_halt_and_a_halt_ends_when_it_says(places: Places) -> None:
+    hold = '{"orders": [{"do": "hold", "record": "x", "until": "2099-01-01T00:00:00+00:00"}]}'
+    past = '{"orders": [{"do": "halt", "record": "x", "until": "2020-01-01T00:00:00+00:00"}]}'
+    for value in (hold, past):
+        assert not halt.ask(places, "/halt", lambda name, value=value: value)[0]["environment"]
 
 
 def test_an_unknown_halt_halts_and_a_known_one_stays_without_an_answer(places: Places) -> None:

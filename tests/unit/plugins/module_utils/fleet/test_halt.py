@@ -6,8 +6,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from ansible_collections.algo.trading.plugins.module_utils.fleet.halt import halt_reason
+
+NOW = datetime(2026, 11, 25, 15, tzinfo=UTC)
 
 
 class Refusal(Exception):
@@ -30,28 +34,28 @@ class Parameters:
 
 @pytest.mark.parametrize("value", ["false", "False", " off ", "no", "0", "false (resumed by me: ok)"])
 def test_a_clear_no_does_not_halt(value: str) -> None:
-    assert halt_reason(Parameters(value), "/p/e/halt") == ""
+    assert halt_reason(Parameters(value), "/p/e/halt", now=NOW) == ""
 
 
 @pytest.mark.parametrize(
     "value", ["true", "2030-01-02 by the desk", "flase", "", "null", "false alarm? keep halted", '{"halt": false}']
 )
 def test_anything_else_halts_and_is_shown(value: str) -> None:
-    assert halt_reason(Parameters(value), "/p/e/halt") == f"trading is halted: /p/e/halt is {value!r}"
+    assert halt_reason(Parameters(value), "/p/e/halt", now=NOW) == f"trading is halted: /p/e/halt is {value!r}"
 
 
 def test_a_missing_flag_halts_unless_the_same_run_makes_it() -> None:
     missing = Parameters(Refusal("ParameterNotFound"))
-    assert halt_reason(missing, "/p/e/halt") == "trading is halted: /p/e/halt does not exist"
-    assert halt_reason(missing, "/p/e/halt", planned="false") == ""
-    assert halt_reason(missing, "/p/e/halt", planned="true") == "trading is halted: /p/e/halt is 'true'"
+    assert halt_reason(missing, "/p/e/halt", now=NOW) == "trading is halted: /p/e/halt does not exist"
+    assert halt_reason(missing, "/p/e/halt", now=NOW, planned="false") == ""
+    assert halt_reason(missing, "/p/e/halt", now=NOW, planned="true") == "trading is halted: /p/e/halt is 'true'"
 
 
 @pytest.mark.parametrize("failure", [Refusal("AccessDeniedException"), TimeoutError("no answer")])
 def test_an_unreadable_flag_halts_whatever_is_planned(failure: Exception) -> None:
-    reason = halt_reason(Parameters(failure), "/p/e/halt", planned="false")
+    reason = halt_reason(Parameters(failure), "/p/e/halt", now=NOW, planned="false")
     assert reason.startswith("trading is halted: /p/e/halt cannot be read: ")
 
 
 def test_without_a_flag_nothing_halts() -> None:
-    assert halt_reason(Parameters(Refusal("AccessDeniedException")), "") == ""
+    assert halt_reason(Parameters(Refusal("AccessDeniedException")), "", now=NOW) == ""
