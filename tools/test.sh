@@ -1,7 +1,7 @@
 #!/bin/sh
 # All checks, on both dependency sets where the interpreters exist: .venv has one, the other gets its own environment.
-# HOSTS=on: tests that need instances as Linux hosts fail where they cannot run, instead of being skipped, and the packages
-# that hosts need are installed, as root of Debian or Ubuntu and after saying so.
+# HOSTS=auto installs the packages that Linux hosts need, as root of Debian or Ubuntu and after saying so. HOSTS=on does too, and
+# tests that need hosts fail where they cannot run, instead of being skipped.
 set -eu
 cd "$(dirname "$0")/.."
 venv=${VENV:-$PWD/.venv}
@@ -16,5 +16,5 @@ if PYTHON="" tools/find_python.sh "$other" >/dev/null 2>&1; then
 else
     echo "No interpreter for the set of Python $other on this machine: testing with the set of $has only."
 fi
-[ "${HOSTS:-}" != on ] || "$venv/bin/python" tools/embedded_aws packages
+case ${HOSTS:-} in on | auto) "$venv/bin/python" tools/embedded_aws packages ;; esac
 exec "$venv/bin/python" tools/check.py "$@"

@@ -161,7 +161,7 @@ class Server:
 
 @pytest.fixture(scope="session")
 def possible() -> None:
-    """Hosts can run; skips the test where they cannot, or fails it with HOSTS=on, as in CI."""
+    """Hosts can run; skips the test where they cannot, or fails it with HOSTS=on."""
     why = requirements.missing()
     if not why:
         try:

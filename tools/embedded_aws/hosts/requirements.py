@@ -47,7 +47,7 @@ def install(say: Callable[[str], None]) -> None:
     if not lacking or sys.platform != "linux" or os.geteuid() != 0 or distribution() not in ("debian", "ubuntu"):
         return
     command = ["apt-get", "install", "-y", "--no-install-recommends", *lacking]
-    say(f"embedded AWS: hosts need packages (HOSTS=on). Installing: {' '.join(command)}")
+    say(f"embedded AWS: hosts need packages. Installing: {' '.join(command)}")
     if _apt(*command[1:]).returncode:  # the lists of packages may be missing or old
         _apt("update")
         done = _apt(*command[1:])
