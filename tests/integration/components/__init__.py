@@ -113,7 +113,12 @@ class Roles:
             "hosts": "localhost",
             "gather_facts": False,
             "module_defaults": {"group/algo.trading.aws": "{{ algo_aws_connection }}"},
-            "tasks": [*_READ, *_package(roles), *(task for role in roles for task in _role_tasks(role)), *(tasks or [])],
+            "tasks": [
+                *_READ,
+                *_package(roles),
+                *(task for role in roles for task in _role_tasks(role)),
+                *(tasks or []),
+            ],
         }
         path, inventory = self._tmp / "roles.yml", self._tmp / "inventory.yml"
         path.write_text(json.dumps([play]))
