@@ -84,10 +84,12 @@ def test_commands_name_what_exists(page: Path) -> None:
             if not (ROOT / path).exists()
         ]
         if _ANSIBLE.match(command) or made:
+            own = "".join((ROOT / path).read_text() for path in re.findall(r"playbooks/\w+\.yml", command))
             wrong += [
                 f"{command}: no setting {name}"
                 for name in re.findall(r"-e ['\"]?([a-z]\w*)=", command)
-                if name not in settings
+                # A playbook may have one of its own, such as bake_ami.yml's component.
+                if name not in settings and not re.search(rf"{{{{ {name}\b", own)
             ]
     assert wrong == []
 
