@@ -302,6 +302,12 @@ halt:
   returned: when the plan could be made
   type: str
   sample: ''
+orders:
+  description: Every halt and hold that is in force, of everything or of some models.
+  returned: when the plan could be made
+  type: list
+  elements: str
+  sample: ['halt of symbol AAPL, by the desk, 2026-11-25T15:02:11Z: split']
 api_calls:
   description: Number of API calls by operation, repetitions included.
   returned: when the plan could be made
