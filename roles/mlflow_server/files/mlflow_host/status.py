@@ -19,8 +19,9 @@ from typing import Any
 from .settings import UNIT, HostError, Secret, Settings
 
 _SECONDS = 15
-# Experiments by their last change: one call that needs the database and tells the last work.
-_NEWEST = "/api/2.0/mlflow/experiments/search"
+_API = "/api/2.0/mlflow"
+# What is searched for the last run.
+_EXPERIMENTS = 500
 
 
 def status(settings: Settings, secret: Secret) -> dict[str, Any]:
@@ -32,17 +33,28 @@ def status(settings: Settings, secret: Secret) -> dict[str, Any]:
     found["state"] = state
     try:
         found["version"] = _get(settings, "/version", secret)
-        if _code(settings, _NEWEST) != 401:
+        if _code(settings, f"{_API}/experiments/search?max_results=1") != 401:
             raise HostError("the server answers without a password")
-        newest = json.loads(_get(settings, _NEWEST, secret, {"max_results": 1, "order_by": ["last_update_time DESC"]}))
-        times = [int(each["last_update_time"]) for each in newest.get("experiments", []) if "last_update_time" in each]
-        if times:
-            found["last_work"] = datetime.fromtimestamp(times[0] / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        if last := _last_run(settings, secret):
+            found["last_work"] = last
     except (HostError, OSError, ValueError) as error:
         found["reason"] = _reason(error, state)
     else:
         found["healthy"] = True
     return found
+
+
+def _last_run(settings: Settings, secret: Secret) -> str:
+    """When the newest run was started, of the experiments that were changed last. It takes the database twice."""
+    order = {"max_results": _EXPERIMENTS, "order_by": ["last_update_time DESC"]}
+    listed = json.loads(_get(settings, f"{_API}/experiments/search", secret, order))
+    ids = [each["experiment_id"] for each in listed.get("experiments", [])]
+    if not ids:
+        return ""
+    newest = {"experiment_ids": ids, "max_results": 1, "order_by": ["attributes.start_time DESC"]}
+    runs = json.loads(_get(settings, f"{_API}/runs/search", secret, newest)).get("runs", [])
+    started = [int(run["info"]["start_time"]) for run in runs]
+    return datetime.fromtimestamp(started[0] / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if started else ""
 
 
 def _reason(error: Exception, state: str) -> str:
@@ -71,7 +83,7 @@ def _get(settings: Settings, path: str, secret: Secret | None = None, body: dict
 
 def _code(settings: Settings, path: str) -> int:
     try:
-        _get(settings, f"{path}?max_results=1")
+        _get(settings, path)
     except urllib.error.HTTPError as error:
         return error.code
     return 200
