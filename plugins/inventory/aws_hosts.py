@@ -39,7 +39,8 @@ from ansible_collections.algo.trading.plugins.module_utils._components import RE
 
 _READER = "amazon.aws.aws_ec2"
 _COLLECTION = Path(__file__).resolve().parents[2]
-_PSEUDO_HOSTS = frozenset({"components", "foundation", *(component.role for component in REGISTRY)})
+# A bake adds its builder itself.
+_PSEUDO_HOSTS = frozenset({"components", "foundation", "image_builder", *(component.role for component in REGISTRY)})
 # How plays choose among the components; other templates could be anything.
 _CHOSEN = re.compile(r"\{\{ algo_components \|[^{}]*\}\}")
 _REFRESH = {"ansible.builtin.meta": "refresh_inventory"}

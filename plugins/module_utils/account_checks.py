@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ._naming import Scope
+from .promotion import unverified
 from .resources import TYPES, State
 from .resources.storage import ANOTHER_ACCOUNT
 
@@ -37,7 +38,11 @@ def account_problems(account: Found, settings: Found, components: Sequence[str])
         *_foreign(account, settings),
     ]
     if components:
-        found += [*_too_few_zones(account, settings), *_unmatched(account, settings)]
+        found += [
+            *_too_few_zones(account, settings),
+            *_unmatched(account, settings),
+            *_not_promoted(account, settings),
+        ]
     return found
 
 
@@ -123,4 +128,16 @@ def _unmatched(account: Found, settings: Found) -> Iterable[str]:
         yield (
             f"algo_adopt matches nothing: {' '.join(sentences)} Correct algo_adopt. It takes resource names as a plan "
             "shows them; trading servers cannot be adopted."
+        )
+
+
+def _not_promoted(account: Found, settings: Found) -> Iterable[str]:
+    source = settings.get("algo_promoted_from")
+    if not source or settings.get("algo_unverified"):
+        return
+    if reasons := list(unverified(settings["algo_release"], account["images"], source)):
+        yield (
+            f"The release is not promoted: {'; '.join(reasons)}. Promote it: ansible-playbook -i inventories/{source} "
+            f"playbooks/promote.yml -e algo_promote_to={settings['algo_environment']}, have the change reviewed, and "
+            "run this again. To run it unverified, which is recorded: -e 'algo_unverified=reason'."
         )

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 from ansible_collections.algo.trading.plugins.module_utils._environments import environments as environment_names
-from ansible_collections.algo.trading.tests.integration.environments import MODELS, ROOT, Environment
+from ansible_collections.algo.trading.tests.integration.environments import (
+    ACCOUNT,
+    MODELS,
+    ROOT,
+    Environment,
+    copied_inventories,
+)
 
 if TYPE_CHECKING:
     from conftest import Aws, Playbook
@@ -67,6 +75,37 @@ def test_dev_has_its_functions_and_no_schedule(environments: Environments) -> No
     schedules = [schedule["GroupName"] for schedule in scheduler.list_schedules()["Schedules"]]
     assert len(schedules) == 5 * (len(NAMES) - 1)
     assert not [group for group in schedules if group.endswith("-dev")]
+
+
+def test_prod_takes_what_qa_has_verified_and_nothing_else(environments: Environments, tmp_path: Path) -> None:
+    """The record is in the reviewed file: prod asks nobody."""
+    aws, playbook, inventories = (
+        environments["qa"].aws,
+        environments["qa"]._playbook,
+        copied_inventories(tmp_path / "i"),
+    )
+    qa, prod = (Environment(aws, playbook, name, inventories) for name in ("qa", "prod"))
+    file = prod.inventory / "group_vars" / "all" / "release.yml"
+
+    def refused() -> str:
+        found = prod("--check", fails=True, algo_unverified="")
+        assert not found.writes
+        return " ".join(found.output.split())
+
+    assert "qa has no record of having verified this release" in refused()
+    before = file.read_text()
+    assert not qa("--check", playbook="playbooks/promote.yml", algo_promote_to="prod").writes
+    assert file.read_text() == before
+    assert not qa(playbook="playbooks/promote.yml", algo_promote_to="prod").writes
+    promoted = yaml.safe_load(file.read_text())["algo_release"]
+    assert promoted["images"]["host"].startswith("ami-")
+    assert (promoted["verified"]["environment"], promoted["verified"]["account"]) == ("qa", ACCOUNT)
+    assert prod.plan(algo_unverified="").lines == []
+
+    file.write_text(file.read_text().replace("algo_modeling: 2.0.0", "algo_modeling: 2.0.1"))
+    assert "it was changed after qa had verified it" in refused()
+    (kept,) = aws.client("ssm").get_parameter_history(Name="/algo-trading/prod/unverified")["Parameters"][:1]
+    assert "a test" in kept["Value"]  # why it ran before it was promoted
 
 
 def test_a_second_run_of_each_changes_nothing(environments: Environments) -> None:

@@ -45,6 +45,8 @@ class Run:
     claim: Claim | None = None
     services: Services | None = None
     halted: str = ""
+    powered_on: float | None = None
+    """Seconds from power-on to the start of this; None for a run that is no boot."""
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -120,6 +122,7 @@ class Run:
             "restart_needed": restart_needed(self.places),
             "phases": self.phases,
             "seconds": round(sum(phase["seconds"] for phase in self.phases), 3),
+            "powered_on": self.powered_on,
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from . import aws, boot, drain, halt, status
+from . import aws, boot, drain, halt, status, units
 from .errors import HostError
 from .imds import ADDRESS, Imds
 from .places import Places, as_json
@@ -79,6 +79,7 @@ def _run(places: Places, given: argparse.Namespace) -> boot.Run:
 
 def _boot(places: Places, given: argparse.Namespace) -> Answer:
     run = _run(places, given)
+    run.powered_on = units.since_power_on()
     report, code = boot.perform(run, run.configure, run.start)
     boot.publish(run, report)
     return report, _told(report), code

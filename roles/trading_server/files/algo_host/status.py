@@ -15,6 +15,7 @@ from .drain import state_of
 from .places import UNIT, Places, read_json
 
 _HEALTHY = ("trading", "halted")
+_BOOT = ("result", "reason", "time", "seconds", "powered_on", "phases")
 
 
 def status(places: Places) -> dict[str, Any]:
@@ -46,7 +47,7 @@ def status(places: Places) -> dict[str, Any]:
         "health": health,
         "halt": reasons,
         "undrained": places.undrained.exists(),
-        "boot": {name: boot.get(name, "") for name in ("result", "reason", "time", "seconds")} if boot else {},
+        "boot": {name: boot.get(name, "") for name in _BOOT} if boot else {},
     }
 
 
@@ -62,12 +63,20 @@ def as_text(found: dict[str, Any]) -> str:
         + (f", {found['last_loop_age']:.0f} s ago" if found["last_loop_age"] is not None else ""),
         "held": f"{_number(found['positions'])} positions, {_number(found['open_orders'])} open orders",
         "halt": halted or "no",
-        "boot": f"{boot['result']}, {boot['time']}, {boot['seconds']} s"
-        + (f": {boot['reason']}" if boot["reason"] else "")
-        if boot
-        else "not booted by algo-host",
+        "boot": _boot(boot) if boot else "not booted by algo-host",
     }
     return "\n".join(f"{name + ':':<11}{text}" for name, text in lines.items())
+
+
+def _boot(boot: dict[str, Any]) -> str:
+    """The result, and how long each phase took, from power-on to the end."""
+    before = boot["powered_on"]
+    took = [f"system {before:.1f}"] if isinstance(before, int | float) else []
+    took += [f"{phase['name']} {phase['seconds']:.1f}" for phase in boot["phases"] or ()]
+    total = float(boot["seconds"] or 0) + (before if isinstance(before, int | float) else 0)
+    since = "s after power-on" if isinstance(before, int | float) else "s"
+    reason = f": {boot['reason']}" if boot["reason"] else ""
+    return f"{boot['result']}, {boot['time']}, {total:.1f} {since} ({', '.join(took)}){reason}"
 
 
 def _number(value: Any) -> str:

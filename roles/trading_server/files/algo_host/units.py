@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import subprocess
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from .errors import HostError
@@ -55,6 +57,18 @@ def start(name: str, seconds: float) -> bool:
 
 def stop(name: str, seconds: float) -> bool:
     return _run("stop", name, seconds=seconds).returncode == 0
+
+
+def since_power_on(monotonic: Callable[[], float] = time.monotonic) -> float | None:
+    """Seconds since power-on; in a container, since its systemd was started. None if that is not known."""
+    done = _run("show", "--property=KernelTimestamp,UserspaceTimestampMonotonic", seconds=30)
+    found = dict(line.partition("=")[::2] for line in done.stdout.splitlines())
+    userspace = found.get("UserspaceTimestampMonotonic", "")
+    if not userspace.isdigit():
+        return None
+    # The kernel's clock starts with the kernel; a container has no kernel of its own, and systemd says so.
+    own_kernel = found.get("KernelTimestamp", "") not in ("", "n/a", "0")
+    return round(monotonic() - (0 if own_kernel else int(userspace) / 1e6), 3)
 
 
 def reload() -> None:

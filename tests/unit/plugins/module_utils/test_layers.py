@@ -22,7 +22,7 @@ PACKAGE = "ansible_collections.algo.trading.plugins.module_utils"
 LAYERS = (
     ("_components", "_environments", "_errors", "_exchange_days", "_process", "_subnets", "_tags"),
     ("_aws", "_naming", "_policies"),
-    ("_invocations", "_schedules", "sessions", "trading_day"),
+    ("_invocations", "_schedules", "images", "promotion", "sessions", "trading_day"),
     ("fleet", "models", "_model_listing", "_model_manifest", "resources"),
     ("account", "account_checks", "settings", "trading_orders"),
     # One function for each API call, for modules of ours. These need amazon.aws.

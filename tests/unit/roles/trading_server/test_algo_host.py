@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
-from algo_host import artifact, configuration, drain, halt, units
+from algo_host import artifact, configuration, drain, halt, status, units
 from algo_host.aws import Entry, error_of
 from algo_host.errors import HostError, NotYet, Refused
 from algo_host.imds import Claim, check_tags, wait_for_claim
-from algo_host.places import Places, replace
+from algo_host.places import Places, as_json, replace
 from algo_host.settings import STOP_MARGIN, parse_settings
 from ansible_collections.algo.trading.plugins.module_utils import _model_listing
 from ansible_collections.algo.trading.plugins.module_utils.fleet import halt as fleet_halt
@@ -327,3 +328,36 @@ def test_a_file_is_replaced_as_a_whole_and_only_if_it_differs(tmp_path: Path) ->
     assert not replace(path, "1", mode=0o600)
     assert replace(path, "1", mode=0o644)
     assert [each.name for each in tmp_path.iterdir()] == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("shown", "seconds"),
+    [
+        ("KernelTimestamp=Thu 2026-01-01 09:00:00 UTC\nUserspaceTimestampMonotonic=4000000\n", 20.0),
+        ("KernelTimestamp=\nUserspaceTimestampMonotonic=4000000\n", 16.0),  # a container
+        ("KernelTimestamp=n/a\nUserspaceTimestampMonotonic=4000000\n", 16.0),
+        ("", None),
+    ],
+)
+def test_the_time_since_power_on_is_the_kernels_or_else_that_of_systemd(
+    shown: str, seconds: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(units, "_run", lambda *_, **__: subprocess.CompletedProcess([], 0, shown, ""))
+    assert units.since_power_on(lambda: 20.0) == seconds
+
+
+def test_the_status_names_the_phases_of_the_boot_from_power_on(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(units, "show", lambda _: units.Unit())
+    report: dict[str, Any] = {
+        "result": "ok",
+        "reason": "",
+        "time": "2026-01-01T09:00:00Z",
+        "seconds": 3.25,
+        "powered_on": 5.0,
+    }
+    report["phases"] = [{"name": "claim", "seconds": 0.25}, {"name": "start", "seconds": 3.0}]
+    replace(places.boot_report, as_json(report))
+    said = status.as_text(status.status(places))
+    assert "boot:      ok, 2026-01-01T09:00:00Z, 8.2 s after power-on (system 5.0, claim 0.2, start 3.0)" in said
+    replace(places.boot_report, as_json({**report, "powered_on": None}))
+    assert "3.2 s (claim 0.2, start 3.0)" in status.as_text(status.status(places))

@@ -1,0 +1,113 @@
+"""A component's image is made by the roles, holds nothing of its builder, is not made twice, and no builder stays."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from ansible_collections.algo.trading.tests.integration.conftest import ROOT
+from ansible_collections.algo.trading.tests.integration.hosts.conftest import Host, until
+
+if TYPE_CHECKING:
+    from ansible_collections.algo.trading.tests.integration.hosts.conftest import Yard
+
+pytestmark = pytest.mark.hosts
+
+PARAMETER = "/algo-trading/local/image/trading_server"
+NAME = "algo-trading-trading-server-local-builder"
+
+
+class Bakes:
+    """The local environment on the session's AWS, with a network and identities of its own."""
+
+    def __init__(self, yard: Yard) -> None:
+        self.yard = yard
+        self.ec2 = yard.aws.client("ec2")
+        self("playbooks/site.yml", "--tags", "network,identity")
+
+    def command(self, *args: str) -> list[str]:
+        # Another range than the tests' own network, whose hosts run.
+        given = {"algo_endpoint_url": self.yard.aws.endpoint, "algo_adopt": [], "aws_network_cidr": "10.66.0.0/16"}
+        program = str(Path(sys.executable).parent / "ansible-playbook")
+        return [program, "-i", "inventories/local", *args, "-e", json.dumps(given | {"algo_hosts": True})]
+
+    def __call__(self, *args: str) -> str:
+        done = subprocess.run(
+            self.command(*args), env=self.yard.env, cwd=ROOT, capture_output=True, text=True, timeout=1200
+        )
+        assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+        return done.stdout
+
+    def bake(self, *args: str) -> str:
+        return " ".join(self("playbooks/bake_ami.yml", "-e", "component=trading_server", *args).split())
+
+    def builders(self, *states: str) -> list[dict[str, Any]]:
+        filters = [{"Name": "tag:Name", "Values": [NAME]}, {"Name": "instance-state-name", "Values": list(states)}]
+        found = self.ec2.describe_instances(Filters=filters)["Reservations"]
+        return [instance for reservation in found for instance in reservation["Instances"]]
+
+    def images(self) -> list[dict[str, Any]]:
+        return list(self.ec2.describe_images(Owners=["self"])["Images"])
+
+
+@pytest.fixture(scope="module")
+def bakes(yard: Yard) -> Bakes:
+    return Bakes(yard)
+
+
+def test_the_builder_of_a_killed_run_ends_itself(bakes: Bakes) -> None:
+    command = bakes.command("playbooks/bake_ami.yml", "-e", "component=trading_server")
+    with subprocess.Popen(
+        command, env=bakes.yard.env, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as running:  # fmt: skip
+        try:
+            (made,) = until(lambda: bakes.builders("pending", "running") or running.poll() is not None)
+        finally:
+            os.killpg(running.pid, signal.SIGKILL)
+    builder = Host(bakes.yard, made["InstanceId"]).booted()
+    assert "algo-builder-ends.timer" in builder.run("systemctl list-timers algo-builder-ends.timer")
+    builder.run("systemctl start --no-block algo-builder-ends.service")  # an hour later
+    until(lambda: builder.state == "terminated")
+    assert not bakes.images()
+
+
+def test_an_image_is_made_and_not_made_again(bakes: Bakes) -> None:
+    planned = bakes.bake("--check")
+    assert "would become an image" in planned
+    assert not bakes.images()
+    bakes.bake()
+    (image,) = bakes.images()
+    tags = {tag["Key"]: tag["Value"] for tag in image["Tags"]}
+    assert tags["Component"] == "trading_server"
+    assert {"ContentDigest", "SourceImage", "Commit", "PackagesDigest"} <= tags.keys()
+    ssm = bakes.yard.aws.client("ssm")
+    assert ssm.get_parameter(Name=PARAMETER)["Parameter"]["Value"] == image["ImageId"]
+    assert not bakes.builders("pending", "running", "stopping", "stopped")
+    groups = bakes.ec2.describe_security_groups(Filters=[{"Name": "group-name", "Values": [NAME]}])
+    assert groups["SecurityGroups"] == []
+
+    bakes.yard.aws.forget_calls()
+    assert f"{image['ImageId']}, which has this content already" in bakes.bake()
+    assert {call.operation for call in bakes.yard.aws.calls(write=True)} <= {"PutParameter", "DeleteParameter"}
+    assert bakes.images() == [image]
+
+
+def test_a_host_of_the_image_is_a_new_host(bakes: Bakes) -> None:
+    (image,) = bakes.images()
+    first, second = bakes.yard.launch(2, ImageId=image["ImageId"], UserData="#!/bin/sh\necho new > /root/told\n")
+    for host in (first.booted(), second.booted()):
+        assert host.run("systemctl is-system-running; cat /root/told").split() == ["running", "new"]
+        assert host.run("systemctl is-enabled algo-first-boot.service algo-halt.service").split() == ["enabled"] * 2
+        assert host.run("ls /etc/algo-trading") == ""
+        # It trades nothing without its settings.
+        assert "ConditionResult=no" in host.run("systemctl show --property=ConditionResult algo-first-boot.service")
+    identity = "cat /etc/machine-id /etc/ssh/ssh_host_ed25519_key.pub"
+    assert set(first.run(identity).split()) & set(second.run(identity).split()) <= {"ssh-ed25519"}
+    bakes.ec2.terminate_instances(InstanceIds=[first.id, second.id])
