@@ -9,8 +9,8 @@
 #     local.sh destroy    take the local environment down, keep the embedded AWS
 #     local.sh down       stop the embedded AWS and delete .local
 #
-# HOSTS=on or auto makes Linux hosts of instances (docs/embedded-aws.md); on also installs the packages that they need, as
-# root of Debian or Ubuntu and after saying so.
+# Instances are Linux hosts where they can be (docs/embedded-aws.md). HOSTS=off: records only. HOSTS=on: insist, and install the
+# packages that hosts need, as root of Debian or Ubuntu and after saying so.
 #
 # Run by make, which has made .venv before. Each step finds out by itself what is left to do, so that a run that was
 # interrupted anywhere is finished by the next one.
@@ -25,12 +25,12 @@ say() { printf '\n==> %s\n' "$*"; }
 
 up() {
     [ "${HOSTS:-}" != on ] || "$venv/bin/python" tools/embedded_aws packages
-    "$venv/bin/python" tools/embedded_aws start --hosts "${HOSTS:-off}"
+    "$venv/bin/python" tools/embedded_aws start --hosts "${HOSTS:-auto}"
     eval "$("$venv/bin/python" tools/embedded_aws env)"
     export AWS_EC2_METADATA_DISABLED=true
 }
 
-hosts() { [ -e .local/aws/ssh/config ]; } # only an embedded AWS with hosts writes it
+hosts() { grep -q '"hosts": true' .local/aws/server.json; } # whether this embedded AWS makes hosts of instances
 
 modeling() { (cd examples/algo-modeling-v2 && "$venv/bin/python" -m algo_modeling "$@"); }
 
@@ -40,6 +40,33 @@ publish() {
     say "Publishing them to s3://$bucket of the embedded AWS"
     modeling publish --output "$models" --bucket "$bucket" --create-bucket --endpoint-url "$AWS_ENDPOINT_URL" \
         --region us-east-1 --bucket-tag Project=algo-trading --bucket-tag Environment=local
+}
+
+market() {
+    say "Building the trading code; starting the market, a simulated Alpaca and a paper broker"
+    [ -n "$(find .cache/hosts -maxdepth 2 -name complete 2>/dev/null)" ] ||
+        echo "The hosts' base image is made first, once for this clone (about a minute)."
+    "$venv/bin/python" tools/trading_wheel.py >.local/trading-code.new
+    mv .local/trading-code.new .local/trading-code.json
+    "$venv/bin/python" tools/paper_market.py start
+}
+
+# The trading servers boot from an image with everything installed, and configure themselves. It is made once in the life of an
+# embedded AWS, and again for other roles or code.
+image() {
+    made=$(cat .local/aws/server.json .local/trading-code.json requirements/*.txt | cksum)
+    made="$made $(find roles/common roles/trading_server roles/aws_image inventories/local inventories/shared -type f -not -name '*.pyc' -exec cksum {} + | sort | cksum)"
+    [ "$made" != "$(cat .local/images.made 2>/dev/null)" ] || return 0
+    say "Provisioning network and identities, which making an image needs"
+    play site.yml --tags network,identity
+    say "Making the image of the trading servers (a minute or two); at the same time, the market-data server"
+    play playbooks/bake_ami.yml -e component=trading_server >.local/image.log 2>&1 &
+    baking=$!
+    play site.yml --tags alpaca_websocket -e algo_configure=true || { kill "$baking"; return 1; }
+    wait "$baking" || { cat .local/image.log; return 1; }
+    sed -n '/image ami/p' .local/image.log
+    echo '{"trading_server": "/algo-trading/local/image/trading_server"}' >.local/images.json
+    echo "$made" >.local/images.made
 }
 
 play() { ansible-playbook -i inventories/local "$@"; }
@@ -67,10 +94,8 @@ case $command in
         up
         publish
         if hosts; then
-            say "Building the trading code; starting the market: a simulated Alpaca and a paper broker"
-            "$venv/bin/python" tools/trading_wheel.py >.local/trading-code.new
-            mv .local/trading-code.new .local/trading-code.json
-            "$venv/bin/python" tools/paper_market.py start
+            market
+            image
             set -- -e algo_configure=true "$@"
         fi
         say "Provisioning: ansible-playbook -i inventories/local site.yml (a minute or two; each step reports)"

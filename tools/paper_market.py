@@ -13,12 +13,14 @@ from __future__ import annotations
 import argparse
 import fcntl
 import json
+import math
 import os
 import secrets
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,9 @@ TESTS = ROOT / "services" / "alpaca_websocket" / "tests"  # the simulated Alpaca
 # The embedded AWS's address inside the hosts' network; only they see it, so every clone has the same ports.
 ADDRESS = "169.254.170.1"
 DATA_PORT, BROKER_PORT = 4567, 4568
-# Prices of real days, adjusted; each day is a minute bar, two of them a second.
+# Prices of real days, adjusted; each day is a minute bar. At first two come each second, so that every model has
+# seen enough when its host is up; later one in five seconds, so that a person can follow.
+_WARM_SECONDS, _LATER_STEPS = 720, 0.8
 PACE = ("--rate", "8", "--steps", "4", "--adjusted", "--symbols", "AAPL,GOOG,IBM,MSFT", "--connections", "2")
 OURS = Scope("algo-trading", "local")
 SECRET = OURS.name("alpaca_websocket")
@@ -107,8 +111,12 @@ class Market:
         self.ready.touch()
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         try:
+            calm = time.monotonic() + _WARM_SECONDS
             while all(process.poll() is None for process in processes):
                 time.sleep(0.5)
+                if time.monotonic() > calm:
+                    calm = math.inf
+                    _post(f"http://{ADDRESS}:{DATA_PORT}/control/rate", {"steps": _LATER_STEPS})
         finally:
             self.ready.unlink(missing_ok=True)
         return 1
@@ -145,6 +153,12 @@ class Market:
             client.create_secret(Name=SECRET, SecretString=empty, Tags=tags)
         if client.get_secret_value(SecretId=SECRET)["SecretString"] != keys:
             client.put_secret_value(SecretId=SECRET, SecretString=keys)
+
+
+def _post(url: str, asked: dict[str, Any]) -> None:
+    request = urllib.request.Request(url, json.dumps(asked).encode(), method="POST")  # noqa: S310 - ours
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60):
+        pass
 
 
 def main() -> int:

@@ -105,7 +105,7 @@ def _start(state: State, args: argparse.Namespace) -> int:
         say(f"embedded AWS: without hosts: {why}")
         hosts = False
     server, started = manager.start(state, with_hosts=hosts)
-    if hosts and not server.hosts:
+    if args.hosts == "on" and not server.hosts:
         raise EmbeddedAwsError(f"already runs at {server.endpoint} without hosts. Stop it first: make down")
     if started:
         took = time.monotonic() - began

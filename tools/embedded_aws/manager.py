@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = Path(__file__).parent
 START_SECONDS = 120.0
 STOP_SECONDS = 5.0
+HOSTS_END_SECONDS = 600.0  # many hosts that have installed much, on a busy machine
 PORT_TAKEN, ALREADY_THERE = 98, 97
 
 
@@ -171,7 +172,7 @@ def stop(state: State) -> bool:
 
 def _wait_for_hosts(state: State) -> None:
     """Wait for the end of a server's hosts: their keeper holds this lock until nothing of them is left."""
-    deadline = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + HOSTS_END_SECONDS
     with contextlib.suppress(FileNotFoundError), (state.directory / "hosts.lock").open("rb") as handle:
         while time.monotonic() < deadline:
             with contextlib.suppress(BlockingIOError):

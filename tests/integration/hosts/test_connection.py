@@ -54,6 +54,13 @@ def test_a_person_logs_in_and_the_exit_status_comes_back(pair: list[Host]) -> No
     assert "i-00000000000000000 is no host" in done.stderr
 
 
+def test_a_command_of_this_machine_runs_in_the_hosts_network(pair: list[Host]) -> None:
+    inside = pair[0].yard.control("inside")
+    address = pair[0].described()["PrivateIpAddress"]
+    greeting = f"import socket; print(socket.create_connection(({address!r}, 22), 60).recv(7))"
+    assert run(pair[0], *inside, sys.executable, "-c", greeting).stdout == "b'SSH-2.0'\n"
+
+
 def test_the_key_is_for_its_owner_only_and_the_only_way_in(pair: list[Host]) -> None:
     key = pair[0].yard.state / "ssh" / "key"
     assert key.stat().st_mode & 0o077 == 0
