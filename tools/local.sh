@@ -51,11 +51,11 @@ market() {
     "$venv/bin/python" tools/paper_market.py start
 }
 
-# The trading servers boot from an image with everything installed, and configure themselves. It is made once in the life of an
-# embedded AWS, and again for other roles or code.
+# The trading servers boot from an image with everything installed, and configure themselves. It is made, and the market-data server
+# configured, once in the life of an environment, and again for other roles or code.
 image() {
     made=$(cat .local/aws/server.json .local/trading-code.json requirements/*.txt | cksum)
-    made="$made $(find roles/common roles/trading_server roles/aws_image inventories/local inventories/shared -type f -not -name '*.pyc' -exec cksum {} + | sort | cksum)"
+    made="$made $(find roles/common roles/trading_server roles/aws_image roles/alpaca_websocket services/alpaca_websocket inventories/local inventories/shared -type f -not -name '*.pyc' -not -path '*/.*' -exec cksum {} + | sort | cksum)"
     [ "$made" != "$(cat .local/images.made 2>/dev/null)" ] || return 0
     say "Provisioning network and identities, which making an image needs"
     play site.yml --tags network,identity
@@ -96,7 +96,8 @@ case $command in
         if hosts; then
             market
             image
-            set -- -e algo_configure=true "$@"
+            # What has to be configured is; this run waits until all hosts work.
+            set -- -e algo_configure=true -e '{"algo_configure_components": ["none"]}' "$@"
         fi
         say "Provisioning: ansible-playbook -i inventories/local site.yml (a minute or two; each step reports)"
         play site.yml "$@"
@@ -118,6 +119,7 @@ case $command in
         ;;
     destroy)
         up
+        rm -f .local/images.made # the next environment's hosts have to be configured
         play playbooks/destroy.yml "$@"
         ;;
     down)
