@@ -48,7 +48,8 @@ def _share() -> None:
 
     hooks.EventAliaser.__init__ = init
     # Models are read into dictionaries, which keep their order as well and are made faster.
-    botocore.loaders.OrderedDict = dict
+    loaders: Any = botocore.loaders
+    loaders.OrderedDict = dict
     hooks.accepts_kwargs = _accepts_kwargs
 
 

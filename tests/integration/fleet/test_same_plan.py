@@ -244,7 +244,7 @@ def function_plan(options: Mapping[str, Any], s3: Any, aws: Fixed) -> Any:
         get_parameter=lambda Name: aws.get_parameter(Name=Name) if Name == HALT else {"Parameter": {"Value": stored}}
     )
     settings = Settings.from_env("trading_server", {"PROJECT": "p", "ENVIRONMENT": "e"})
-    clients = function.Aws(aws, s3, parameters, lambda: None)
+    clients = function.Aws(aws, s3, parameters, lambda: None, lambda: None)
     request = events.Request("start", dry_run=True)
     answer = function.run(settings, request, clients, aws, Log(settings, io.StringIO()), 100.0)
     halt = answer["reason"] if answer["reason"].startswith("trading is halted") else ""

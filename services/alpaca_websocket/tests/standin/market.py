@@ -76,7 +76,13 @@ def history(symbol: str, *, adjusted: bool = False) -> list[Day]:
         return days
     factors = (right / day.close for right, day in zip(table["adj_close"], days, strict=True))
     return [
-        Day(*(round(price * by, 2) for price in (day.open, day.high, day.low, day.close)), day.volume)
+        Day(
+            round(day.open * by, 2),
+            round(day.high * by, 2),
+            round(day.low * by, 2),
+            round(day.close * by, 2),
+            day.volume,
+        )
         for day, by in zip(days, factors, strict=True)
     ]
 

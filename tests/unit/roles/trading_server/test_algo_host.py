@@ -199,8 +199,9 @@ def test_a_halt_of_some_halts_the_hosts_of_these(places: Places, model: str, hal
 def test_a_hold_is_no_halt_and_a_halt_ends_when_it_says(places: Places) -> None:
     hold = '{"orders": [{"do": "hold", "record": "x", "until": "2099-01-01T00:00:00+00:00"}]}'
     past = '{"orders": [{"do": "halt", "record": "x", "until": "2020-01-01T00:00:00+00:00"}]}'
-    for value in (hold, past):
-        assert not halt.ask(places, "/halt", lambda name, value=value: value)[0]["environment"]
+    answers = {"hold": hold, "past": past}
+    for name in answers:
+        assert not halt.ask(places, name, answers.__getitem__)[0]["environment"]
 
 
 def test_an_unknown_halt_halts_and_a_known_one_stays_without_an_answer(places: Places) -> None:
