@@ -49,11 +49,11 @@ def host_status_command(component: str, seconds: int = 0) -> str:
     found = _COMPONENTS.get(component)
     if not found or not found.host_status:
         return f"{_GENERAL}; true"
-    # Its own command ends with 0 if it is healthy. A host without the command has nothing to wait for.
+    # Its own command ends with 0 if it is healthy. There is nothing to wait for without the command (127), and where the
+    # service was refused (78).
     asked = f"own=$({found.host_status} 2>/dev/null)"
-    waiting = (
-        f"until {asked}; do test $? -ne 127 && test $(($(date +%s) - began)) -lt {int(seconds)} || break; sleep 2; done"
-    )
+    over = f"test $(($(date +%s) - began)) -lt {int(seconds)} || break"
+    waiting = f"until {asked}; do case $? in 78|127) break;; esac; {over}; sleep 2; done"
     return f'began=$(date +%s); {waiting}; {_GENERAL}; echo "$own"'
 
 
@@ -65,6 +65,9 @@ def host_status(text: str, component: str) -> dict[str, Any]:
     told = {**_mapping(told.get("health")), **told}
     ages = [each.get("age_seconds") for each in map(_mapping, _mapping(told.get("channels")).values())]
     told["last_message_age"] = min((age for age in ages if isinstance(age, int | float)), default=None)
+    boot = _mapping(told.get("boot"))
+    if boot.get("reason") and not told.get("healthy"):
+        told["reason"], told["state"] = told.get("reason") or boot["reason"], told.get("state") or boot.get("result")
     if told.get("reasons"):
         told["reason"] = "; ".join(map(str, told["reasons"]))
     shown: dict[str, Any] = {"component": component}

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from . import aws, boot, drain, halt, status, units
-from .errors import HostError
+from .errors import HostError, Refused
 from .imds import ADDRESS, Imds
 from .places import Places, as_json
 from .settings import read_settings
@@ -106,7 +106,9 @@ def _told(report: dict[str, Any]) -> str:
 
 def _status(places: Places, given: argparse.Namespace) -> Answer:
     found = status.status(places)
-    return found, status.as_text(found), 0 if found["healthy"] else 1
+    # Whoever waits for the trader learns that it will not come by itself.
+    refused = found["unit"] in ("inactive", "failed") and found["boot"].get("result") == Refused.result
+    return found, status.as_text(found), 0 if found["healthy"] else Refused.exit_status if refused else 1
 
 
 def _drain(places: Places, given: argparse.Namespace) -> Answer:

@@ -23,8 +23,8 @@ def test_every_host_is_asked_for_its_systemd() -> None:
 
 @pytest.mark.parametrize(
     ("status", "asked"),
-    [("exit 0", 1), ("exit 1", 3), ("exit 127", 1)],
-    ids=["healthy", "unhealthy until the time is over", "not installed"],
+    [("exit 0", 1), ("exit 1", 3), ("exit 127", 1), ("exit 78", 1)],
+    ids=["healthy", "unhealthy until the time is over", "not installed", "refused"],
 )
 def test_the_script_waits_for_a_service_that_is_not_healthy(tmp_path: Path, status: str, asked: int) -> None:
     programs = {
@@ -71,6 +71,15 @@ def test_the_script_waits_for_a_service_that_is_not_healthy(tmp_path: Path, stat
         (
             {"status": "ok", "channels": {"bars": {"age_seconds": 0.5}, "trades": {"age_seconds": None}}},
             {"health": "healthy", "last_work_age": 0.5, "feed_lag": 0.5},
+        ),
+        (
+            {
+                "healthy": False,
+                "reason": "",
+                "state": "",
+                "boot": {"result": "refused", "reason": "The model is corrupt."},
+            },
+            {"health": "unhealthy", "state": "refused", "reason": "The model is corrupt."},
         ),
         ({"healthy": False, "reason": "no feed"}, {"health": "unhealthy", "reason": "no feed"}),
         ({"status": "failed", "reasons": ["a", "b"]}, {"health": "unhealthy", "reason": "a; b"}),
