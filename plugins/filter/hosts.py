@@ -49,8 +49,8 @@ def host_status_command(component: str, seconds: int = 0) -> str:
     found = _COMPONENTS.get(component)
     if not found or not found.host_status:
         return f"{_GENERAL}; true"
-    # Its own command ends with 0 if it is healthy. There is nothing to wait for without the command (127), and where the
-    # service was refused (78).
+    # Its own command ends with 0 if it is healthy. There is nothing to wait for without the command (127) or where
+    # the service was refused (78).
     asked = f"own=$({found.host_status} 2>/dev/null)"
     over = f"test $(($(date +%s) - began)) -lt {int(seconds)} || break"
     waiting = f"until {asked}; do case $? in 78|127) break;; esac; {over}; sleep 2; done"
