@@ -208,7 +208,14 @@ def _names(path: Path) -> dict[str, str]:
 
 def _overridden(written: Any, effective: Any) -> bool:
     """Whether a plain value in a file is not the one in force, because the command line gave another."""
-    return "{{" not in str(written) and str(written) != str(effective)
+    return "{{" not in str(written) and str(written) != str(_given(effective))
+
+
+def _given(value: Any) -> Any:
+    """Without the options that were left out, which the check of a dictionary adds."""
+    if isinstance(value, dict):
+        return {name: _given(inner) for name, inner in value.items() if inner is not None}
+    return value
 
 
 def _without_name(message: str, name: str) -> str:

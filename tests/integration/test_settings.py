@@ -151,6 +151,7 @@ def test_a_file_that_is_not_yaml_is_named_with_its_line(qa: Qa, tmp_path: Path) 
     settings.write_text("---\nalgo_environment: qa\nalgo_model_bucket: one: two\n")
     refused = Environment.__new__(Environment)  # its bucket is in the file that can't be read
     refused.aws, refused.name, refused._playbook, refused.inventory = qa._aws, "qa", qa._playbook, inventories / "qa"
+    refused._always, refused._credentials = {}, {}
     outcome = refused(fails=True)
     assert outcome.output.count("group_vars/all/settings.yml:3: YAML parsing failed") == 1
     assert outcome.asked == Counter()
