@@ -28,6 +28,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT / "collections"))
 from ansible_collections.algo.trading.plugins.module_utils._naming import Scope
+from embedded_aws.manager import State, held
 
 TESTS = ROOT / "services" / "alpaca_websocket" / "tests"  # the simulated Alpaca is that of the server's own tests
 # The embedded AWS's address inside the hosts' network; only they see it, so every clone has the same ports.
@@ -78,14 +79,7 @@ class Market:
 
     def running(self) -> bool:
         """Whether its process lives: it holds the lock for as long."""
-        try:
-            with self.lock.open("rb") as handle:
-                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except FileNotFoundError:
-            pass
-        return False
+        return held(self.lock)
 
     def serve(self) -> int:
         """Run both, until one ends: then the other ends too, and the next start begins anew."""
@@ -132,7 +126,6 @@ class Market:
 
     def _inside(self) -> list[str]:
         from embedded_aws import __main__ as tool
-        from embedded_aws.manager import State
 
         return list(tool._ask(State(self.aws), "GET", "inside"))
 

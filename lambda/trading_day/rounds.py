@@ -106,10 +106,10 @@ class Rounds:
     def _drain(self, ids: Sequence[str]) -> None:
         ended = drain(self.ssm, self.settings, ids, self.clock, self.deadline, self._confirmed)
         limit = self.settings.drain_attempts
-        unwell = hosts.impaired(self.ec2, sorted(ended.failed))
+        unhealthy = hosts.impaired(self.ec2, sorted(ended.failed))
         for id_, why in ended.failed.items():
             attempt = self.results[id_].attempts + 1
-            reason = f"{why} (attempt {attempt} of {limit})" + (f"; {unwell[id_]}" if id_ in unwell else "")
+            reason = f"{why} (attempt {attempt} of {limit})" + (f"; {unhealthy[id_]}" if id_ in unhealthy else "")
             self.results[id_] = replace(self.results[id_], outcome=UNFINISHED, reason=reason, attempts=attempt)
         for id_, why in ended.unfinished.items():
             self.results[id_] = replace(self.results[id_], outcome=UNFINISHED, reason=why)

@@ -284,5 +284,5 @@ def _command(settings: ShutdownSettings, results: Sequence[HostResult]) -> str:
     return (
         f"To look: ansible-playbook -i inventories/{settings.environment} playbooks/status.yml. To try again{some}: "
         f"ansible-playbook -i inventories/{settings.environment} playbooks/drain.yml "
-        f"-e 'algo_models={','.join(models[:_NAMED])}' -e 'algo_reason=left running by the shutdown'"
+        f"-e 'algo_models={','.join(models[:_NAMED])}' -e 'algo_reason=\"left running by the shutdown\"'"
     )

@@ -78,7 +78,13 @@ class ActionModule(ActionBase):
             ],
             options,
         )
-        findings += lasting_only(load_extra_vars(self._loader))
+        extra = load_extra_vars(self._loader)
+        findings += lasting_only(extra)
+        if dropped := extra.get("_raw_params"):
+            findings.append(
+                f"-e: {dropped!r} belongs to no setting, and Ansible drops it. Quote a value with spaces twice: "
+                "-e 'name=\"several words\"'."
+            )
         settings, failures = self._effective(options, defaults, variables)
         findings += failures
         findings += _misplaced(inventory, settings)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible.parsing.splitter import parse_kv
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -93,6 +94,23 @@ def test_commands_name_what_exists(page: Path) -> None:
                 if name not in settings and not re.search(rf"{{{{ {name}\b", own)
             ]
     assert wrong == []
+
+
+def test_values_with_spaces_are_quoted_for_ansible_too() -> None:
+    """Of an unquoted value Ansible takes the first word, and drops the rest without a word."""
+    texts = [path for kind in ("md", "yml", "j2", "py", "sh") for path in ROOT.rglob(f"*.{kind}") if _is_ours(path)]
+    given = [
+        (name_of(path), value.replace('\\"', '"'))
+        for path in texts
+        for value in re.findall(r"-e '([a-z_]+=[^'\n]*)'", path.read_text(encoding="utf-8"))
+    ]
+    assert len(given) > 5
+    assert [(path, value) for path, value in given if "_raw_params" in parse_kv(value)] == []
+
+
+def _is_ours(path: Path) -> bool:
+    top = path.relative_to(ROOT).parts[0]
+    return top in {"README.md", "awx", "docs", "inventories", "lambda", "playbooks", "plugins", "roles", "tools"}
 
 
 @pytest.mark.parametrize("role", sorted((ROOT / "roles").iterdir()), ids=lambda path: path.name)

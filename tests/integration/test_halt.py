@@ -28,7 +28,12 @@ def test_trading_is_halted_and_resumed_with_a_reason(fresh_aws: Aws, playbook: P
     assert "Give the reason" in refused.output
     stranger = qa(playbook="playbooks/halt.yml", fails=True, algo_account_id="999999999999", **REASON)
     assert "Use credentials of that account" in " ".join(stranger.output.split())
-    assert refused.writes == stranger.writes == {}
+    # Ansible takes the first word and drops the others, here a second model.
+    dropped = qa(
+        "-e", "algo_models=momentum/AAPL/a, momentum/GOOG/b", playbook="playbooks/halt.yml", fails=True, **REASON
+    )
+    assert "'momentum/GOOG/b' after -e belongs to no variable" in " ".join(dropped.output.split())
+    assert refused.writes == stranger.writes == dropped.writes == {}
 
     planned = qa("--check", playbook="playbooks/halt.yml", **REASON)
     assert planned.writes == {}

@@ -157,6 +157,12 @@ def test_a_file_that_is_not_yaml_is_named_with_its_line(qa: Qa, tmp_path: Path) 
     assert outcome.asked == Counter()
 
 
+def test_words_that_ansible_drops_are_refused(qa: Qa) -> None:
+    refused = qa({}, "-e", "algo_unverified=the feed is down")
+    assert "-e: 'feed is down' belongs to no setting" in refused.run.plan["failed"][0]["message"]
+    assert refused.asked == Counter()
+
+
 def test_what_is_missing_is_said_too(qa: Qa, tmp_path: Path) -> None:
     inventories = copied_inventories(tmp_path / "some")
     settings = inventories / "qa" / "group_vars" / "all" / "settings.yml"

@@ -79,15 +79,20 @@ class State:
         replace(self.server, json.dumps(vars(server)) + "\n")
 
     def held(self) -> bool:
-        """Whether a server lives: it holds the lock for as long as it does, and no crash can leave it held."""
-        try:
-            with self.lock.open("rb") as handle:
-                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except FileNotFoundError:
-            return False
+        """Whether a server lives: it holds the lock for as long as it does."""
+        return held(self.lock)
+
+
+def held(lock: Path) -> bool:
+    """Whether a process holds a lock. No crash can leave it held."""
+    try:
+        with lock.open("rb") as handle:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
         return False
+    return False
 
 
 def replace(path: Path, text: str) -> None:

@@ -6,13 +6,17 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import tracemalloc
 from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from ansible.parsing.splitter import parse_kv
 from ansible_collections.algo.trading.plugins.module_utils._errors import InvalidInput
 from ansible_collections.algo.trading.plugins.module_utils.fleet.pacing import Limit, TokenBucket
 from ansible_collections.algo.trading.tests.unit.trading_day.conftest import EVENING, OWN, AwsError
@@ -238,8 +242,11 @@ def test_the_alert_has_the_command_to_type(world: World) -> None:
     (bad,) = world.add(1, ends="Failed")
     shut_down(world)
     told = world.alerts[0]["Message"]
-    assert "ansible-playbook -i inventories/qa playbooks/drain.yml" in told
-    assert f"algo_models={bad.tags['Model']}" in told
+    (command,) = re.findall(r"To try again: (ansible-playbook .*)", told)
+    words = shlex.split(command)
+    assert words[:4] == ["ansible-playbook", "-i", "inventories/qa", "playbooks/drain.yml"]
+    given = [parse_kv(value) for flag, value in pairwise(words) if flag == "-e"]
+    assert given == [{"algo_models": bad.tags["Model"]}, {"algo_reason": "left running by the shutdown"}]
     assert "aws logs filter-log-events --log-group-name /aws/lambda/algo-trading-trading-server-shutdown-qa" in told
     assert "run-1" in told
 
