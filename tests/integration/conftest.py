@@ -33,6 +33,11 @@ class Call:
     region: str
     access_key: str
 
+    @property
+    def by_role(self) -> bool:
+        """Whether it was made with a role's short-lived keys (AWS and moto give theirs this prefix)."""
+        return self.access_key.startswith("ASIA")
+
 
 class Aws:
     """The embedded AWS of one test process."""
@@ -85,10 +90,20 @@ class Aws:
             config=Config(proxies={}, retries={"total_max_attempts": 1}),
         )
 
-    def calls(self, *, write: bool | None = None, service: str | None = None) -> list[Call]:
-        """The API calls since the last reset, oldest first; `write=True` for those that change something."""
+    def calls(
+        self, *, write: bool | None = None, service: str | None = None, by_role: bool | None = None
+    ) -> list[Call]:
+        """The API calls since the last reset, oldest first.
+
+        :param write: only those that change something, or only the others
+        :param by_role: only those of hosts and functions, which come at any time, or only the operator's
+        """
         found = [Call(**call) for call in json.loads(self._http("GET", "/_algo/calls"))]
-        return [c for c in found if write in (None, c.write) and service in (None, c.service)]
+        return [
+            call
+            for call in found
+            if write in (None, call.write) and service in (None, call.service) and by_role in (None, call.by_role)
+        ]
 
     def count(self, **which: Any) -> Counter[str]:
         """How often each `service:Operation` was called; takes what `calls` takes."""

@@ -95,7 +95,8 @@ def test_an_image_is_made_and_not_made_again(bakes: Bakes) -> None:
 
     bakes.yard.aws.forget_calls()
     assert f"{image['ImageId']}, which has this content already" in bakes.bake()
-    assert {call.operation for call in bakes.yard.aws.calls(write=True)} <= {"PutParameter", "DeleteParameter"}
+    changing = bakes.yard.aws.calls(write=True, by_role=False)  # a builder that just ended may still report itself
+    assert {call.operation for call in changing} <= {"PutParameter", "DeleteParameter"}
     assert bakes.images() == [image]
 
 
