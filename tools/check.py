@@ -29,6 +29,7 @@ CACHE = ROOT / ".cache"
 SERVICE = ROOT / "services" / "alpaca_websocket"
 HOST_PROGRAM = "roles/trading_server/files"
 MLFLOW_PROGRAM = "roles/mlflow_server/files"
+GPU_PROGRAM = "roles/gpu_host/files"
 _COUNTS = re.compile(r"(\d+) (passed|failed|skipped|error|errors|xfailed|xpassed)\b")
 _SUMMARY = re.compile(
     r"^=* ?(?:\d+ (?:passed|failed|skipped|errors?|xfailed|xpassed|deselected|warnings?)(?:, )?)+ in "
@@ -179,10 +180,11 @@ def types(venv: Venv, args: Sequence[str]) -> list[Check]:
             "mypy tests",
             [*mypy, f"{cache}-tests", *tests],
             venv,
-            env={"MYPYPATH": f"tests/integration:collections:lambda:{HOST_PROGRAM}:{MLFLOW_PROGRAM}"},
+            env={"MYPYPATH": f"tests/integration:collections:lambda:{HOST_PROGRAM}:{MLFLOW_PROGRAM}:{GPU_PROGRAM}"},
         ),
         Check("mypy algo_host", [*mypy, f"{cache}-algo_host", "-palgo_host"], venv, env={"MYPYPATH": HOST_PROGRAM}),
         Check("mypy mlflow_host", [*mypy, f"{cache}-mlflow", "-pmlflow_host"], venv, env={"MYPYPATH": MLFLOW_PROGRAM}),
+        Check("mypy gpu_host", [*mypy, f"{cache}-gpu_host", "-pgpu_host"], venv, env={"MYPYPATH": GPU_PROGRAM}),
         Check("mypy tools", [*mypy, f"{cache}-tools", "tools"], venv, env={"MYPYPATH": "tools"}),
         *(
             Check(f"mypy {tree.name}", [*mypy, f"{cache}-{tree.name}", str(tree)], venv, env={"MYPYPATH": path})

@@ -14,6 +14,7 @@ unset UV_INDEX UV_INDEX_URL UV_EXTRA_INDEX_URL UV_DEFAULT_INDEX UV_FIND_LINKS UV
 here=$PWD
 service=$here/../services/alpaca_websocket/data/share/alpaca-websocket
 mlflow=$here/../roles/mlflow_server/files
+gpu=$here/../roles/gpu_host/files
 project=$(mktemp -d) # uv takes the platforms to settle for from a pyproject.toml, and ours is about other things
 trap 'rm -rf "$project"' EXIT
 
@@ -30,7 +31,7 @@ environments = [
 TOML
     cp "$here"/*.in "$project"
     # Versions in the present lock are preferred; those of a runtime set bind its development set.
-    cp "$here"/*.txt "$service"/*.txt "$mlflow"/*.txt "$project" 2>/dev/null || true
+    cp "$here"/*.txt "$service"/*.txt "$mlflow"/*.txt "$gpu"/*.txt "$project" 2>/dev/null || true
     # shellcheck disable=SC2086  # LOCK_ARGS are words
     (cd "$project" && "$uv" pip compile --quiet --universal --python-version "$python" --generate-hashes \
         --no-emit-index-url --no-emit-find-links --no-annotate --no-header ${LOCK_ARGS:-} --output-file "$out" "$@")
@@ -64,3 +65,7 @@ compile 3.11 "python_version < '3.12'" "For Python 3.11." mlflow-server-python3.
 compile 3.12 "python_version >= '3.12'" "For Python 3.12 and later." mlflow-server-python3.12.txt mlflow-server.in \
     --override mlflow-server-without.in
 mv mlflow-server-python3.1?.txt "$mlflow"
+# What jobs on a GPU host find. The same for both architectures: the registry has each package for both.
+compile 3.11 "python_version < '3.12'" "For Python 3.11." gpu-host-python3.11.txt gpu-host.in
+compile 3.12 "python_version >= '3.12'" "For Python 3.12 and later." gpu-host-python3.12.txt gpu-host.in
+mv gpu-host-python3.1?.txt "$gpu"
