@@ -103,7 +103,7 @@ REGISTRY = (
         host_role="mlflow_server",
         host_status="algo-mlflow status --json",
     ),
-    Component("gpu_instance", "GPU instances", hosts=True, host_role="gpu_host"),
+    Component("gpu_instance", "GPU instances", hosts=True, host_role="gpu_host", host_status="algo-gpu status --json"),
 )
 
 

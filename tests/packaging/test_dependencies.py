@@ -32,6 +32,7 @@ def pins(lock: Path) -> dict[str, str]:
 
 
 MLFLOW = sorted((ROOT / "roles/mlflow_server/files").glob("*.txt"))
+GPU = sorted((ROOT / "roles/gpu_host/files").glob("*.txt"))
 
 
 def required() -> dict[str, str]:
@@ -55,7 +56,7 @@ def test_there_are_all_sets_for_each_generation() -> None:
     }
 
 
-@pytest.mark.parametrize("lock", LOCKS + MLFLOW, ids=lambda lock: lock.name)
+@pytest.mark.parametrize("lock", LOCKS + MLFLOW + GPU, ids=lambda lock: lock.name)
 def test_every_pin_has_hashes_and_nothing_names_a_place(lock: Path) -> None:
     text = lock.read_text()
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
@@ -149,3 +150,12 @@ def test_a_hosts_mlflow_is_what_is_released_without_what_only_a_client_loads() -
         assert not found.keys() & set(without)
     for file in (ROOT / "inventories").glob("*/group_vars/all/release.yml"):
         assert yaml.safe_load(file.read_text())["algo_release"]["mlflow"] == wanted[1], file
+
+
+def test_a_gpu_host_has_pytorch_with_cuda_and_the_client_of_the_released_mlflow() -> None:
+    assert [lock.name for lock in GPU] == ["gpu-host-python3.11.txt", "gpu-host-python3.12.txt"]
+    for lock in GPU:
+        found = pins(lock)
+        assert {"torch", "triton", "nvidia-cublas", "boto3", "numpy", "pandas"} <= found.keys()
+        assert found["torch"] == pins(GPU[0])["torch"]
+        assert found["mlflow-skinny"] == pins(MLFLOW[0])["mlflow"]

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.hosts
 # Roles named aws_* talk to AWS; all others configure one kind of host.
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if not path.name.startswith("aws_"))
 # Minutes on two cores: by hand, `molecule test -s alpaca_websocket` (docs/testing.md).
-BY_HAND = {"alpaca_websocket", "mlflow_server"}
+BY_HAND = {"alpaca_websocket", "gpu_host", "mlflow_server"}
 _SECONDS = 1200
 
 

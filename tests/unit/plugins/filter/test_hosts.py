@@ -17,7 +17,8 @@ def test_a_component_without_a_role_of_its_own_has_none() -> None:
 
 
 def test_every_host_is_asked_for_its_systemd() -> None:
-    assert host_status_command("gpu_instance").startswith("systemctl is-system-running; ")
+    assert host_status_command("no_such").startswith("systemctl is-system-running; ")
+    assert "algo-gpu status --json" in host_status_command("gpu_instance")
     assert "algo-host status --json" in host_status_command("trading_server")
 
 

@@ -60,16 +60,14 @@ def endpoint() -> Iterator[str]:
 class Host:
     """A host in a folder: its files, its programs, and the processes of `algo-gpu` on it."""
 
-    def __init__(self, root: Path, endpoint: str) -> None:
+    def __init__(self, root: Path, endpoint: str, s3: Any) -> None:
         self.root, self.places, self.started = root, Places(root), []
         self.work, self.bin = root / "home", root / "bin"
         for folder in (self.work, self.bin, self.places.idle.parent, self.places.settings.parent, self.places.proc):
             folder.mkdir(parents=True)
         self.settings(region="us-east-1", stop_seconds=20)
         self.program("systemctl", f'echo "$@" >> {root}/systemctl; test "$1" != is-active || echo active')
-        self.s3: Any = boto3.client(
-            "s3", endpoint_url=endpoint, region_name="us-east-1", aws_access_key_id="t", aws_secret_access_key="t"
-        )
+        self.s3 = s3
         self.bucket = f"bucket-{os.getpid()}-{root.parent.name}".replace("_", "-").lower()[:60].rstrip("-")
         self.s3.create_bucket(Bucket=self.bucket)
         self.env = {
@@ -136,9 +134,16 @@ class Host:
         }
 
 
+@pytest.fixture(scope="module")
+def s3(endpoint: str) -> Any:
+    return boto3.client(
+        "s3", endpoint_url=endpoint, region_name="us-east-1", aws_access_key_id="t", aws_secret_access_key="t"
+    )
+
+
 @pytest.fixture
-def host(tmp_path: Path, endpoint: str) -> Iterator[Host]:
-    made = Host(tmp_path / "root", endpoint)
+def host(tmp_path: Path, endpoint: str, s3: Any) -> Iterator[Host]:
+    made = Host(tmp_path / "root", endpoint, s3)
     yield made
     for process in made.started:
         # A supervisor's job is in a group of its own, which systemd would end.
