@@ -35,8 +35,8 @@ class Bucket:
     """
 
     def __init__(self, uri: str, region: str) -> None:
-        scheme, _, rest = uri.partition("://")
-        self._bucket, _, prefix = rest.partition("/")
+        scheme, _slashes, rest = uri.partition("://")
+        self._bucket, _slash, prefix = rest.partition("/")
         if scheme != "s3" or not self._bucket:
             raise HostError(f"{uri!r} is no place for checkpoints: s3://BUCKET or s3://BUCKET/PREFIX", REFUSED)
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""

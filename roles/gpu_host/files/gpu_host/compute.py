@@ -23,7 +23,7 @@ def compute() -> dict[str, Any]:
     import torch
 
     torch.manual_seed(20)
-    left, right = (torch.randn(_SIZE, _SIZE, dtype=torch.float32) for _ in range(2))
+    left, right = (torch.randn(_SIZE, _SIZE, dtype=torch.float32) for _matrix in range(2))
     expected = left.double() @ right.double()
     torch.set_float32_matmul_precision("highest")
 

@@ -36,9 +36,7 @@ def read_settings(places: Places) -> Settings:
     """
     given = _given(places.settings)
     types = {field.name: type(field.default) for field in dataclasses.fields(Settings)}
-    wrong = sorted(
-        name for name, value in given.items() if name not in types or type(value) is not types[name]
-    )  # a bool is no int here
+    wrong = sorted(name for name, value in given.items() if name not in types or not _is(value, types[name]))
     if wrong:
         raise HostError(
             f"{places.settings}: unknown or of the wrong type: {', '.join(wrong)}. Run the role gpu_host again.",
@@ -46,6 +44,10 @@ def read_settings(places: Places) -> Settings:
         )
     region = given.get("region") or read_json(places.environment).get("region", "")
     return Settings(**{**given, "region": str(region)})
+
+
+def _is(value: Any, kind: type) -> bool:
+    return isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
 
 
 def _given(path: Path) -> dict[str, Any]:

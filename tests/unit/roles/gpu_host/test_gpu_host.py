@@ -112,7 +112,8 @@ class Host:
 
     def run(self, *arguments: str) -> tuple[int, str]:
         process = self.start(*arguments)
-        return (lambda said: (process.returncode, said))(process.communicate(timeout=PATIENCE)[0])
+        said = process.communicate(timeout=PATIENCE)[0]
+        return process.returncode, said
 
     def train(self, script: str, *options: str) -> subprocess.Popen[str]:
         to = f"--to=s3://{self.bucket}/runs"
@@ -204,7 +205,7 @@ def test_one_job_runs_at_a_time_and_one_that_is_killed_leaves_no_lock(host: Host
 
 def test_a_job_that_is_told_to_end_writes_its_checkpoint_and_that_is_stored(host: Host) -> None:
     job = host.train("trap 'echo end > checkpoints/end.pt; exit 0' TERM; touch ready; while :; do sleep 0.05; done")
-    until(lambda: (host.work / "ready").exists())
+    until((host.work / "ready").exists)
     job.send_signal(signal.SIGTERM)
     assert job.wait(PATIENCE) == 0
     assert host.stored() == {"runs/end.pt": "end\n"}
@@ -213,7 +214,7 @@ def test_a_job_that_is_told_to_end_writes_its_checkpoint_and_that_is_stored(host
 def test_a_job_that_does_not_end_in_its_time_is_killed_and_its_checkpoints_are_stored(host: Host) -> None:
     host.settings(region="us-east-1", stop_seconds=1)
     job = host.train("trap '' TERM; echo x > checkpoints/1.pt; touch ready; while :; do sleep 0.05; done")
-    until(lambda: (host.work / "ready").exists())
+    until((host.work / "ready").exists)
     job.send_signal(signal.SIGTERM)
     assert job.wait(PATIENCE) == 137
     assert host.stored() == {"runs/1.pt": "x\n"}
@@ -415,7 +416,7 @@ def test_a_job_keeps_it_on_however_little_it_does(host: Host, looks: Idle) -> No
     looks.after(0)
     host.train("exec sleep 600")
     until(host.runs)
-    for _ in range(3):
+    for _look in range(3):
         assert looks.after(100) == "stays on: the job first runs"
     assert not looks.off
     assert not host.places.powering_off.exists()
@@ -646,7 +647,7 @@ def test_whoever_looks_at_the_lock_does_not_keep_a_job_from_taking_it(tmp_path: 
     looking = threading.Thread(target=look)
     looking.start()
     try:
-        for _ in range(50):
+        for _try in range(50):
             handle = take(places.job_lock)
             assert handle is not None
             os.close(handle)
