@@ -241,6 +241,31 @@ def test_what_a_machine_lacks_is_named_with_what_to_do(
 
 
 @pytest.mark.parametrize(
+    ("there", "systemd", "said"),
+    [
+        (["cgroup.controllers"], 258, ""),
+        (["systemd", "memory"], 252, ""),
+        (["systemd", "memory"], 0, ""),
+        (["systemd", "memory"], 257, "systemd 257, which refuses control groups of version 1"),
+        (["memory"], 252, "of version 2, or of version 1 with"),
+    ],
+)
+def test_control_groups_that_systemd_cannot_use_are_named(
+    tmp_path: Path, there: list[str], systemd: int, said: str
+) -> None:
+    for name in there:
+        (tmp_path / name).mkdir()
+    told = requirements.control_groups(tmp_path, lambda: systemd)
+    assert said in told
+    assert bool(said) == bool(told) == ("systemd.unified_cgroup_hierarchy=1" in told)
+
+
+@pytest.mark.skipif(shutil.which("apt-cache") is None, reason="apt knows the version, and this machine has none")
+def test_the_systemd_that_hosts_get_is_known() -> None:
+    assert 200 < requirements.systemd_version() < 1000
+
+
+@pytest.mark.parametrize(
     ("machine", "installs"),
     [
         ({}, True),
@@ -272,7 +297,7 @@ def _machine(monkeypatch: pytest.MonkeyPatch, facts: dict[str, Any]) -> list[lis
 
     monkeypatch.setattr(requirements.sys, "platform", facts.get("platform", "linux"))
     monkeypatch.setattr(requirements.os, "geteuid", lambda: facts.get("user", 0))
-    monkeypatch.setattr(requirements.os, "access", lambda path, _how: path in facts.get("writable", ()))
+    monkeypatch.setattr(requirements.os, "access", lambda path, _how: str(path) in facts.get("writable", ()))
     monkeypatch.setattr(requirements, "distribution", lambda: facts.get("distribution", "debian"))
     monkeypatch.setattr(requirements.subprocess, "run", run)
     there = facts.get("programs", ("apt-get",))

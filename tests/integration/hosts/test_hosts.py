@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -200,16 +201,33 @@ def test_two_servers_use_the_same_addresses_and_leave_nothing_when_killed(
 
 def traces() -> dict[str, list[str]]:
     """What hosts could leave on the machine, and have only in namespaces of their own."""
+    rules = subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True, check=True).stdout
     return {
         "mounts": sorted(line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()),
         "interfaces": sorted(path.name for path in Path("/sys/class/net").iterdir()),
         "namespaces": sorted(path.name for path in Path("/run/netns").glob("*")),
-        "forwarding": [Path("/proc/sys/net/ipv4/ip_forward").read_text()],
+        "rules": rules.splitlines(),
+        "sysctls": sysctls(),
+        "images": sorted(str(path) for path in Path("/var/lib/containers").glob("**") if path.name != "tmp"),
         "locks": sorted(path.name for path in Path("/dev/shm").glob("*libpod*")),
         "runtime": sorted(
             path.name for path in Path("/run").iterdir() if path.name in ("libpod", "runc", "containers")
         ),
     }
+
+
+def sysctls() -> list[str]:
+    """The kernel's settings of networks and namespaces, which container engines change."""
+    found = []
+    for folder in ("net", "user", "kernel/keys", "fs/inotify"):
+        for path in sorted(Path("/proc/sys", folder).rglob("*")):
+            if path.name == "nf_conntrack_count":  # a figure, not a setting
+                continue
+            try:
+                found.append(f"{path} {path.read_text().strip()}" if path.is_file() else str(path))
+            except OSError:  # some can only be written
+                found.append(str(path))
+    return found
 
 
 def test_a_private_zone_answers_in_its_own_vpc(pair: list[Host]) -> None:

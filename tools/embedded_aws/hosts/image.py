@@ -105,8 +105,9 @@ def configure(enclosure: Enclosure, storage: Path, base: Path | None = None) -> 
         f'[storage]\ndriver = "overlay"\ngraphroot = "{storage}"\nrunroot = "/run/storage"\n{more}'
     )
     (enclosure.directory / "containers.conf").write_text(
-        # The limits are below what machines commonly allow; more would keep a host from starting.
-        '[containers]\ndefault_ulimits = ["nofile=16384:16384", "nproc=16384:16384"]\n'
+        # The limits are below what machines commonly allow; more would keep a host from starting. No limit of podman's
+        # on a host's processes: EC2 has none, and not every machine has that controller.
+        '[containers]\ndefault_ulimits = ["nofile=16384:16384", "nproc=16384:16384"]\npids_limit = 0\n'
         '[engine]\nruntime = "runc"\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\ntmp_dir = "/run/libpod"\n'
         f'[network]\nnetwork_backend = "netavark"\nnetwork_config_dir = "{enclosure.directory / "networks"}"\n'
     )

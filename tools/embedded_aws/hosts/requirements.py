@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,9 @@ _PROGRAMS = {
     "ip": "iproute2",
     "ssh": "openssh-client",
 }
+
+# systemd 256 asks for a kernel argument before it runs with version 1, 258 has no code for it (its NEWS file).
+_WITHOUT_VERSION_1 = 256
 
 
 def packages() -> list[str]:
@@ -74,8 +78,9 @@ def missing() -> str:
         return f"packages are missing; type: apt-get install -y --no-install-recommends {' '.join(lacking)}"
     if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
         return "hosts need /dev/net/tun: load the tun module, or pass the device to this container"
-    if not os.access("/sys/fs/cgroup", os.W_OK):
-        return "hosts need control groups that can be written: mount /sys/fs/cgroup read-write"
+    refusal = control_groups(Path("/sys/fs/cgroup"), systemd_version)
+    if refusal:
+        return refusal
     trial = subprocess.run(
         ["unshare", "--mount", "--pid", "--fork", "--net", "--ipc", "--cgroup", "--", "true"],
         capture_output=True,
@@ -84,3 +89,28 @@ def missing() -> str:
     if trial.returncode:
         return f"hosts need namespaces of their own: {trial.stderr.strip()}; allow CAP_SYS_ADMIN, on Linux 4.6 or later"
     return ""
+
+
+def control_groups(root: Path, systemd: Callable[[], int]) -> str:
+    """Why systemd cannot run in a host with these control groups; empty if it can.
+
+    :param systemd: tells the version that hosts get, 0 if it is not known; asked with version 1 only
+    """
+    unified = "boot the machine with systemd.unified_cgroup_hierarchy=1"
+    if not os.access(root, os.W_OK):
+        return f"hosts need control groups that can be written: mount {root} read-write"
+    if (root / "cgroup.controllers").exists():
+        return ""
+    if not (root / "systemd").is_dir():
+        return f"hosts need control groups of version 2, or of version 1 with {root}/systemd: {unified}"
+    version = systemd()
+    if version >= _WITHOUT_VERSION_1:
+        return f"hosts get systemd {version}, which refuses control groups of version 1: {unified}"
+    return ""
+
+
+def systemd_version() -> int:
+    """Of the package that hosts get, from the machine's own sources; 0 if apt does not know it."""
+    told = subprocess.run(["apt-cache", "policy", "systemd"], capture_output=True, text=True, errors="replace").stdout
+    found = re.search(r"Candidate: (\d+)", told)
+    return int(found[1]) if found else 0
