@@ -29,6 +29,28 @@ class Clients:
             return self._clients[service]
 
 
+class Reading:
+    """One reading of an account: gives clients as they are given to it, and asks once what several kinds need."""
+
+    def __init__(self, clients: Callable[[str], Any]) -> None:
+        self._clients = clients
+        self._answers: dict[str, Any] = {}
+        self._asking: dict[str, Lock] = {}
+        self._lock = Lock()
+
+    def __call__(self, service: str) -> Any:
+        return self._clients(service)
+
+    def once(self, what: str, ask: Callable[[], Any]) -> Any:
+        """The answer to ``ask``, which the first thread asks. An error is no answer: the next one asks again."""
+        with self._lock:
+            asking = self._asking.setdefault(what, Lock())
+        with asking:
+            if what not in self._answers:
+                self._answers[what] = ask()
+            return self._answers[what]
+
+
 def unless_missing(call: Callable[..., Any], *codes: str, **arguments: Any) -> Any:
     """Make one API call; None where AWS says with one of ``codes`` that the resource is not there."""
     try:

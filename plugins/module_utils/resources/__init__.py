@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from typing import Any
 
+from .._aws import Reading
 from .._errors import NOT_OFFERED, kind_of
 from .._naming import Scope
 from . import (
@@ -93,10 +94,11 @@ def read_environment(
     :raises botocore.exceptions.ClientError: as AWS answers; nothing is guessed when a reading is refused.
     """
     kinds = tuple(kinds if kinds is not None else TYPES.values())
+    reading = Reading(clients)
 
     def read(kind: ResourceType) -> list[Found]:
         try:
-            return list(kind.read(clients, scope))
+            return list(kind.read(reading, scope))
         except Exception as error:
             if missing is None or kind_of(error) != NOT_OFFERED:
                 raise
@@ -104,16 +106,16 @@ def read_environment(
             return []
 
     with ThreadPoolExecutor(max_workers=_THREADS) as pool:
-        readings = list(pool.map(read, kinds))
+        answers = list(pool.map(read, kinds))
     owners = {
         found.key: found.tags
-        for reading in readings
-        for found in reading
+        for answer in answers
+        for found in answer
         if found.tags is not None and scope.owns(found.tags)
     }
     return {
-        kind.module: {found.key: _as_dict(found, scope, owners) for found in reading}
-        for kind, reading in zip(kinds, readings, strict=True)
+        kind.module: {found.key: _as_dict(found, scope, owners) for found in answer}
+        for kind, answer in zip(kinds, answers, strict=True)
     }
 
 

@@ -98,7 +98,8 @@ class ResourceType:
 
     :param module: the Ansible module that makes the change.
     :param title: what an operator calls the resource.
-    :param read: ``(clients, scope)`` to the resources found; ``clients(service)`` gives a boto3 client.
+    :param read: ``(reading, scope)`` to the resources found; ``reading(service)`` gives a boto3 client, and
+        ``reading.once`` asks what another type needs as well.
     :param tagged: whether the module takes tags; the engine then adds the environment's.
     :param separate_tags: whether the resource has tags but the module takes none: the engine then sets them by the
         ARN among ``attributes``.

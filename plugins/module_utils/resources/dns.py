@@ -18,10 +18,11 @@ from ._model import Found, ResourceType, Settings
 _RECORDS_AT_FIRST = 2
 
 
-def _zone(clients: Any, scope: Scope) -> Settings | None:
-    """The private zone; a public one may have its name."""
+def _zone(reading: Any, scope: Scope) -> Settings | None:
+    """The private zone; a public one may have its name. The zone and its records need it."""
     name = f"{dns_name(scope.project, scope.environment)}."
-    answer = clients("route53").list_hosted_zones_by_name(DNSName=name, MaxItems="10")
+    listed = {"DNSName": name, "MaxItems": "10"}
+    answer = reading.once(name, lambda: reading("route53").list_hosted_zones_by_name(**listed))
     same = (zone for zone in answer["HostedZones"] if zone["Name"] == name)
     return next((zone for zone in same if zone.get("Config", {}).get("PrivateZone")), None)
 

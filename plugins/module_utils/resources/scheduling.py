@@ -26,7 +26,15 @@ _RETRIES = {"maximum_event_age_in_seconds": 86400, "maximum_retry_attempts": 185
 # ---- group ----
 
 
-def _groups(clients: Any, scope: Scope) -> Iterable[tuple[Settings, dict[str, str]]]:
+def _groups(reading: Any, scope: Scope) -> list[tuple[Settings, dict[str, str]]]:
+    """Schedule groups with their tags, which the groups and the schedules need."""
+    found: list[tuple[Settings, dict[str, str]]] = reading.once(
+        "schedule groups", lambda: list(_read_tagged_groups(reading, scope))
+    )
+    return found
+
+
+def _read_tagged_groups(clients: Any, scope: Scope) -> Iterable[tuple[Settings, dict[str, str]]]:
     scheduler = clients("scheduler")
     for group in pages(scheduler, "list_schedule_groups", "ScheduleGroups", NamePrefix=f"{scope.project}-"):
         if not scope.owns_name(group["Name"]) or group.get("State") == "DELETING":

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import os
 import platform
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -26,19 +28,26 @@ _MINUTES = 15
 def sources() -> tuple[str, list[str]]:
     """Suite and one-line entries of the machine's own distribution, other package sources left out.
 
+    The environment's `EMBEDDED_AWS_SUITE` names another release of it.
+
     :raises EnclosureError: if apt knows none
     """
     release = dict(line.split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if "=" in line)
-    suite, own = release.get("VERSION_CODENAME", "").strip('"'), release.get("ID", "").strip('"')
+    codename, own = release.get("VERSION_CODENAME", "").strip('"'), release.get("ID", "").strip('"')
+    suite = os.environ.get("EMBEDDED_AWS_SUITE") or codename
     listed = subprocess.run(
         ["apt-get", "indextargets", "--format", "$(ORIGIN)|deb $(REPO_URI) $(RELEASE) $(COMPONENT)",
          "Created-By: Packages"],
         capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
     entries = sorted(
-        {line.partition("|")[2] for line in listed.splitlines() if line.partition("|")[0].lower() == own.lower()}
+        {
+            re.sub(rf" {codename}(-\S+)? ", rf" {suite}\1 ", line.partition("|")[2])
+            for line in listed.splitlines()
+            if line.partition("|")[0].lower() == own.lower()
+        }
     )
-    if not suite or not entries:
+    if not codename or not entries:
         raise EnclosureError("apt has no package lists of this machine's distribution. Type: apt-get update")
     return suite, entries
 
