@@ -39,6 +39,11 @@ options:
       - Whether other tags are removed. Those that start with C(aws:) are AWS's own and stay.
     type: bool
     default: false
+  untagged:
+    description:
+      - Whether the resources have just been made, so that they have no tags. They are not asked for them then.
+    type: bool
+    default: false
 attributes:
   check_mode:
     description: Reads only.
@@ -177,7 +182,7 @@ def ensure(client: Any, params: dict[str, Any], check_mode: bool) -> tuple[dict[
     """Make it so. Return the tags before and after."""
     arns = list(dict.fromkeys(params["arns"]))
     tags = {key: "" if value is None else str(value) for key, value in params["tags"].items()}
-    before = read_tags(client, arns)
+    before: dict[str, Tags] = {arn: {} for arn in arns} if params["untagged"] else read_tags(client, arns)
     after = {}
     setting: dict[tuple[tuple[str, str], ...], list[str]] = {}
     removing: dict[tuple[str, ...], list[str]] = {}
@@ -204,6 +209,7 @@ def main() -> None:
             "tags": {"type": "dict", "required": True, "aliases": ["resource_tags"]},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "purge_tags": {"type": "bool", "default": False},
+            "untagged": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )

@@ -69,7 +69,7 @@ def act(planned: Planned, runner: Runner) -> Acting:
         arguments, result = yield from _make(planned, runner, given, found)
     made = {name: value for name, value in kind.attributes(result, arguments).items() if value is not None}
     if kind.separate_tags:
-        tagging = {"arns": [made["arn"]], "tags": desired["tags"], "purge_tags": True, "state": "present"}
+        tagging = {"arns": [made["arn"]], "tags": desired["tags"], "purge_tags": True, "untagged": found is None}
         yield from _call(planned, runner, "algo.trading.resource_tags", tagging, found)
     return {**(found["attributes"] if found else {}), **made}
 

@@ -45,6 +45,12 @@ def test_an_alarm_is_tagged_and_untagged(fresh_aws: Aws, tasks: Tasks) -> None:
     assert purged["resources"] == {ALARM: {"B": "3"}}
     assert cloudwatch.list_tags_for_resource(ResourceARN=ALARM)["Tags"] == []
 
+    fresh_aws.forget_calls()
+    [new] = tasks(tag({"A": "1"}, purge_tags=True, untagged=True))
+    assert new["changed"]
+    assert new["resources"] == {ALARM: {"A": "1"}}
+    assert fresh_aws.count(service="cloudwatch") == {"cloudwatch:TagResource": 1}
+
 
 def test_invocations_are_configured_and_reset(fresh_aws: Aws, tasks: Tasks) -> None:
     trust = json.dumps({"Version": "2012-10-17", "Statement": []})

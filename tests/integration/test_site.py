@@ -135,6 +135,7 @@ CHANGES: dict[str, tuple[dict[str, Any], dict[Line, str]]] = {
             # The new machine has another address, which its name must lead to.
             ("update", "DNS record", "mlflow-server.qa.algo-trading.internal"): "+(known after apply)",
             ("update", "log group", f"/aws/lambda/{WEBSOCKET}"): "retention: 90 → 30",
+            ("update", "log group", "/algo-trading/qa/alpaca_websocket"): "retention: 90 → 30",
         },
     ),
 }

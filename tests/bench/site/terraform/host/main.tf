@@ -1,4 +1,4 @@
-# One instance with its DNS record.
+# One instance with its DNS record and the log group of its journal.
 locals {
   name = "${var.scope.project}-${replace(var.component, "_", "-")}-${var.scope.environment}"
   settings = merge({
@@ -36,6 +36,12 @@ resource "aws_instance" "this" {
     volume_size = var.volume_size
     encrypted   = true
   }
+}
+
+resource "aws_cloudwatch_log_group" "this" {
+  name              = "/${var.scope.project}/${var.scope.environment}/${var.component}"
+  retention_in_days = 90
+  tags              = { Component = var.component }
 }
 
 resource "aws_route53_record" "this" {
