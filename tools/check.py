@@ -27,9 +27,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / ".cache"
 SERVICE = ROOT / "services" / "alpaca_websocket"
+COMMON_PROGRAM = "roles/common/files"
 HOST_PROGRAM = "roles/trading_server/files"
 MLFLOW_PROGRAM = "roles/mlflow_server/files"
 GPU_PROGRAM = "roles/gpu_host/files"
+PROGRAMS = (COMMON_PROGRAM, HOST_PROGRAM, MLFLOW_PROGRAM, GPU_PROGRAM)
 _COUNTS = re.compile(r"(\d+) (passed|failed|skipped|error|errors|xfailed|xpassed)\b")
 _SUMMARY = re.compile(
     r"^=* ?(?:\d+ (?:passed|failed|skipped|errors?|xfailed|xpassed|deselected|warnings?)(?:, )?)+ in "
@@ -180,7 +182,10 @@ def types(venv: Venv, args: Sequence[str]) -> list[Check]:
             "mypy tests",
             [*mypy, f"{cache}-tests", *tests],
             venv,
-            env={"MYPYPATH": f"tests/integration:collections:lambda:{HOST_PROGRAM}:{MLFLOW_PROGRAM}:{GPU_PROGRAM}"},
+            env={"MYPYPATH": ":".join(["tests/integration", "collections", "lambda", *PROGRAMS])},
+        ),
+        Check(
+            "mypy algo_ship_logs", [*mypy, f"{cache}-logs", "-malgo_ship_logs"], venv, env={"MYPYPATH": COMMON_PROGRAM}
         ),
         Check("mypy algo_host", [*mypy, f"{cache}-algo_host", "-palgo_host"], venv, env={"MYPYPATH": HOST_PROGRAM}),
         Check("mypy mlflow_host", [*mypy, f"{cache}-mlflow", "-pmlflow_host"], venv, env={"MYPYPATH": MLFLOW_PROGRAM}),
