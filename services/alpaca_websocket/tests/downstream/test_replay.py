@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import msgpack
 import pytest
 from websockets.asyncio.client import connect
 
-from alpaca_websocket.protocol import rfc3339
+from alpaca_websocket.protocol import Messages, rfc3339
+from alpaca_websocket.store import Store, StoreSettings
 from serving import Caller, Serving, calling, eventually, message, serving
 
 
@@ -67,6 +69,26 @@ def test_a_server_of_ours_is_told_where_a_replay_begins(tmp_path: Path) -> None:
             at = found.index({"T": "success", "msg": "replaying"})
             live, past = numbers(found[:at]), numbers(found[at:])
             assert (live, past) == ([10, 11], list(range(10)))
+
+    asyncio.run(run())
+
+
+def test_what_is_damaged_is_named_and_the_rest_comes(tmp_path: Path) -> None:
+    for number in (0, 10):
+        store = Store.open(StoreSettings(directory=str(tmp_path / "store"), min_free_bytes=1))
+        store.append(Messages.of([*trades(number, number + 10), message("q", "A", number)]), time.time_ns())
+        store.close()
+    damaged = min((tmp_path / "store" / "parquet" / "kind=trades").rglob("*.parquet"))
+    damaged.write_bytes(damaged.read_bytes()[:-9])
+
+    async def run() -> None:
+        async with serving(tmp_path, store=True) as server, calling(server.url) as client:
+            server.publish(*trades(20, 30))
+            found = await replay(client, 0, trades=["A"], quotes=["A"])
+            assert numbers(found) == [0, *range(10, 20), 10, *range(20, 30)]
+            assert damaged.name in found[-1]["missing"]["trades"]
+            assert found[-1]["missing"].keys() == {"trades"}
+            assert damaged.name in server.state.alerts["stored"]
 
     asyncio.run(run())
 

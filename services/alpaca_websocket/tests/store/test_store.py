@@ -6,6 +6,7 @@ from __future__ import annotations
 import itertools
 import json
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from alpaca_websocket.protocol import Messages
 from alpaca_websocket.store import Store, StoreUnavailable, describe, layout
 from alpaca_websocket.store import store as store_module
+from alpaca_websocket.store.replay import Damaged, DamagedError
 from store_kit import assert_contiguous, fill, numbered, parquet, sample, settings, stored, until
 
 
@@ -121,6 +123,45 @@ def test_replay_is_by_kind_symbol_sequence_and_time(tmp_path: Path, rolled: bool
     assert stored(store, "tq", since_time=41 * 10**9) == everything[40:]
     assert stored(store, "tq", since_sequence=began + 100) == []
     store.close()
+
+
+def test_a_damaged_file_is_named_and_all_around_it_is_replayed(tmp_path: Path) -> None:
+    sent = []
+    for number in range(3):
+        store = Store.open(settings(tmp_path))
+        sent.append(fill(store, 1 + number * 30, 30))
+        store.close()
+    files = [path for path in parquet(tmp_path) if "kind=trades" in str(path)]
+    body = bytearray(files[1].read_bytes())
+    body[len(body) // 2] ^= 0xFF  # a bit that rots in the middle of a page
+    files[1].write_bytes(body)
+    store = Store.open(settings(tmp_path))
+    found: list[Damaged] = []
+    read = [item.message for item in store.replay("tq", damaged=found.append)]
+    assert read == [*sent[0], *(message for message in sent[1] if message.kind == "q"), *sent[2]]
+    assert [(each.channel, each.file, each.last - each.first) for each in found] == [("trades", files[1].name, 29)]
+    with pytest.raises(DamagedError, match=files[1].name):
+        list(store.replay("tq"))
+    assert len(list(store.replay("q"))) == 30  # nobody else is concerned
+    assert list(store.replay("t", since_time=time.time_ns(), damaged=found.append)) == []
+    assert len(found) == 1
+    store.close()
+
+
+def test_what_was_lost_with_a_segment_is_named(tmp_path: Path) -> None:
+    store = Store.open(settings(tmp_path))
+    sent = fill(store, 1, 10)
+    store.close()
+    first = store.durable - 9
+    sealed = layout.Layout(tmp_path).sealed_segment(first, first + 11)
+    sealed.with_suffix(".damaged").write_bytes(b"ten of twelve could be rolled")
+    again = Store.open(settings(tmp_path))
+    found: list[Damaged] = []
+    assert [item.message for item in again.replay("tq", damaged=found.append)] == sent
+    assert [(each.channel, each.first, each.last) for each in found] == [("", first, first + 11)]
+    assert list(again.replay("tq", since_sequence=first + 11, damaged=found.append)) == []
+    assert len(found) == 1
+    again.close()
 
 
 def test_replay_is_complete_while_segments_are_rolled_under_it(tmp_path: Path) -> None:

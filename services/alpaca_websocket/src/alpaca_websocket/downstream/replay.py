@@ -5,7 +5,7 @@
     < the messages, in frames like live ones
     < [{"T":"success","msg":"replayed","through":81274}]
 
-What is known to be missing since then is named: `"missing":{"quotes":"not fetched: …"}`.
+What is known to be missing since then is named: `"missing":{"quotes":"not fetched: …"}`. So is what cannot be read.
 
 While it runs, the client's live messages wait; they follow after it. So nothing is missing between the two, and nothing
 comes twice. `through` is what to say as `since` the next time.
@@ -16,9 +16,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import islice
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ..protocol import (
+    CHANNELS,
     FOLLOWERS,
     SUBSCRIBED_AS,
     Message,
@@ -30,11 +31,15 @@ from ..protocol import (
     to_msgpack,
     valid,
 )
-from ..store.replay import Stored
+from ..store.replay import Damaged, Stored
 from ..websocket import deflate, worth_deflating
 from .connection import Connection
 
 _BATCH = 500
+# Channel → those whose messages come with it: trades have their corrections and cancels.
+_FOLLOWING = {
+    CHANNELS[kind]: tuple(CHANNELS[each] for each in followers if each != kind) for kind, followers in FOLLOWERS.items()
+}
 
 
 class Since(NamedTuple):
@@ -54,6 +59,7 @@ class History(Protocol):
         *,
         since_sequence: int = 0,
         since_time: int = 0,
+        damaged: Callable[[Damaged], None] = ...,
     ) -> Iterator[Stored]:
         """See store.Store.replay."""
 
@@ -67,6 +73,7 @@ async def replay(
     mark: Callable[[], int],
     held_from: int,
     missing: Callable[[], Mapping[str, str]],
+    damaged: dict[Damaged, None],
 ) -> int:
     """Sends the past, then what has waited. Returns the sequence number that it reached.
 
@@ -74,6 +81,7 @@ async def replay(
     :param mark: sends off what is queued, and returns the sequence number of the last message received
     :param held_from: the sequence number at which the client's live messages began to wait
     :param missing: channel → why not all of it is stored
+    :param damaged: gets what cannot be read
     """
     while True:
         # Live messages from here on wait; all up to here are the past, which the store ends at as well.
@@ -83,7 +91,8 @@ async def replay(
         union = wanted | subscribed.keys()
         symbols = None if any(symbol == "*" for _kind, symbol in union) else {symbol for _kind, symbol in union}
         kinds = {follower for kind, _symbol in union for follower in FOLLOWERS.get(kind, (kind,))}
-        found = history.replay(kinds, symbols, since_sequence=since.sequence, since_time=since.time_ns)
+        past: dict[str, Any] = {"since_sequence": since.sequence, "since_time": since.time_ns}
+        found = history.replay(kinds, symbols, **past, damaged=lambda each: damaged.setdefault(each))
         while connection.open and (part := await asyncio.to_thread(list, islice(found, _BATCH))):
             chosen = [
                 message
@@ -96,12 +105,23 @@ async def replay(
         if not connection.open:
             return through
         if not connection.overheld and live().keys() <= subscribed.keys():
-            lacks = {"missing": named} if (named := missing()) else {}
+            lacks = {"missing": named} if (named := _with_damaged(missing(), damaged, wanted)) else {}
             connection.tell({"T": "success", "msg": "replayed", "through": through, **lacks})
             connection.release()
             return through
         # More came meanwhile than may wait, or the client has subscribed to more: that is the past of another round.
         since = Since(through)
+
+
+def _with_damaged(
+    missing: Mapping[str, str], damaged: Collection[Damaged], wanted: frozenset[Pair]
+) -> Mapping[str, str]:
+    found = dict(missing)
+    for name in {CHANNELS[kind] for kind, _symbol in wanted}:
+        whys = [str(each) for each in damaged if each.channel in ("", name, *_FOLLOWING.get(name, ()))]
+        if whys:
+            found[name] = "; ".join(filter(None, (found.get(name), *whys)))
+    return found
 
 
 def _due(

@@ -30,6 +30,7 @@ from ..protocol import (
     time_ns,
 )
 from ..settings import Downstream
+from ..store.replay import Damaged
 from ..websocket import negotiate
 from .auth import Token, Tokens
 from .connection import Connection
@@ -50,6 +51,7 @@ _REFUSED_WITHIN = 60.0
 _SNAPSHOT_MOST = 500  # symbols
 _LONGEST_NUMBER = 19  # digits of a sequence number
 _REPLAYS_AT_ONCE = 4
+_DAMAGES_SHOWN = 5
 _FILLING_SECONDS = 60.0  # a replay to a server of ours waits so long for what is being fetched
 _FILLING_TICK = 0.1
 
@@ -419,13 +421,19 @@ class Server:
             async with self._replays:
                 since_ns = since.time_ns or await asyncio.to_thread(_received_ns, history, since.sequence)
                 missing = partial(session.feed.state.missing, since_ns, _channels(wanted))
-                through = await replay(connection, history, since, wanted, live.copy, mark, held_from, missing)
+                damaged: dict[Damaged, None] = {}
+                told = missing, damaged
+                through = await replay(connection, history, since, wanted, live.copy, mark, held_from, *told)
         except Exception:
             _log.exception("a replay failed", extra={"client": connection.view.name})
             connection.refuse(500)
             # What was held is lost, and the client does not know what: it has to begin anew.
             connection.end(1011, "the replay failed")
             return
+        if damaged:
+            texts = [f"{each.channel or 'all channels'}: {each}" for each in damaged]
+            session.feed.state.alert("stored", "; ".join(texts[:_DAMAGES_SHOWN]))
+            _log.error("a replay left out what is damaged", extra={"files": texts})
         _log.info("replayed", extra={"client": connection.view.name, "through": through})
 
 
@@ -442,7 +450,8 @@ def _channels(wanted: Collection[Pair]) -> set[str]:
 
 def _received_ns(history: History, sequence: int) -> int:
     """When the message of this number came, or the next one that is stored; 0 for the first of all. Reads files."""
-    found = history.replay(CHANNELS, since_sequence=sequence - 1) if sequence else ()
+    skipped: list[Damaged] = []  # the replay tells of them
+    found = history.replay(CHANNELS, since_sequence=sequence - 1, damaged=skipped.append) if sequence else ()
     return next((item.received_ns for item in found), 0)
 
 

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reading back what is stored, in the order of arrival, while the store goes on writing, rolling and pruning."""
+"""Reading back what is stored, in the order of arrival, while the store goes on writing, rolling and pruning.
+
+What the disk has damaged is named and left out; all around it is read.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from alpaca_websocket.protocol import KINDS, NEWS, Message, symbols_of
@@ -21,13 +24,38 @@ class Stored(NamedTuple):
     message: Message
 
 
+class Damaged(NamedTuple):
+    """Messages that cannot be read: of one channel, or with an empty one of all."""
+
+    channel: str
+    first: int
+    last: int
+    file: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"damaged on the disk: {self.file}, messages {self.first} to {self.last}: {self.problem}"
+
+
+class DamagedError(RuntimeError):
+    """A stored file cannot be read."""
+
+
+def refuse(damaged: Damaged) -> None:
+    raise DamagedError(f"{damaged.channel or 'all channels'}: {damaged}")
+
+
 class Wanted(NamedTuple):
-    """What to read: everything after `sequence` that came at `received_ns` or later; None for all symbols."""
+    """What to read: everything after `sequence` that came at `received_ns` or later; None for all symbols.
+
+    `tell` is told of each file that cannot be read, perhaps more than once, and may raise.
+    """
 
     kinds: Collection[str]
     symbols: Collection[str] | None
     sequence: int
     received_ns: int
+    tell: Callable[[Damaged], None] = refuse
 
     def has(self, item: Stored) -> bool:
         return (
@@ -75,6 +103,8 @@ def read(layout: Layout, wanted: Wanted, through: int, pending: Sequence[Batch])
             break
         if position >= through:
             break
+    if wanted.tell is not refuse:  # what is gone for good is no reason to refuse the rest
+        _tell_of_lost(layout, wanted)
     for batch in pending:
         for sequence, message in enumerate(messages(batch.text), batch.first):
             if wanted.has(item := Stored(sequence, batch.received_ns, message)):
@@ -90,6 +120,14 @@ def _sources(layout: Layout) -> list[_Source]:
         source = found.setdefault(file.first, _Source(file.first, file.last, None, []))
         source.files.append(file)
     return [found[first] for first in sorted(found)]
+
+
+def _tell_of_lost(layout: Layout, wanted: Wanted) -> None:
+    """Of segments that held more than could be rolled. Which channels that were, nobody knows."""
+    for segment in layout.damaged():
+        last = segment.first if segment.last is None else segment.last
+        if last > wanted.sequence and segment.path.stat().st_mtime_ns >= wanted.received_ns:
+            wanted.tell(Damaged("", segment.first, last, segment.path.name, "some of its records"))
 
 
 def _read(source: _Source, wanted: Wanted, position: int) -> Iterator[Stored]:
@@ -121,13 +159,23 @@ def _from_parquet(files: Sequence[Rolled], wanted: Wanted, position: int) -> Ite
     tables = []
     for file in files:
         if (kind := KINDS.get(file.kind, "")) in wanted.kinds:
-            table = pq.read_table(
-                file.path,
-                columns=["sequence", "received_at", "symbol", "raw"],
-                filters=condition if kind == NEWS else of_symbols,  # a piece of news may be of several
-                partitioning=None,
-                use_threads=False,
-            )
+            try:
+                table = pq.read_table(
+                    file.path,
+                    columns=["sequence", "received_at", "symbol", "raw"],
+                    filters=condition if kind == NEWS else of_symbols,  # a piece of news may be of several
+                    partitioning=None,
+                    use_threads=False,
+                    page_checksum_verification=True,
+                )
+            except FileNotFoundError:
+                raise
+            except (pa.ArrowException, OSError) as error:
+                # Its messages came before it was written.
+                if file.path.stat().st_mtime_ns >= wanted.received_ns:
+                    problem = str(error).partition("\n")[0]
+                    wanted.tell(Damaged(file.kind, file.first, file.last, file.path.name, problem))
+                continue
             kinds = pa.repeat(pa.scalar(kind), table.num_rows)
             tables.append(table.append_column("kind", kinds))
     if not tables:

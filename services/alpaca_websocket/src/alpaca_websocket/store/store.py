@@ -117,16 +117,18 @@ class Store:
         *,
         since_sequence: int = 0,
         since_time: int = 0,
+        damaged: Callable[[replay.Damaged], None] = replay.refuse,
     ) -> Iterator[replay.Stored]:
         """All stored messages of these kinds and symbols (None: of all) that came after a sequence number, or at or
         after a time of arrival (ns since 1970), in their order, up to the last one appended at the time of the call.
 
-        Reads files: not for the event loop's thread.
+        Reads files: not for the event loop's thread. `damaged` is told of what cannot be read, and all else is read; by
+        default that raises DamagedError.
         """
         # Pending first: what isn't in this copy is in a file.
         pending = self._journal.pending()
         through = pending[0].first - 1 if pending else self._journal.durable
-        wanted = replay.Wanted(kinds, symbols, since_sequence, since_time)
+        wanted = replay.Wanted(kinds, symbols, since_sequence, since_time, damaged)
         return replay.read(self._layout, wanted, through, pending)
 
     def pruned_ns(self) -> int:
