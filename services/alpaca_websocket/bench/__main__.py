@@ -2,7 +2,7 @@
 """What the server can do, beside what else there is: highest rates, latencies, memory, a soak.
 
     make bench-feed [ARGS='--clients 1 50 200 --only server floor --rounds 5 --soak 3600 --out build/bench-feed']
-    make bench-feed ARGS='--busy --clients 200'     with a neighbour that takes all it gets of the relay's core
+    make bench-feed ARGS='--busy equal --clients 200'     with a neighbour that takes all it gets of the relay's core
 
 The relay runs on one core, its source and its clients on the other. Contenders take turns, in several rounds, and each
 one's best counts: what else the machine does can only make it worse. All rounds are told as well. Writes feed.json,
@@ -21,7 +21,7 @@ from typing import Any
 
 import picture
 from contenders import CONTENDERS
-from rig import PASS_P99_MS, Rig, Step, as_json, busy_core, highest, memory
+from rig import NEIGHBOURS, PASS_P99_MS, Rig, Step, as_json, busy_core, highest, memory
 
 LIGHT = 30_000  # deliveries per second
 START = {"broadcast": 10_000}  # messages per second; 40,000 for the others
@@ -115,8 +115,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.8, help="how long a rate is held")
     parser.add_argument("--soak", type=float, default=0.0, help="seconds")
     parser.add_argument(
-        "--busy", action="store_true", help="beside a process that takes all it gets of the relay's core"
-    )
+        "--busy", choices=NEIGHBOURS, default="none",
+        help="beside a process that takes all it gets of the relay's core: with as much weight for the scheduler as "
+        "the relay, or a tenth of it, as beside the server's unit",
+    )  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path("build/bench-feed"))
     asked = parser.parse_args()
     with busy_core(asked.busy):
@@ -127,7 +129,7 @@ def measure(asked: argparse.Namespace) -> None:
     asked.out.mkdir(parents=True, exist_ok=True)
     results: dict[str, Any] = {
         "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "kernel": platform.release(),
-                    "busy": asked.busy},
+                    "neighbour": asked.busy},
         "limit_p99_ms": PASS_P99_MS, "highest": {}, "rounds": {}, "ratios": {}, "light": {}, "steps": {},
     }  # fmt: skip
     for clients in asked.clients:

@@ -26,10 +26,18 @@ _PATIENCE = 30.0
 _PAUSE = 0.3  # seconds before each step, in which the rest of the machine gets its turn
 # The relay has a core of its own; the load shares the other.
 RELAY_CORE, LOAD_CORE = 0, 1
+# Each program is a group of its own for the scheduler (autogroup), as a service with a CPUWeight is. Relay and load
+# come before whatever else runs here. A neighbour has the relay's weight, or a tenth of it (9.4 to 1), as a program has
+# beside the server's unit with its CPUWeight=1000.
+_FIRST = -19
+NEIGHBOURS = {"none": None, "equal": _FIRST, "tenth": -9}
 
 
-def spawn(arguments: list[str], core: int, *, listen: str = "stdout") -> subprocess.Popen[str]:
-    """A Python process on one core; lines of JSON come on its stream `listen`, see `hear`."""
+def spawn(arguments: list[str], core: int, *, listen: str = "stdout", niceness: int = _FIRST) -> subprocess.Popen[str]:
+    """A Python process on one core; lines of JSON come on its stream `listen`, see `hear`.
+
+    :param niceness: of its group
+    """
     paths = os.pathsep.join((str(HERE.parent / "src"), str(HERE)))
     cores = {core} if core < (os.cpu_count() or 1) else os.sched_getaffinity(0)
     heard = listen == "stdout"
@@ -39,18 +47,18 @@ def spawn(arguments: list[str], core: int, *, listen: str = "stdout") -> subproc
         stdout=subprocess.PIPE if heard else subprocess.DEVNULL,
         stderr=None if heard else subprocess.PIPE,
         env=os.environ | {"PYTHONPATH": paths},
-        preexec_fn=lambda: _alone(cores),
+        preexec_fn=lambda: _alone(cores, niceness),
     )
 
 
-def _alone(cores: set[int]) -> None:
-    """On its core, and before whatever else runs there, where we may ask for that."""
+def _alone(cores: set[int], niceness: int) -> None:
+    """On its core, and with its weight, where we may ask for that."""
     os.sched_setaffinity(0, cores)
     os.setsid()  # a group of its own for the scheduler, with its helpers
     with contextlib.suppress(OSError):
         if os.environ.get("BENCH_REALTIME"):  # where others can't be kept away
             os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
-        Path("/proc/self/autogroup").write_text("-19")
+        Path("/proc/self/autogroup").write_text(str(niceness))
 
 
 def as_usual(pid: int) -> None:
@@ -81,12 +89,13 @@ def ask(process: subprocess.Popen[str], **asked: Any) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def busy_core(wanted: bool) -> Iterator[None]:
-    """A neighbour that takes all it gets of the relay's core, all the time."""
-    if not wanted:
+def busy_core(neighbour: str) -> Iterator[None]:
+    """A neighbour that takes all it gets of the relay's core, all the time; see NEIGHBOURS."""
+    niceness = NEIGHBOURS[neighbour]
+    if niceness is None:
         yield
         return
-    process = spawn([str(HERE / "neighbour.py")], RELAY_CORE)
+    process = spawn([str(HERE / "neighbour.py")], RELAY_CORE, niceness=niceness)
     try:
         yield
     finally:

@@ -35,6 +35,16 @@ class Nothing:
     def replay(self, *_what: Any, **_since: Any) -> Iterator[Any]:
         return iter(())
 
+    @property
+    def durable(self) -> int:
+        return self.sequence
+
+    def flush(self) -> bool:
+        return True
+
+    def pruned_ns(self) -> int:
+        return 0
+
     def stats(self) -> dict[str, int]:
         return {"sequence": self.sequence}
 
