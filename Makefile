@@ -36,6 +36,10 @@ publish: venv ## Train the example models and publish them to the local bucket
 play: venv ## Run a playbook: make play ARGS='playbooks/network.yml --check'
 	@tools/local.sh play $(ARGS)
 
+.PHONY: mlflow
+mlflow: ## Forward https://localhost:8443 to the local environment's MLflow: make mlflow ARGS='--port 9443'
+	@"$(VENV)/bin/python" tools/local_mlflow.py open $(ARGS)
+
 .PHONY: destroy
 destroy: venv ## Remove the local environment; the embedded AWS keeps running
 	@tools/local.sh destroy $(ARGS)

@@ -52,21 +52,26 @@ market() {
 }
 
 # The trading servers boot from an image with everything installed, and configure themselves. It is made, and the market-data server
-# configured, once in the life of an environment, and again for other roles or code.
+# and MLflow configured, once in the life of an environment, and again for other roles or code.
 image() {
     made=$(cat .local/aws/server.json .local/trading-code.json requirements/*.txt | cksum)
-    made="$made $(find roles/common roles/trading_server roles/aws_image roles/alpaca_websocket services/alpaca_websocket inventories/local inventories/shared -type f -not -name '*.pyc' -not -path '*/.*' -exec cksum {} + | sort | cksum)"
+    made="$made $(find roles/common roles/trading_server roles/aws_image roles/alpaca_websocket services/alpaca_websocket roles/mlflow_server inventories/local inventories/shared -type f -not -name '*.pyc' -not -path '*/.*' -exec cksum {} + | sort | cksum)"
     [ "$made" != "$(cat .local/images.made 2>/dev/null)" ] || return 0
     say "Provisioning network and identities, which making an image needs"
     play site.yml --tags network,identity
-    say "Making the image of the trading servers (a minute or two); at the same time, the market-data server"
+    say "Making the image of the trading servers (a minute or two); at the same time, the market-data server and MLflow"
     play playbooks/bake_ami.yml -e component=trading_server >.local/image.log 2>&1 &
     baking=$!
-    play site.yml --tags alpaca_websocket -e algo_configure=true || { kill "$baking"; return 1; }
+    play site.yml --tags alpaca_websocket,mlflow_server -e algo_configure=true || { kill "$baking"; return 1; }
     wait "$baking" || { cat .local/image.log; return 1; }
     sed -n '/image ami/p' .local/image.log
     echo '{"trading_server": "/algo-trading/local/image/trading_server"}' >.local/images.json
     echo "$made" >.local/images.made
+}
+
+track() {
+    say "Logging the models to MLflow, a run for each"
+    "$venv/bin/python" tools/local_mlflow.py track "$models"
 }
 
 play() { ansible-playbook -i inventories/local "$@"; }
@@ -76,6 +81,7 @@ next() {
 
 Worth trying next:
 
+    make mlflow                      open the page of MLflow, with the models' runs (where there are hosts)
     make plan                        what another run would change: nothing
     make plan ARGS='-e aws_mlflow_server_instance_type=t4g.medium'
                                      what one changed setting would change
@@ -96,6 +102,7 @@ case $command in
         if hosts; then
             market
             image
+            track || say "The models were not logged (see above). The next make demo tries again"
             # What has to be configured is; this run waits until all hosts work.
             set -- -e algo_configure=true -e '{"algo_configure_components": ["none"]}' "$@"
         fi

@@ -1,16 +1,17 @@
 # Copyright: the algo.trading authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Command line: train, verify, publish."""
+"""Command line: train, verify, publish, track."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import artifact, publishing
+from . import artifact, publishing, tracking
 from .data import SYMBOLS, load
 from .strategies import STRATEGIES
 from .training import train
@@ -69,6 +70,17 @@ def _publish(options: argparse.Namespace) -> int:
     return 0
 
 
+def _track(options: argparse.Namespace) -> int:
+    server = tracking.Server(os.environ)
+    total = len(artifact.find(options.output))
+    logged = 0
+    for number, (name, new) in enumerate(tracking.track(server, options.output, options.experiment), 1):
+        say(f"[{number}/{total}] {name:45} {'logged' if new else 'unchanged'}")
+        logged += new
+    say(f"{total} artifacts in the experiment {options.experiment}: {logged} runs logged, {total - logged} unchanged")
+    return 0
+
+
 def _tag(text: str) -> tuple[str, str]:
     key, separator, value = text.partition("=")
     if not (key and separator):
@@ -102,12 +114,22 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--create-bucket", action="store_true", help="create the bucket if there is none")
     command.add_argument("--bucket-tag", type=_tag, action="append", default=[], metavar="KEY=VALUE")
     command.set_defaults(run=_publish)
+
+    command = commands.add_parser("track", help="log what is new to MLflow, a run for each artifact")
+    command.add_argument("--output", type=Path, required=True, metavar="DIR", help="where train wrote to")
+    command.add_argument("--experiment", default=tracking.EXPERIMENT, help=f"default {tracking.EXPERIMENT}")
+    command.set_defaults(run=_track)
     return top
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
-    expected: tuple[type[Exception], ...] = (ValueError, artifact.ArtifactError, publishing.PublishError)
+    expected: tuple[type[Exception], ...] = (
+        ValueError,
+        artifact.ArtifactError,
+        publishing.PublishError,
+        tracking.TrackingError,
+    )
     try:
         from botocore.exceptions import BotoCoreError, ClientError
     except ImportError:

@@ -15,7 +15,7 @@ from ._text import Text, cells, clean, pad
 
 _GAP = "  "
 _BAD = frozenset({"failed", "unhealthy", "unreachable", "impaired", "unknown", "not configured", "booting"})
-_USUAL = frozenset({"", "trading"})
+_USUAL = frozenset({"", "active", "trading"})
 _VERSION = 7  # characters of a version that tell it from others
 _MODEL_COLUMNS = ("instance", "instance_type", "address", "state", "version")
 

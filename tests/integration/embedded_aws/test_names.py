@@ -76,7 +76,10 @@ def ask(outside: Outside) -> Iterator[Callable[[str], tuple[int, list[tuple[str,
         patch.setattr(names, "_OUTSIDE", outside.socket.getsockname())
         listening = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         listening.bind(("127.0.0.1", 0))
-        resolver = names.Names(instances, threading.RLock(), lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        databases = SimpleNamespace(named=lambda _name: None)
+        resolver = names.Names(
+            instances, databases, threading.RLock(), lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        )
         threading.Thread(target=resolver.serve, args=(listening,), daemon=True).start()
         yield lambda name: _ask(listening.getsockname(), name)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from . import image
@@ -28,9 +28,10 @@ class Containers:
 
     def __init__(self, enclosure: Enclosure, base: Path) -> None:
         self._enclosure = enclosure
-        self._making = threading.Lock()
+        self._making, self._preparing = threading.Lock(), threading.Lock()
         self._networks: set[str] = set()
         self._hosts = 0
+        self._base = base
         image.configure(enclosure, enclosure.directory / "storage", base)
 
     def create(self, name: str, address: str, cidr: str, host_name: str, region: str, source: str = image.NAME) -> None:
@@ -56,6 +57,27 @@ class Containers:
         with self._making:
             self._hosts += 1
 
+    def prepare_databases(self, log: Callable[[str], None]) -> None:
+        """Make the image of databases where there is none, and have podman find it."""
+        with self._preparing:
+            more = image.ensure_database(self._base, log)
+            image.configure(self._enclosure, self._enclosure.directory / "storage", self._base, more)
+
+    def create_database(self, name: str, address: str, cidr: str, port: int, source: str = image.DATABASE) -> None:
+        """Make a database, without starting it; `prepare_databases` comes first."""
+        # The same after each start, so that clients need not find out that it has changed.
+        hardware = "02:00:" + ":".join(f"{int(each):02x}" for each in address.split("."))
+        self._podman(
+            "create", "--name", name, "--pull", "never", "--network", self._network(cidr), "--ip", address,
+            "--mac-address", hardware, "--dns", NAME_SERVER,
+            "--cgroupns=private", "--cgroup-parent", f"/{self._enclosure.cgroup}",
+            "--stop-signal", "SIGINT", "--log-driver", "k8s-file", "--shm-size", "128m",
+            "--volume", f"{image.FILES}:/usr/lib/embedded-aws:ro", "--env", f"EMBEDDED_AWS_PORT={port}",
+            source, "/bin/sh", "/usr/lib/embedded-aws/database.sh",
+        )  # fmt: skip
+        with self._making:
+            self._hosts += 1
+
     def start(self, name: str) -> None:
         self._podman("start", name)
         self._weigh()
@@ -74,9 +96,16 @@ class Containers:
         """Delete a host and its disk; it may be running."""
         self._podman("rm", "--force", "--ignore", "--time", "0", name)
 
-    def commit(self, name: str, tag: str) -> None:
-        """Make an image of a host's disk, without stopping the host."""
-        self._podman("commit", "--quiet", name, tag, timeout=600)
+    def commit(self, name: str, tag: str, *, pause: bool = False) -> None:
+        """Make an image of a host's disk, without stopping the host.
+
+        :param pause: nothing runs meanwhile, so that the files are those of one moment
+        """
+        self._podman("commit", "--quiet", f"--pause={str(pause).lower()}", name, tag, timeout=600)
+
+    def tag(self, image_name: str, other: str) -> None:
+        """Give an image a second name."""
+        self._podman("tag", image_name, other)
 
     def remove_image(self, tag: str) -> None:
         # Never with force, which removes running hosts.
@@ -84,6 +113,10 @@ class Containers:
 
     def execute(self, name: str, *command: str, timeout: float = 60) -> str:
         return self._podman("exec", name, *command, timeout=timeout)
+
+    def feed(self, name: str, given: str, *command: str) -> str:
+        """Run a command that reads what nobody else may see."""
+        return self._enclosure.run("podman", "exec", "--interactive", name, *command, given=given)
 
     def shell(self, name: str) -> list[str]:
         """The command line of a root shell in a host."""

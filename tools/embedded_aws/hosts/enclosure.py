@@ -22,6 +22,7 @@ METADATA = "169.254.169.254"
 ENDPOINT = "169.254.170.1"
 ENDPOINT_PORT = 4566
 NAME_SERVER = "169.254.169.253"
+OUTSIDE_NAME_SERVER = "10.0.2.3"  # slirp4netns's way to the machine's resolver
 _CLONE_NEWNET = 0x40000000
 _KEEPER = Path(__file__).with_name("keeper.py")
 

@@ -1,4 +1,4 @@
-"""Security groups: each host's rules for what comes in and goes out, as nftables in the hosts' network namespace.
+"""Security groups: the rules of hosts and databases for what comes in and goes out, as nftables in their namespace.
 
 Connections that are established stay when a rule is revoked, as on AWS. What hosts ask of the embedded AWS itself, of
 its metadata and of its resolver is not filtered.
@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
+from .databases import Database, Databases
 from .enclosure import Enclosure, EnclosureError
 from .instances import Host, Instances
 
@@ -29,10 +30,12 @@ class Firewall:
         self,
         enclosure: Enclosure,
         instances: Instances,
+        databases: Databases,
         moto: AbstractContextManager[Any],
         log: Callable[[str], None],
     ) -> None:
-        self._enclosure, self._instances, self._moto, self._log = enclosure, instances, moto, log
+        self._enclosure, self._moto, self._log = enclosure, moto, log
+        self._instances, self._databases = instances, databases
         self._applying = threading.Lock()
         self._applied = ""
 
@@ -52,13 +55,13 @@ class Firewall:
         """
         with self._applying:
             with self._moto:
-                wanted = ruleset(self._instances.all())
+                wanted = ruleset([*self._instances.all(), *self._databases.all()])
             if wanted != self._applied:
                 self._enclosure.run("nft", "-f", "-", given=wanted)
                 self._applied = wanted
 
 
-def ruleset(hosts: list[Host]) -> str:
+def ruleset(hosts: Sequence[Host | Database]) -> str:
     """The rules for these hosts, which replace all earlier ones; called under moto's lock."""
     members: dict[str, list[str]] = {}
     for host in hosts:
@@ -85,7 +88,7 @@ def ruleset(hosts: list[Host]) -> str:
     return "\n".join([*lines, "}", "}", ""])
 
 
-def _name(host: Host) -> str:
+def _name(host: Host | Database) -> str:
     return host.address.replace(".", "_")
 
 

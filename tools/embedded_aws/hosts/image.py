@@ -1,4 +1,4 @@
-"""The base image of all hosts: made once from the machine's own package sources, kept in `.cache` by its recipe."""
+"""The images of hosts and databases: made once of the machine's own package sources, kept in `.cache` by recipe."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from .enclosure import Enclosure, EnclosureError
+from .enclosure import OUTSIDE_NAME_SERVER, Enclosure, EnclosureError
 
 NAME = "localhost/embedded-aws-host:base"
+DATABASE = "localhost/embedded-aws-host:postgresql"
 FILES = Path(__file__).with_name("files")
 CACHE = Path(__file__).resolve().parents[3] / ".cache" / "hosts"
 _RECIPE = ("setup.sh", "cloud.cfg", "amazon-ssm-agent.service")
+_DATABASE_RECIPE = "postgresql.sh"
 _PACKAGES = (
     "systemd systemd-sysv dbus python3 python3-apt sudo iproute2 iputils-ping ca-certificates curl procps"
     " openssh-server cloud-init nftables netcat-openbsd"
@@ -103,16 +105,51 @@ def _make(kept: Path, suite: str, entries: list[str]) -> None:
     tar.unlink()
 
 
-def configure(enclosure: Enclosure, storage: Path, base: Path | None = None) -> None:
+def ensure_database(base: Path, log: Callable[[str], None]) -> Path:
+    """Make the image of databases unless it is there: the base image with PostgreSQL of the same distribution.
+
+    :param base: a store from `ensure`
+    :returns: the store that holds the difference
+    :raises EnclosureError: if it cannot be made
+    """
+    recipe = (FILES / _DATABASE_RECIPE).read_bytes()
+    kept = base / f"postgresql-{hashlib.sha256(recipe).hexdigest()[:16]}"
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if (kept / "complete").exists():
+            return kept
+        log("hosts: making the image of databases: PostgreSQL from Debian packages (once)")
+        shutil.rmtree(kept, ignore_errors=True)
+        kept.mkdir()
+        making = Enclosure(kept / "make")
+        making.open()
+        try:
+            configure(making, kept / "storage", base)
+            making.run(
+                "podman", "run", "--name", "postgresql", "--pull", "never", "--network", "host",
+                "--dns", OUTSIDE_NAME_SERVER, "--cgroupns=private", "--cgroup-parent", f"/{making.cgroup}",
+                "--volume", f"{FILES}:/usr/lib/embedded-aws:ro", NAME,
+                "/bin/sh", f"/usr/lib/embedded-aws/{_DATABASE_RECIPE}", timeout=_MINUTES * 60,
+            )  # fmt: skip
+            making.run("podman", "commit", "--quiet", "postgresql", DATABASE, timeout=_MINUTES * 60)
+            making.run("podman", "rm", "--force", "postgresql")
+        finally:
+            making.close()
+        (kept / "complete").touch()
+    return kept
+
+
+def configure(enclosure: Enclosure, storage: Path, *kept: Path) -> None:
     """Write podman's settings: nothing of it is in the machine's own places.
 
     :param storage: what podman writes
-    :param base: a store from `ensure`
+    :param kept: stores from `ensure` and `ensure_database`
     """
-    more = f'\n[storage.options]\nadditionalimagestores = ["{base / "storage"}"]\n' if base else ""
-    (enclosure.directory / "storage.conf").write_text(
-        f'[storage]\ndriver = "overlay"\ngraphroot = "{storage}"\nrunroot = "/run/storage"\n{more}'
-    )
+    stores = ", ".join(f'"{each / "storage"}"' for each in kept)
+    more = f"\n[storage.options]\nadditionalimagestores = [{stores}]\n" if kept else ""
+    written = enclosure.directory / "storage.conf.new"
+    written.write_text(f'[storage]\ndriver = "overlay"\ngraphroot = "{storage}"\nrunroot = "/run/storage"\n{more}')
+    written.replace(enclosure.directory / "storage.conf")  # podman may be about to read it
     (enclosure.directory / "containers.conf").write_text(
         # The limits are below what machines commonly allow; more would keep a host from starting. No limit of podman's
         # on a host's processes: EC2 has none, and not every machine has that controller.

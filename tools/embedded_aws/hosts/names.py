@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import account
+from .databases import Databases
+from .enclosure import OUTSIDE_NAME_SERVER
 from .instances import Host, Instances
 
 _TYPES = {"A": 1, "CNAME": 5, "TXT": 16}
-_OUTSIDE = ("10.0.2.3", 53)  # slirp4netns's way to the machine's resolver
+_OUTSIDE = (OUTSIDE_NAME_SERVER, 53)
 _NO_SUCH_NAME, _FAILED = 3, 2
 _LONGEST = 4096
 _PATIENCE = 5.0
@@ -46,9 +48,13 @@ class Names:
     """
 
     def __init__(
-        self, instances: Instances, moto: AbstractContextManager[Any], outside: Callable[[], socket.socket]
+        self,
+        instances: Instances,
+        databases: Databases,
+        moto: AbstractContextManager[Any],
+        outside: Callable[[], socket.socket],
     ) -> None:
-        self._instances, self._moto, self._outside = instances, moto, outside
+        self._instances, self._databases, self._moto, self._outside = instances, databases, moto, outside
 
     def serve(self, listening: socket.socket) -> None:
         """Answer what comes to a socket, for ever."""
@@ -108,9 +114,9 @@ class Names:
         return self._own(name) is not None or bool(zone and _records(zone, name))
 
     def _own(self, name: str) -> list[Record] | None:
-        """EC2's own name of a host."""
-        host = self._instances.named(name)
-        return [Record(name, "A", host.address)] if host else None
+        """EC2's own name of a host, or the endpoint of a database."""
+        found = self._instances.named(name) or self._databases.named(name)
+        return [Record(name, "A", found.address)] if found else None
 
     def _forwarded(self, asked: bytes) -> bytes:
         try:

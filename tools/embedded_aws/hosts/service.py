@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import socket
 import threading
@@ -10,8 +11,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from . import image, moto_instances
+from . import image, moto_databases, moto_instances
 from .containers import Containers
+from .databases import Databases
 from .enclosure import ENDPOINT, ENDPOINT_PORT, METADATA, NAME_SERVER, Enclosure, EnclosureError
 from .firewall import Firewall
 from .instances import Instances
@@ -36,7 +38,9 @@ class Hosts:
         self._endpoint, self._moto, self._log, self._url = endpoint, moto, log, ""
         self._enclosure = Enclosure(directory)
         self.instances = Instances(self._prepare, moto, log)
+        self.databases = Databases(self.instances.containers, moto, log)
         self._way_in = WayIn(directory.parent)
+        self._authority = directory.parent / "rds-ca.pem"  # what clients of the databases trust
         self.metadata = Metadata(self.instances, moto, self._way_in)
 
     def start(self, url: str) -> None:
@@ -46,10 +50,18 @@ class Hosts:
         """
         self._url = url
         moto_instances.patch(self.instances)
+        moto_databases.patch(self.databases)
+        self._authority.write_text(self.databases.authority.bundle())
         threading.Thread(target=self.instances.prepare, daemon=True, name="hosts").start()
+        threading.Thread(target=self._watch_databases, daemon=True, name="ends of databases").start()
+
+    def _watch_databases(self) -> None:
+        with contextlib.suppress(EnclosureError):  # hosts cannot run
+            self.databases.watch()
 
     def forget(self) -> None:
         """Remove all hosts: the account was reset."""
+        self.databases.forget()
         self.instances.forget()
 
     def control(self, method: str, given: dict[str, Any]) -> Any:
@@ -89,11 +101,11 @@ class Hosts:
         self._serve(ENDPOINT, ENDPOINT_PORT, self._endpoint)
         resolver = self._enclosure.listen(NAME_SERVER, 53, socket.SOCK_DGRAM)
         outside = functools.partial(self._enclosure.listen, "0.0.0.0", 0, socket.SOCK_DGRAM)  # noqa: S104 - in there
-        names = Names(self.instances, self._moto, outside)
+        names = Names(self.instances, self.databases, self._moto, outside)
         threading.Thread(target=names.serve, args=(resolver,), daemon=True, name="names").start()
-        firewall = Firewall(self._enclosure, self.instances, self._moto, self._log)
+        firewall = Firewall(self._enclosure, self.instances, self.databases, self._moto, self._log)
         firewall.apply()
-        self.instances.before_boot = firewall.apply
+        self.instances.before_boot = self.databases.before_start = firewall.apply
         threading.Thread(target=firewall.watch, daemon=True, name="security groups").start()
         return Containers(self._enclosure, base)
 
