@@ -28,29 +28,6 @@ from typing import IO, Any
 
 ROOT = Path(__file__).resolve().parents[1]
 SERVICE = ROOT / "services" / "alpaca_websocket"
-SETTINGS = """\
-[store]
-directory = "{work}/store"
-segment_seconds = 30
-min_free_bytes = 10_000_000
-
-[upstream]
-url = "{stream}"
-credentials_file = "{work}/keys.json"
-calendar = "24/7"
-subscribe = {{ bars = ["*"] }}
-
-[upstream.backfill]
-url = "{rest}"
-settle_seconds = 1
-
-[downstream]
-port = 0
-tokens_file = "{work}/tokens.toml"
-
-[observe]
-port = 0
-"""
 # Each is a process with an unmodified alpaca_py.StockDataStream: name → what it subscribes.
 CLIENTS: dict[str, dict[str, list[str]]] = {
     "one stock's trades": {"trades": ["AAPL"]},
@@ -72,13 +49,11 @@ class Demo:
     def start(self) -> str:
         """Starts everything in order; returns the status page's address."""
         from alpaca_websocket.downstream import auth
+        from standin import server as beside
 
         alpaca = json.loads(self._first_line(self._spawn("standin", "--port", "0", "--rate", "4")))
-        _private(self.work / "keys.json", json.dumps({"key_id": alpaca["key"], "secret_key": alpaca["secret"]}))
         tokens = {name: auth.make(name) for name in CLIENTS}
-        _private(self.work / "tokens.toml", "\n".join(table for _given, table in tokens.values()))
-        settings = self.work / "settings.toml"
-        settings.write_text(SETTINGS.format(work=self.work, **alpaca))
+        settings = beside.write(self.work, alpaca, [table for _given, table in tokens.values()])
         server = self._spawn("alpaca_websocket", "run", str(settings), stderr=subprocess.PIPE)
         ports = self._ready(server)
         url = f"ws://127.0.0.1:{ports['downstream_port']}/v2/iex"
@@ -157,11 +132,6 @@ class Demo:
 def _drain(lines: IO[str]) -> None:
     while lines.read(65536):
         pass
-
-
-def _private(path: Path, text: str) -> None:
-    path.touch(mode=0o600)
-    path.write_text(text)
 
 
 def client() -> None:

@@ -23,28 +23,6 @@ EXAMPLE = Path(__file__).parents[1]
 ROOT = EXAMPLE.parents[1]
 SERVICE = ROOT / "services" / "alpaca_websocket"
 PATIENCE = 120.0
-SETTINGS = """\
-[store]
-directory = "{work}/store"
-min_free_bytes = 1000000
-
-[upstream]
-url = "{stream}"
-credentials_file = "{work}/keys.json"
-calendar = "24/7"
-subscribe = {{ bars = ["*"] }}
-
-[upstream.backfill]
-url = "{rest}"
-settle_seconds = 1
-
-[downstream]
-port = 0
-tokens_file = "{work}/tokens.toml"
-
-[observe]
-port = 0
-"""
 
 
 def wait(condition: Callable[[], Any], what: str) -> Any:
@@ -80,15 +58,13 @@ class Floor:
         sys.path[:0] = [str(SERVICE / "src"), str(SERVICE / "tests")]
         import lifeline
         from alpaca_websocket.downstream import auth
+        from standin import server as beside
 
         self._lifeline = lifeline
         self.alpaca = self._spawn("-m", "standin", "--port", "0", "--rate", "0")
-        private(self.work / "keys.json", json.dumps({"key_id": "stand-in", "secret_key": "not-a-secret"}))
         given, table = auth.make("trader")
         self.token = [line.split()[1] for line in given.splitlines()]
-        private(self.work / "tokens.toml", table + "connections = 20\n")  # a token has one, unless it says so
-        settings = self.work / "settings.toml"
-        settings.write_text(SETTINGS.format(work=self.work, **self.alpaca))
+        settings = beside.write(self.work, self.alpaca, [table + "connections = 20\n"])  # a token has one otherwise
         server = self._popen("-m", "alpaca_websocket", "run", str(settings), stderr=subprocess.PIPE)
         assert server.stderr
         said = []
