@@ -61,7 +61,12 @@ def test_three_clients_receive_and_nothing_is_left(how: str, tmp_path: Path) -> 
     reader = threading.Thread(target=said.extend, args=(demo.stdout,), daemon=True)
     reader.start()
     try:
-        page = wait_for(lambda: re.search(r"http://[\d.:]+/", "".join(said)), "the page's address", 2 * PATIENCE)
+
+        def address() -> re.Match[str] | None:
+            assert demo.poll() is None, f"it has ended: {''.join(said)}"
+            return re.search(r"http://[\d.:]+/", "".join(said))
+
+        page = wait_for(address, "the page's address", 2 * PATIENCE)
         assert page is not None
         status, html = get(page[0])
         assert (status, "<html" in html.lower()) == (200, True)
