@@ -193,6 +193,41 @@ def test_the_second_level_does_not_call_filled_what_the_first_did_not_fetch(tmp_
                 assert not gap["filled"]
 
 
+def test_a_gap_of_the_first_level_alone_is_known_at_the_second(tmp_path: Path) -> None:
+    """Their own connection stands: the first loses Alpaca, fetches the trades, and no quotes."""
+    standin = StandIn()
+    with ended(standin):
+        wanted = {"subscribe": {"trades": ["*"], "quotes": ["*"]}}
+        first = Server(tmp_path / "1", standin, upstream=wanted)
+        replaying = wanted | {"backfill": {"source": "replay"}}
+        second = Server(tmp_path / "2", AsUpstream(first), upstream=replaying)  # type: ignore[arg-type]
+        with ended(first, second):
+            wait_for(lambda: any(client["subscriptions"] for client in first.status()["clients"]), "its subscription")
+            standin.control("step", times=4)
+            wait_for(lambda: second.health()["channels"].get("quotes", {}).get("received"), "the first ones")
+            before = second.health()["channels"]["trades"]["received"]
+            standin.control("abort")
+            standin.control("step", times=5, publish=False)
+            gap = wait_for(lambda: (gaps := second.status()["gaps"]) and gaps[0], "the second to be told")
+            fetched = wait_for(lambda: (gaps := first.status()["gaps"]) and gaps[0], "the first's gap")["trades"]
+            assert gap["reason"].startswith("the upstream was without its feed: ")
+            assert gap["channels"]["trades"]["result"] == "filled"
+            why = "the upstream says: not fetched: backfill.channels leaves it out"
+            assert gap["channels"]["quotes"]["result"] == why
+            assert (gap["settled"], gap["filled"]) == (True, False)
+            assert second.health()["channels"]["trades"]["received"] == before + fetched > before
+            assert second.health()["status"] == "degraded"
+
+            async def run() -> None:
+                async with listening(second) as client:
+                    asked = {"action": "replay", "since": 0, "trades": ["*"], "quotes": ["*"]}
+                    await client.socket.send(json.dumps(asked))
+                    found = await client.until(lambda item: item.get("msg") == "replayed")
+                    assert found[-1]["missing"] == {"quotes": why}
+
+            asyncio.run(run())
+
+
 def test_what_came_while_the_server_was_down_is_fetched_at_the_next_start(tmp_path: Path) -> None:
     standin = StandIn()
     with ended(standin):

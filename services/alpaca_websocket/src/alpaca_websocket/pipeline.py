@@ -166,7 +166,7 @@ class Pipeline:
         if position is not None:
             self.safe = position
             reason = f"taken over from {position.host}" if position is inherited else "the server was not running"
-            feed.resume(position, reason)
+            feed.resume(position, reason, own=position is own)
         elif newest is not None:
             feed.resume_from(newest.received_ns)
 

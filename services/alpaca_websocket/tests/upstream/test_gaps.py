@@ -12,9 +12,12 @@ import pytest
 
 from alpaca_websocket.observe.state import Gap, State
 from alpaca_websocket.protocol import Message, Messages, rfc3339
-from alpaca_websocket.settings import Backfill, Upstream
+from alpaca_websocket.settings import Backfill, Credentials, Upstream
 from alpaca_websocket.upstream.backfill import fetch
+from alpaca_websocket.upstream.calendar import Calendar
+from alpaca_websocket.upstream.feed import Feed
 from alpaca_websocket.upstream.gaps import Filler, Held, kept_kinds
+from alpaca_websocket.upstream.position import Position
 from alpaca_websocket.upstream.recent import Recent
 
 from .test_backfill import BEGAN, ENDED, KEYS, SECOND, Api, bar, serving, trade
@@ -140,6 +143,40 @@ def test_a_symbol_that_fell_silent_is_fetched_from_its_own_last_message() -> Non
         assert gap.filled
 
     living(api, test)
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["this host's", "another host's"])
+def test_after_a_restart_a_symbol_is_fetched_from_its_own_last_message(own: bool) -> None:
+    """A's trades stop, B's flow for 25 s more, then the process is killed. What another host stored is not known."""
+    api = Api([trade(n, BEGAN + n * SECOND) for n in range(60)])
+    killed = BEGAN + 25 * SECOND
+    took: list[Message] = []
+
+    async def run() -> None:
+        async with serving(api) as found:
+            settings = Upstream(credentials_file="x", backfill=Backfill(url=found.url, settle_seconds=0.0))
+            state = State()
+            feed = Feed(
+                settings, state, Calendar([]), credentials, dict, lambda batch, _now, _fetched: took.extend(batch)
+            )
+            stored = [(BEGAN, traded(0, BEGAN))]
+            stored += [(BEGAN + n * SECOND, traded(1000 + n, BEGAN + n * SECOND, "B")) for n in range(1, 26)]
+            if own:
+                feed.remember([(at, Messages.of([one])) for at, one in stored], BEGAN - 5 * SECOND)
+            position = Position(
+                at_ns=killed, last={"trades": killed}, since={"trades": BEGAN - MINUTE},
+                subscriptions={"trades": ["A", "B"]},
+            )  # fmt: skip
+            feed.resume(position, "a test", own=own)
+            feed._filler.resumed(BEGAN + 60 * SECOND, KEYS, None)
+            await until(lambda: state.gaps[-1].settled)
+
+    async def credentials() -> Credentials:
+        return KEYS
+
+    asyncio.run(run())
+    of_a = [json.loads(one.raw)["i"] for one in took if one.symbol == "A"]
+    assert of_a == list(range(1 if own else 25 - OVERLAP // SECOND, 60))
 
 
 @pytest.mark.parametrize("channel", ["trades", "quotes"])

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from picows import WSListener, WSUpgradeRequest, WSUpgradeResponse, WSUpgradeResponseWithListener
 
 from ..endpoints import Endpoint
-from ..observe.state import Arrivals, Client, State
+from ..observe.state import Arrivals, Client, Gap, State
 from ..protocol import (
     CHANNELS,
     FOLLOWS_TRADES,
@@ -27,6 +27,7 @@ from ..protocol import (
     ProtocolError,
     Request,
     mark_snapshot,
+    rfc3339,
     time_ns,
 )
 from ..settings import Downstream
@@ -80,13 +81,25 @@ class Served(NamedTuple):
 class _Session:
     """What is known of one connection beyond its bytes."""
 
-    __slots__ = ("errors", "errors_until", "feed", "place", "replaying", "reply", "subscription", "timer", "token")
+    __slots__ = (
+        "asked_backfilled",
+        "errors",
+        "errors_until",
+        "feed",
+        "place",
+        "replaying",
+        "reply",
+        "subscription",
+        "timer",
+        "token",
+    )
 
     def __init__(self, feed: Served, place: Place) -> None:
         self.feed, self.place = feed, place
         self.token: Token | None = None
         self.subscription = Subscription()
         self.reply: list[tuple[bytes, bool]] = []  # what the last change was answered
+        self.asked_backfilled = False  # in so many words, and not by the settings
         self.replaying: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
         self.errors = 0
@@ -117,6 +130,8 @@ class Server:
         self._turns = Turns()
         self._door = Door(settings, self._make, arrivals, alert)
         self._listening = False
+        for feed in feeds.values():
+            feed.state.on_settled = partial(self._tell_gap, feed)
 
     async def start(self) -> int:
         """Listens from now on; returns the port."""
@@ -154,6 +169,20 @@ class Server:
             text = ", ".join(f"{name} {' '.join(symbols)}" for name, symbols in mine.items() if symbols)
             if text:
                 connection.refuse(405, f"upstream has no room for {text}")
+
+    def _tell_gap(self, feed: Served, gap: Gap, results: Mapping[str, str]) -> None:
+        """To those who asked for what was fetched after a gap, servers of ours among them: they know when it is all."""
+        if feed.endpoint.trading:
+            return
+        feed.router.flush()
+        told = {
+            "T": "success", "msg": "gap", "began": rfc3339(gap.began_ns), "ended": rfc3339(gap.ended_ns),
+            "reason": gap.reason,
+        }  # fmt: skip
+        for connection, session in list(self._sessions.items()):
+            mine = {name: why for name, why in results.items() if session.subscription.channels.get(name)}
+            if session.feed is feed and session.asked_backfilled and mine:
+                connection.tell({**told, "channels": mine})
 
     # Connections
 
@@ -292,6 +321,8 @@ class Server:
             self._refuse(connection, session, 405)
             return
         feed = session.feed
+        if request.backfilled is not None:
+            session.asked_backfilled = request.backfilled
         if request.backfilled is not None and request.backfilled is not connection.backfilled:
             feed.router.flush()  # what waits belongs to the old subscription
             feed.router.remove(connection)

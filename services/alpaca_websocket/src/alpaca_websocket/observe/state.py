@@ -158,6 +158,7 @@ class State:
         self.alerts: dict[str, str] = {}  # conditions that a person must see, by name; health fails while there are any
         self.events: deque[tuple[int, str]] = deque(maxlen=KEPT_EVENTS)  # what a person reads on the page
         self.store: Callable[[], Any] | None = None
+        self.on_settled: Callable[[Gap, Mapping[str, str]], None] = lambda _gap, _results: None
 
     def received(self, messages: Messages, size: int, now_ns: int) -> None:
         """Count the messages of one frame of `size` bytes. On the hot path."""
@@ -207,6 +208,24 @@ class State:
         self.gap_count += 1
         self.note(f"gap: {reason}")
         return gap
+
+    def settle(self, gap: Gap, results: Mapping[str, str]) -> None:
+        """It is known what of a gap was fetched: channel → FILLED, or what is missing and why."""
+        gap.settled, gap.filled = True, not gap.missing
+        for name, result in results.items():
+            if result != FILLED:
+                self.losses.add(name, gap.channels[name].began_ns, gap.ended_ns or time.time_ns(), result)
+        if results:
+            self.on_settled(gap, results)
+
+    def add_gap(self, gap: Gap) -> None:
+        """One that is over, and is not of this server's own connection."""
+        still_open = self.gaps.pop() if self.gaps and not self.gaps[-1].ended_ns else None
+        self.gaps.append(gap)
+        if still_open is not None:
+            self.gaps.append(still_open)
+        self.gap_count += 1
+        self.note(f"gap: {gap.reason}")
 
     def filling(self, since_ns: int, channels: Collection[str]) -> dict[str, str]:
         """Channel → what is missing since then that may still be fetched."""

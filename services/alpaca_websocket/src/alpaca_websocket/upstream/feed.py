@@ -12,8 +12,10 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Set
 from typing import Any
 
+import msgspec
+
 from .. import protocol
-from ..observe.state import Phase, State
+from ..observe.state import FILLED, Gap, GapChannel, Phase, State
 from ..protocol import BACKFILLED, KINDS, Messages, ProtocolError
 from ..settings import Credentials, SettingsError, Upstream
 from . import link as links
@@ -36,6 +38,15 @@ _MEASURE_NS = 1_000_000  # between two measurements of how old messages are
 
 # Messages, when they were received, and whether they were fetched after a gap.
 Sink = Callable[[Messages, int, bool], None]
+
+
+class UpstreamGap(msgspec.Struct):
+    """What a server of ours tells who asked for what is backfilled; see `downstream.server`."""
+
+    began: str
+    ended: str
+    reason: str
+    channels: dict[str, str]
 
 
 class _Ended(Exception):
@@ -83,6 +94,7 @@ class Feed:
         self._since: dict[str, int] = {}  # channel → since when it is what it is
         self._held: dict[str, dict[str, int]] = {}  # channel → symbol → since when it is subscribed
         self._resumes_ns = 0
+        self._known_from_ns = 0  # of what an earlier process stored, all that came since then is known
         self._named: tuple[Channels | None, dict[str, list[str]]] = (None, {})  # what is wanted, sorted
         self._seen: list[str] = []
         self._ranked = 0
@@ -106,22 +118,32 @@ class Feed:
         for received_ns, messages in stored:
             self._recent.add(messages, received_ns)
         self._recent.forget_before(since_ns)
+        self._known_from_ns = since_ns
 
-    def resume(self, position: Position, reason: str) -> None:
+    def resume(self, position: Position, reason: str, *, own: bool) -> None:
         """Nobody was there since this position: a gap. What was subscribed then is subscribed again, for a while.
 
         So is what the settings always subscribe: a process killed within its first second wrote no subscriptions down.
+        A symbol that had fallen silent before that is missing since its own last message, as far as is known what came.
+
+        :param own: the position is that of this host's store, of which `remember` was told
         """
         known = {
             name: sorted({*position.subscriptions.get(name, ()), *self._settings.subscribe.get(name, ())})
             for name in self._settings.endpoint.channels
             if name in position.subscriptions or self._settings.subscribe.get(name)
         }
-        held = {name: dict.fromkeys(each, position.last.get(name, position.at_ns)) for name, each in known.items()}
+        held = {name: dict.fromkeys(each, self._whole_until(position, name, own)) for name, each in known.items()}
         gap = self._state.open_gap(reason, position.earliest_ns)
         self._filler.opened(gap, held, position.symbols, position.unfilled)
         self._subscriptions.want(known)
         self._seen = position.symbols
+
+    def _whole_until(self, position: Position, channel: str, own: bool) -> int:
+        """Up to when nothing of any symbol of a channel was missing."""
+        last, since = position.last.get(channel, position.at_ns), position.since.get(channel, 0)
+        known = own and self._known_from_ns and since and KINDS[channel] in kept_kinds(self._settings)
+        return min(last, max(since, self._known_from_ns)) if known else last
 
     def resume_from(self, last_ns: int) -> None:
         """The process was not running since the last stored message came, and nobody wrote down what was subscribed."""
@@ -141,6 +163,7 @@ class Feed:
         return Position(
             at_ns=time.time_ns(),
             last={**unfilled, **last},
+            since={name: max(held.values()) for name, held in self._held.items() if held},
             unfilled=unfilled,
             subscriptions=self._wanted_names(),
             symbols=self._seen_names(),
@@ -304,7 +327,31 @@ class Feed:
             self._on_subscription(message)
         elif kind == "error":
             self._on_error(message)
+        elif self._chained and message.get("msg") == "gap":
+            self._on_upstream_gap(message)
         self._ask()
+
+    def _on_upstream_gap(self, message: Mapping[str, Any]) -> None:
+        """The first level was without its feed while this connection stood: what it lacks is missing here as well."""
+        try:
+            told = msgspec.convert(message, UpstreamGap)
+            began, ended = protocol.time_ns(told.began), protocol.time_ns(told.ended)
+        except (msgspec.ValidationError, ValueError, ProtocolError) as error:
+            self._state.malformed += 1
+            _log.warning("an upstream's gap that cannot be read", extra={"problem": str(error)[:_LONGEST_TEXT]})
+            return
+        results = {
+            name: FILLED if result == FILLED else f"the upstream says: {result[:_LONGEST_TEXT]}"
+            for name, result in told.channels.items()
+            if self._held.get(name)
+        }
+        if results:
+            gap = Gap(began, f"the upstream was without its feed: {told.reason[:_LONGEST_TEXT]}", ended)
+            gap.channels = {
+                name: GapChannel(began, len(self._held[name]), result=result) for name, result in results.items()
+            }
+            self._state.add_gap(gap)
+            self._state.settle(gap, results)
 
     def _on_subscription(self, message: Mapping[str, Any]) -> None:
         before = self._subscriptions.confirmed

@@ -315,11 +315,8 @@ class Filler:
         """All that can be fetched is, or is known to be missing."""
         gap = fill.gap
         self._tell_unknown(fill)
-        gap.settled, gap.filled = True, not gap.missing
-        for name, why in gap.missing.items():
-            if why == _LATER:
-                continue
-            self._state.losses.add(name, gap.channels[name].began_ns, gap.ended_ns or time.time_ns(), why)
+        results = {name: each.result for name, each in gap.channels.items() if each.result not in ("", _LATER)}
+        self._state.settle(gap, results)
         fetched = {name: channel.fetched for name, channel in gap.channels.items() if channel.fetched}
         said = ", ".join(f"{count} {name}" for name, count in fetched.items()) or "nothing"
         self._state.note(f"fetched {said} that {'were' if fetched else 'was'} missed")

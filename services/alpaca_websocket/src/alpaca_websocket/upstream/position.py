@@ -20,6 +20,8 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
     at_ns: int
     last: dict[str, int]
     """Channel → its last message that is durable, or since when it is subscribed."""
+    since: dict[str, int] = {}
+    """Channel → since when all its symbols are subscribed."""
     unfilled: dict[str, int] = {}
     """Channel → since when something is missing that was still to be fetched."""
     subscriptions: dict[str, list[str]] = {}
