@@ -126,6 +126,17 @@ def test_a_day_that_was_thinned_out_before_it_was_over_gets_no_daily_file(direct
     assert not daily(directory)
 
 
+@pytest.mark.parametrize("allowed", [True, False])
+def test_without_a_bucket_old_files_go_only_where_that_is_allowed(directory: Path, allowed: bool) -> None:
+    before = len(parquet(directory))
+    made = _worker(directory, retain_bytes=0, delete_unsaved=allowed)
+    made.round()
+    left = len(parquet(directory))
+    assert (0 < left < before) is allowed  # the newest stays
+    assert bool(made.status.pruned_bytes) is allowed
+    assert bool(daily(directory)) is not allowed
+
+
 def _in_bucket(client: Any) -> dict[str, list[int]]:
     """Sequence numbers by where they are: among the small files, or the daily ones."""
     found: dict[str, list[int]] = {"small": [], "daily": []}

@@ -31,7 +31,7 @@ class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     """Below this much free disk nothing more is accepted, so that what is there can still be rolled and uploaded."""
 
     bucket: str = ""
-    """The environment's data bucket. Empty: nothing is uploaded, and nothing is ever deleted."""
+    """The environment's data bucket. Empty: nothing is uploaded, and nothing is deleted but by `delete_unsaved`."""
 
     prefix: str = "market-data"
     """Keys are prefix/kind=…/date=…/first-last.parquet. Servers that share a bucket have a prefix each."""
@@ -51,7 +51,11 @@ class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     """Uploaded Parquet files stay on the local disk for replay this long …"""
 
     retain_bytes: int = 20 * 2**30
-    """… but not more than this many bytes of them; the oldest go first. What isn't uploaded never goes."""
+    """… but not more than this many bytes of them; the oldest go first. What isn't uploaded never goes, unless …"""
+
+    delete_unsaved: bool = False
+    """… there is no bucket, and this is true: then files go by the same rules although there is no other copy, and no
+    day is put together."""
 
     compact_after_seconds: float = 3600.0
     """When a day (in UTC) has been over for this long, and nothing was added to it for as long, its small Parquet files

@@ -87,6 +87,7 @@ class Worker:
         self._uploader: Uploader | None = None
         self._failures = 0
         self._not_before = 0.0
+        self._only_here = settings.delete_unsaved and not settings.bucket
 
     def round(self, *, last: bool = False) -> float:
         """Does what is to be done; the last time without waiting for an upload's turn.
@@ -97,6 +98,9 @@ class Worker:
         self._compact()
         if self.settings.bucket and (last or time.monotonic() >= self._not_before):
             nicely(niceness(0, last), self._upload)
+        if self._only_here:
+            for file in self.layout.rolled(self.layout.outbox):  # it waits for nothing
+                file.path.unlink(missing_ok=True)
         disk = os.statvfs(self.layout.root)
         try:
             self.status.pruned_bytes += retention.prune(
@@ -131,7 +135,7 @@ class Worker:
 
     def _compact(self) -> None:
         """Where nothing waits to be rolled: that would be missing in a daily file."""
-        if not self.settings.compact_after_seconds or self._waiting() or self._stop.is_set():
+        if not self.settings.compact_after_seconds or self._only_here or self._waiting() or self._stop.is_set():
             return
         self._nice = niceness(0, False)
         for files in days.due(self.layout, time.time_ns(), self.settings.compact_after_seconds):
