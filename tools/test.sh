@@ -16,5 +16,17 @@ if PYTHON="" tools/find_python.sh "$other" >/dev/null 2>&1; then
 else
     echo "No interpreter for the set of Python $other on this machine: testing with the set of $has only."
 fi
-case ${HOSTS:-} in on | auto) "$venv/bin/python" tools/embedded_aws packages ;; esac
+case ${HOSTS:-} in
+on | auto)
+    "$venv/bin/python" tools/embedded_aws packages
+    # promtool and Prometheus judge the alert rules. Where systemd runs, the package would start a service: not unasked.
+    if ! command -v promtool >/dev/null && command -v apt-get >/dev/null && [ "$(id -u)" = 0 ] && [ ! -d /run/systemd/system ]; then
+        echo "Tests of the alert rules need promtool. Installing: prometheus"
+        DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends prometheus >/dev/null 2>&1 ||
+            echo "prometheus could not be installed."
+    fi
+    ;;
+esac
+command -v promtool >/dev/null ||
+    echo "SKIPPED: the tests that let promtool and a real Prometheus judge the alert rules. For them: apt-get install prometheus"
 exec "$venv/bin/python" tools/check.py "$@"
