@@ -187,7 +187,12 @@ def types(venv: Venv, args: Sequence[str]) -> list[Check]:
         Check(
             "mypy algo_ship_logs", [*mypy, f"{cache}-logs", "-malgo_ship_logs"], venv, env={"MYPYPATH": COMMON_PROGRAM}
         ),
-        Check("mypy algo_host", [*mypy, f"{cache}-algo_host", "-palgo_host"], venv, env={"MYPYPATH": HOST_PROGRAM}),
+        Check(
+            "mypy algo_host",
+            [*mypy, f"{cache}-algo_host", "-palgo_host", "-mtrading_code"],
+            venv,
+            env={"MYPYPATH": HOST_PROGRAM},
+        ),
         Check("mypy mlflow_host", [*mypy, f"{cache}-mlflow", "-pmlflow_host"], venv, env={"MYPYPATH": MLFLOW_PROGRAM}),
         Check("mypy gpu_host", [*mypy, f"{cache}-gpu_host", "-pgpu_host"], venv, env={"MYPYPATH": GPU_PROGRAM}),
         Check("mypy tools", [*mypy, f"{cache}-tools", "tools"], venv, env={"MYPYPATH": "tools"}),

@@ -15,6 +15,7 @@ here=$PWD
 service=$here/../services/alpaca_websocket/data/share/alpaca-websocket
 mlflow=$here/../roles/mlflow_server/files
 gpu=$here/../roles/gpu_host/files
+trading=$here/../examples/algo-modeling-v2
 project=$(mktemp -d) # uv takes the platforms to settle for from a pyproject.toml, and ours is about other things
 trap 'rm -rf "$project"' EXIT
 
@@ -69,3 +70,13 @@ mv mlflow-server-python3.1?.txt "$mlflow"
 compile 3.11 "python_version < '3.12'" "For Python 3.11." gpu-host-python3.11.txt gpu-host.in
 compile 3.12 "python_version >= '3.12'" "For Python 3.12 and later." gpu-host-python3.12.txt gpu-host.in
 mv gpu-host-python3.1?.txt "$gpu"
+# What a host's trading code is installed with, in its wheel: what it says that it needs, in the versions that it is tested with.
+"$(dirname "$uv")/python" -c 'import sys, tomllib
+project = tomllib.load(open(sys.argv[1], "rb"))["project"]
+print(*project["dependencies"], *project["optional-dependencies"]["trade"], sep="\n")' "$trading/pyproject.toml" >"$project/trading-code"
+compile 3.11 "python_version < '3.12'" "For Python 3.11, from pyproject.toml." trading-code-python3.11.txt "$project/trading-code" \
+    -c python3.11.txt -c python3.11-dev.txt
+compile 3.12 "python_version >= '3.12'" "For Python 3.12 and later, from pyproject.toml." trading-code-python3.12.txt \
+    "$project/trading-code" -c python3.12.txt -c python3.12-dev.txt
+mv trading-code-python3.11.txt "$trading/requirements-python3.11.txt"
+mv trading-code-python3.12.txt "$trading/requirements-python3.12.txt"

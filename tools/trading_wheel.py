@@ -25,7 +25,7 @@ _TIME = "315532800"
 
 
 def sources() -> list[Path]:
-    project = [SOURCE / "pyproject.toml", SOURCE / "README.md"]
+    project = [SOURCE / "pyproject.toml", SOURCE / "README.md", *sorted(SOURCE.glob("requirements-*.txt"))]
     return project + sorted(path for name in ("algo_modeling", "algo_trader") for path in (SOURCE / name).glob("*.py"))
 
 

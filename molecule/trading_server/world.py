@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "shared"))
 from host import Host
 
 BUCKET, SECRET, HALT, LOG_GROUP = "molecule-models", "molecule-broker", "/molecule/halt", "/molecule/trading_server"
-DRAIN = "molecule-drain"
+DRAIN, CODE = "molecule-drain", "molecule-code"
 MODEL = "momentum/AAPL/sma-outer_0_inner_0"
 
 
@@ -69,6 +69,9 @@ def wheel(folder: Path) -> None:
         f"{info}/METADATA": "Metadata-Version: 2.1\nName: algo-modeling\nVersion: 1.0.0\n",
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: scenario\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
         f"{info}/entry_points.txt": "[console_scripts]\nalgo-trader = algo_trader_stand_in:main\n",
+        # It needs nothing.
+        "algo_modeling-1.0.0.data/data/share/algo-trader/requirements-python3.11.txt": "",
+        "algo_modeling-1.0.0.data/data/share/algo-trader/requirements-python3.12.txt": "",
     }
     files[f"{info}/RECORD"] = "".join(f"{path},,\n" for path in (*files, f"{info}/RECORD"))
     with zipfile.ZipFile(folder / name, "w") as archive:
@@ -91,6 +94,10 @@ def main() -> None:
     world.halt("false")
     world.publish('{"first": 1}')
     wheel(world.folder)
+    with contextlib.suppress(Exception):
+        world.client("s3").create_bucket(Bucket=CODE)
+    (made,) = world.folder.glob("*.whl")
+    world.client("s3").upload_file(str(made), CODE, f"releases/{made.name}")
 
 
 if __name__ == "__main__":

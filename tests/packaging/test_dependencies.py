@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 import sys
+import tomllib
 from importlib import metadata
 from pathlib import Path
 
 import ansible_collections
 import pytest
 import yaml
+from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
@@ -33,6 +35,7 @@ def pins(lock: Path) -> dict[str, str]:
 
 MLFLOW = sorted((ROOT / "roles/mlflow_server/files").glob("*.txt"))
 GPU = sorted((ROOT / "roles/gpu_host/files").glob("*.txt"))
+TRADING = sorted((ROOT / "examples/algo-modeling-v2").glob("requirements-*.txt"))
 
 
 def required() -> dict[str, str]:
@@ -56,7 +59,7 @@ def test_there_are_all_sets_for_each_generation() -> None:
     }
 
 
-@pytest.mark.parametrize("lock", LOCKS + MLFLOW + GPU, ids=lambda lock: lock.name)
+@pytest.mark.parametrize("lock", LOCKS + MLFLOW + GPU + TRADING, ids=lambda lock: lock.name)
 def test_every_pin_has_hashes_and_nothing_names_a_place(lock: Path) -> None:
     text = lock.read_text()
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
@@ -159,3 +162,23 @@ def test_a_gpu_host_has_pytorch_with_cuda_and_the_client_of_the_released_mlflow(
         assert {"torch", "triton", "nvidia-cublas", "boto3", "numpy", "pandas"} <= found.keys()
         assert found["torch"] == pins(GPU[0])["torch"]
         assert found["mlflow-skinny"] == pins(MLFLOW[0])["mlflow"]
+
+
+def test_trading_code_is_installed_with_all_that_it_needs_in_the_versions_that_it_is_tested_with() -> None:
+    folder = ROOT / "examples/algo-modeling-v2"
+    if not folder.is_dir():
+        pytest.skip("the artifact has no examples")
+    project = tomllib.loads((folder / "pyproject.toml").read_text())
+    files = [f"requirements-python{python}.txt" for python in ("3.11", "3.12")]
+    assert [lock.name for lock in TRADING] == files == project["tool"]["setuptools"]["data-files"]["share/algo-trader"]
+    needed = project["project"]["dependencies"] + project["project"]["optional-dependencies"]["trade"]
+    for lock, python in zip(TRADING, ("3.11", "3.12"), strict=True):
+        found = pins(lock)
+        for requirement in map(Requirement, needed):
+            assert found[requirement.name] in requirement.specifier
+        tested = pins(ROOT / f"requirements/python{python}-dev.txt") | pins(ROOT / f"requirements/python{python}.txt")
+        assert found.items() <= tested.items()
+    build = project["build-system"]["requires"]
+    assert all("==" in name for name in build), (
+        "another version of the build tools makes another wheel of the same commit"
+    )

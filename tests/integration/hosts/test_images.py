@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -26,14 +28,20 @@ NAME = "algo-trading-trading-server-local-builder"
 class Bakes:
     """The local environment on the session's AWS, with a network and identities of its own."""
 
-    def __init__(self, yard: Yard) -> None:
+    def __init__(self, yard: Yard, folder: Path) -> None:
         self.yard = yard
+        # A stand-in for the trading code that needs no package.
+        runpy.run_path(str(ROOT / "molecule/trading_server/world.py"))["wheel"](folder)
+        (made,) = folder.glob("*.whl")
+        self.code = {"trading_server_wheel": str(made), "trading_server_version": "1.0.0",
+                     "trading_server_wheel_sha256": hashlib.sha256(made.read_bytes()).hexdigest()}  # fmt: skip
         self.ec2 = yard.aws.client("ec2")
         self("playbooks/site.yml", "--tags", "network,identity")
 
     def command(self, *args: str) -> list[str]:
         # Another range than the tests' own network, whose hosts run.
         given = {"algo_endpoint_url": self.yard.aws.endpoint, "algo_adopt": [], "aws_network_cidr": "10.66.0.0/16"}
+        given |= self.code
         program = str(Path(sys.executable).parent / "ansible-playbook")
         return [program, "-i", "inventories/local", *args, "-e", json.dumps(given | {"algo_hosts": True})]
 
@@ -57,8 +65,24 @@ class Bakes:
 
 
 @pytest.fixture(scope="module")
-def bakes(yard: Yard) -> Bakes:
-    return Bakes(yard)
+def bakes(yard: Yard, tmp_path_factory: pytest.TempPathFactory) -> Bakes:
+    return Bakes(yard, tmp_path_factory.mktemp("code"))
+
+
+def test_no_builder_is_launched_without_trading_code(bakes: Bakes) -> None:
+    for missing, told in (
+        ({"trading_server_wheel": ""}, "There is no trading code"),
+        ({"trading_server_wheel_sha256": "0" * 64}, "has the SHA-256"),
+    ):
+        command = [
+            *bakes.command("playbooks/bake_ami.yml", "-e", "component=trading_server"),
+            "-e",
+            json.dumps(missing),
+        ]
+        done = subprocess.run(command, env=bakes.yard.env, cwd=ROOT, capture_output=True, text=True, timeout=300)
+        assert done.returncode != 0
+        assert told in " ".join(done.stdout.split())
+        assert not bakes.builders("pending", "running", "shutting-down", "terminated")
 
 
 def test_the_builder_of_a_killed_run_ends_itself(bakes: Bakes) -> None:
