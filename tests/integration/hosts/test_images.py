@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import runpy
 import signal
 import subprocess
 import sys
@@ -31,7 +30,8 @@ class Bakes:
     def __init__(self, yard: Yard, folder: Path) -> None:
         self.yard = yard
         # A stand-in for the trading code that needs no package.
-        runpy.run_path(str(ROOT / "molecule/trading_server/world.py"))["wheel"](folder)
+        make = "import sys; from pathlib import Path; from world import wheel; wheel(Path(sys.argv[1]))"
+        subprocess.run([sys.executable, "-c", make, folder], cwd=ROOT / "molecule/trading_server", check=True)
         (made,) = folder.glob("*.whl")
         self.code = {"trading_server_wheel": str(made), "trading_server_version": "1.0.0",
                      "trading_server_wheel_sha256": hashlib.sha256(made.read_bytes()).hexdigest()}  # fmt: skip
