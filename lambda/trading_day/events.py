@@ -15,7 +15,7 @@ from ansible_collections.algo.trading.plugins.module_utils._errors import Invali
 
 from .settings import Settings
 
-START, STOP = "start", "stop"
+START, STOP, CHECK = "start", "stop", "check"
 _KEYS = ("action", "dry_run", "environment", "scheduled_time")
 # For the shutdown: some models only, asked for by a person; and what an invocation left to the next one.
 _CHOICE = ("models", "reason", "handover")

@@ -23,7 +23,7 @@ from ansible_collections.algo.trading.plugins.module_utils.trading_day import (
 )
 from botocore.config import Config
 
-from . import events, fleet, ingestion, shutdown
+from . import events, fleet, ingestion, readiness, shutdown
 from .report import Log, alert, completed_metric
 from .settings import Settings, ShutdownSettings
 
@@ -94,16 +94,17 @@ def alpaca_websocket(event: Any, context: Any) -> dict[str, Any]:
 
 
 def trading_server(event: Any, context: Any) -> dict[str, Any]:
-    """Make the fleet match the models."""
+    """Make the fleet match the models, or check before the open that every server trades."""
     clock = SystemClock()
     settings = Settings.from_env("trading_server", os.environ)
     log = _log(settings, context)
 
     def work() -> dict[str, Any]:
-        request = events.parse(event, settings, (events.START,), events.START)
+        request = events.parse(event, settings, (events.START, events.CHECK), events.START)
         ec2, s3, ssm = _client("ec2", attempts=1), _client("s3"), _client("ssm")
         aws = fleet.Aws(ec2, s3, ssm, partial(_client, "sns"), partial(_client, "secretsmanager"))
-        result = fleet.run(settings, request, aws, clock, log, _deadline(context, clock))
+        carry_out = readiness.run if request.action == events.CHECK else fleet.run
+        result = carry_out(settings, request, aws, clock, log, _deadline(context, clock))
         _completed(settings, log, clock, request, begin_trading)
         return result
 

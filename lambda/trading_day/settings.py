@@ -47,6 +47,11 @@ class Settings:
     alert_topic_arn: str = ""
     calendar: Calendar = field(default_factory=Calendar)
 
+    @property
+    def status_document(self) -> str:
+        """The only SSM document that the check before the open may run."""
+        return resource_name(self.project, "trading_server", self.environment, "status")
+
     def tags(self, component: str) -> dict[str, str]:
         """The tags that make an instance ours. Nothing without all of them is ever touched."""
         return identity_tags(self.project, self.environment, component)

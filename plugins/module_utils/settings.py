@@ -31,6 +31,8 @@ _IMAGE = re.compile(r"ami-[0-9a-f]{8,17}|/[A-Za-z0-9_./-]+")
 _SCHEDULE = re.compile(
     r"cron\(\S+( \S+){5}\)|rate\([1-9]\d* (minute|hour|day)s?\)|at\(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\)"
 )
+# Empty for none.
+_OPTIONAL_SCHEDULES = ("aws_trading_server_check_schedule", "aws_trading_server_shutdown_early_schedule")
 # A host stops its trader 30 s after the end of the drain (roles/trading_server) and has to report that.
 _DRAIN_MARGIN = 60
 # The shutdown sends commands before it waits for a drain; then it stops hosts, looks again and reports.
@@ -224,6 +226,8 @@ def _times(settings: Settings) -> Iterable[str]:
     except InvalidInput as error:
         yield f"algo_calendar: {error.problem}."
     for name, value in sorted(settings.items()):
+        if name in _OPTIONAL_SCHEDULES and value == "":
+            continue
         if name.endswith("_schedule") and not _SCHEDULE.fullmatch(str(value)):
             yield (
                 f"{name}: {value!r} is not a valid schedule. Use an EventBridge Scheduler expression "

@@ -53,6 +53,16 @@ def begin(calendar: Calendar, scheduled: datetime | None, unknown: bool) -> Toda
     return Today(True)
 
 
+# People know before the open which servers do not trade, with time to act.
+REPORT_BEFORE_OPEN = timedelta(minutes=5)
+
+
+def report_by(calendar: Calendar, scheduled: datetime | None) -> datetime | None:
+    """When the check of the start must have told people; nothing where no session is due."""
+    session = calendar.on(calendar.today(scheduled)) if scheduled is not None else None
+    return session.opens - REPORT_BEFORE_OPEN if session is not None else None
+
+
 def end(calendar: Calendar, scheduled: datetime | None) -> Today:
     """Whether to end the session's work. On a day that the calendar does not cover, after the usual close."""
     if scheduled is None:
@@ -79,6 +89,7 @@ Rule = Callable[[Calendar, datetime], Today]
 SCHEDULES: dict[str, tuple[str, Rule]] = {
     "aws_alpaca_websocket_start_schedule": ("the market-data server starts", begin_ingestion),
     "aws_trading_server_schedule": ("the trading servers start", begin_trading),
+    "aws_trading_server_check_schedule": ("the start is checked", begin_trading),
     "aws_trading_server_shutdown_early_schedule": ("the trading servers shut down", end),
     "aws_trading_server_shutdown_schedule": ("the trading servers shut down", end),
     "aws_alpaca_websocket_stop_schedule": ("the market-data server stops", end),

@@ -120,9 +120,12 @@ def functions(fresh_aws: Aws, package: Package, tmp_path: Path) -> Functions:
             Value=dump_document(fleet_document({"project": "algo-trading", "environment": environment})),
             Type="String",
         )
-        fresh_aws.client("ssm").create_document(
-            Name=f"algo-trading-trading-server-{environment}-drain", DocumentType="Command", Content=json.dumps(DRAIN)
-        )
+        for what in ("drain", "status"):
+            fresh_aws.client("ssm").create_document(
+                Name=f"algo-trading-trading-server-{environment}-{what}",
+                DocumentType="Command",
+                Content=json.dumps(DRAIN),
+            )
     fresh_aws.forget_calls()
     return Functions(fresh_aws, task)
 
@@ -283,6 +286,8 @@ def test_an_event_that_was_carried_out_is_counted_and_one_that_was_not_is_missed
         line for line in functions.invoke("alpaca_websocket", {"action": "stop"}).lines if "StopCompleted" in line
     ]
     assert not [line for line in functions.invoke("alpaca_websocket", event).lines if "StopCompleted" in line]
+    holiday = {"action": "check", "scheduled_time": "2026-09-07T09:20:00-04:00"}
+    assert [line for line in functions.invoke("trading_server", holiday, **old).lines if line.get("CheckCompleted")]
 
 
 class Fleet:
@@ -355,6 +360,32 @@ def test_the_fleet_follows_the_models_and_obeys_the_halt(fresh_aws: Aws, functio
     morning = functions.invoke("trading_server").result
     assert sorted(line["action"] for line in morning["plan"]) == ["create", "start", "start"]
     assert sorted(states(fresh_aws).values()) == ["running"] * 3
+
+
+def test_before_the_open_people_learn_which_servers_do_not_trade(fresh_aws: Aws, functions: Functions) -> None:
+    fleet = Fleet(fresh_aws)
+    check = {"action": "check"}
+    none = functions.invoke("trading_server", check).result
+    assert none["reason"] == "2 of 2 servers do not trade"
+    assert fresh_aws.count(write=True)["sns:Publish"] == 1
+    functions.invoke("trading_server")
+    fresh_aws.forget_calls()
+    every = functions.invoke("trading_server", check)
+    assert (every.result["ok"], every.result["reason"]) == (True, "2 servers trade")
+    assert every.metrics()["ServersReady"] == 2
+    # It asks the hosts and changes nothing.
+    assert fresh_aws.count(write=True) == {"ssm:SendCommand": 1}
+
+    stopped, running = sorted(states(fresh_aws))
+    fresh_aws.client("ec2").stop_instances(InstanceIds=[stopped])
+    fleet.publish("NVDA")
+    found = functions.invoke("trading_server", check).result
+    assert {server["instance_id"]: server["outcome"] for server in found["servers"]} == {
+        stopped: "not_ready",
+        running: "ready",
+        "": "not_ready",
+    }
+    assert any(server["reason"].startswith("no server runs: ") for server in found["servers"])
 
 
 def test_a_server_that_is_held_and_stays_stopped_raises_an_alert(fresh_aws: Aws, functions: Functions) -> None:

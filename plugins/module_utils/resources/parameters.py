@@ -89,7 +89,7 @@ PARAMETER = ResourceType(
 
 
 def document_names(scope: Scope) -> list[str]:
-    return [scope.name("trading_server", "drain")]
+    return [scope.name("trading_server", what) for what in ("drain", "status")]
 
 
 def _read_documents(clients: Any, scope: Scope) -> Iterable[Found]:

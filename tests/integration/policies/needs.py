@@ -77,7 +77,6 @@ class Needs:
                 ("ec2:CreateTags", _INSTANCE, {**self._tags("trading_server"), **_NOTE}),
                 ("ec2:TerminateInstances", _INSTANCE, {**self._tags("trading_server"), **_DRAINED}),
                 ("ssm:SendCommand", self._arn("ssm", f"document/{self._name('trading_server')}-drain"), {}),
-                ("sns:Publish", self._arn("sns", self._name("trading_server_shutdown")), {}),
                 ("sqs:SendMessage", self._arn("sqs", self._name("trading_server_shutdown")), {}),
                 ("ec2:DescribeInstances", "*", {}),
                 ("ec2:DescribeInstanceStatus", "*", {}),
@@ -122,11 +121,15 @@ class Needs:
                 ("ec2:CreateTags", _INSTANCE, {**feed, **_NOTE}),
                 ("ec2:StopInstances", _INSTANCE, feed),
                 ("ssm:SendCommand", f"arn:aws:ssm:{REGION}::document/AWS-RunShellScript", {}),
+                ("ssm:SendCommand", self._arn("ssm", f"document/{self._name('trading_server')}-status"), {}),
                 *self._settings("lock", "trading_server/other"),
                 self._invoke("trading_server"),
                 self._invoke("alpaca_websocket"),
             ],
             "trading-server-lambda": [
+                ("ssm:SendCommand", self._arn("ssm", f"document/{self._name('trading_server')}-drain"), {}),
+                ("ssm:SendCommand", f"arn:aws:ssm:{REGION}::document/AWS-RunShellScript", {}),
+                ("ssm:SendCommand", _INSTANCE, feed),
                 ("ec2:TerminateInstances", _INSTANCE, feed),
                 ("ec2:TerminateInstances", _INSTANCE, {**trading, "aws:ResourceTag/ManagedBy": ""}),
                 ("ec2:CreateTags", _INSTANCE, {**trading, "aws:RequestTag/Environment": "elsewhere"}),
@@ -173,6 +176,7 @@ class Needs:
     def _function(self, component: str) -> Iterator[Need]:
         stream = self._arn("logs", f"log-group:/aws/lambda/{self._name(component)}:log-stream:2026/11/22/x")
         yield from ((action, stream, {}) for action in ("logs:CreateLogStream", "logs:PutLogEvents"))
+        yield "sns:Publish", self._arn("sns", self._name("trading_server_shutdown")), {}
 
     def _settings(self, *names: str) -> Iterator[Need]:
         for name in names:
@@ -213,6 +217,9 @@ class Needs:
         for file in ("manifest.json", "model.joblib"):
             yield from self._s3(self.models, ("s3:ListBucket",), f"{self._model}/{file}", _READ)
         yield from ((action, "*", {}) for action in ("ec2:DescribeInstances", "ec2:DescribeInstanceStatus"))
+        yield "ssm:ListCommandInvocations", "*", {}
+        yield "ssm:SendCommand", _INSTANCE, self._tags("trading_server")
+        yield "ssm:SendCommand", self._arn("ssm", f"document/{self._name('trading_server')}-status"), {}
         for action in (
             "ModifyInstanceAttribute",
             "RebootInstances",

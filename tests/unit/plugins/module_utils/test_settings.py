@@ -43,6 +43,7 @@ def findings(**changed: Any) -> list[str]:
 
 def test_right_settings_have_no_findings() -> None:
     assert findings() == []
+    assert findings(aws_trading_server_check_schedule="", aws_trading_server_shutdown_early_schedule="") == []
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ SETTINGS = {
     "algo_timezone": "America/New_York",
     "aws_alpaca_websocket_start_schedule": "cron(45 8 ? * * *)",
     "aws_trading_server_schedule": "cron(0 9 ? * * *)",
+    "aws_trading_server_check_schedule": "cron(20 9 ? * * *)",
     "aws_trading_server_shutdown_early_schedule": "cron(10 13 ? * * *)",
     "aws_trading_server_shutdown_schedule": "cron(10 16 ? * * *)",
     "aws_alpaca_websocket_stop_schedule": "cron(45 16 ? * * *)",
@@ -45,6 +46,7 @@ def test_the_early_shutdown_acts_on_a_half_day_only() -> None:
     assert friday == [
         "08:45 the market-data server starts",
         "09:00 the trading servers start",
+        "09:20 the start is checked",
         "13:10 the trading servers shut down",
         "16:10 the trading servers shut down",
         "16:45 the market-data server stops",

@@ -86,7 +86,35 @@ module "function" {
       expression  = "cron(0 9 ? * * *)"
       action      = "start"
     }
+    check = {
+      description = "Check before the open that every trading server trades"
+      expression  = "cron(20 9 ? * * *)"
+      action      = "check"
+    }
   }
+}
+
+resource "aws_ssm_document" "status" {
+  name            = "${local.name}-status"
+  document_type   = "Command"
+  document_format = "JSON"
+  tags            = { Component = local.component }
+  content = jsonencode({
+    schemaVersion = "2.2"
+    description   = "Tell whether a trading server of ${var.scope.project} in ${var.scope.environment} trades"
+    mainSteps = [{
+      name         = "status"
+      action       = "aws:runShellScript"
+      precondition = { StringEquals = ["platformType", "Linux"] }
+      inputs = {
+        timeoutSeconds = "30"
+        runCommand = [
+          "if [ -x /usr/local/bin/algo-host ]; then exec /usr/local/bin/algo-host status; fi",
+          "echo 'no trader is installed on this host'; exit 1",
+        ]
+      }
+    }]
+  })
 }
 
 # One server for each model.

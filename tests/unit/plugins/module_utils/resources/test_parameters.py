@@ -49,5 +49,6 @@ def test_another_type_of_document_is_another_document() -> None:
     assert decide(DOCUMENT, {"document_type": "Command"}, there).action == "replace"
 
 
-def test_the_drain_document_is_known_by_its_name() -> None:
-    assert document_names(Scope("algo-trading", "qa")) == ["algo-trading-trading-server-qa-drain"]
+def test_the_documents_are_known_by_their_names() -> None:
+    server = "algo-trading-trading-server-qa"
+    assert document_names(Scope("algo-trading", "qa")) == [f"{server}-drain", f"{server}-status"]
