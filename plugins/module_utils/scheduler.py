@@ -192,10 +192,11 @@ def get_schedule(client: Any, name: str, group_name: str) -> dict[str, Any] | No
     return get_or_none(client, "get_schedule", f"read schedule {group_name}/{name}", Name=name, GroupName=group_name)
 
 
-def create_schedule(client: Any, request: dict[str, Any], role_timeout: float) -> None:
-    """Create a schedule; its role may be so new that the service can't assume it yet."""
+def create_schedule(client: Any, request: dict[str, Any], role_timeout: float) -> str:
+    """Create a schedule and return its ARN; its role may be so new that the service can't assume it yet."""
     doing = f"create schedule {request['GroupName']}/{request['Name']}"
-    _once_role_is_ready(lambda: call_api(client, "create_schedule", doing, **request), role_timeout)
+    answer = _once_role_is_ready(lambda: call_api(client, "create_schedule", doing, **request), role_timeout)
+    return str(answer["ScheduleArn"])
 
 
 def update_schedule(client: Any, request: dict[str, Any], role_timeout: float) -> None:
@@ -210,14 +211,14 @@ def delete_schedule(client: Any, name: str, group_name: str) -> bool:
     return bool(delete(client.delete_schedule)(aws_retry=True, Name=name, GroupName=group_name))
 
 
-def _once_role_is_ready(call: Callable[[], Any], timeout: float) -> None:
+def _once_role_is_ready(call: Callable[[], dict[str, Any]], timeout: float) -> dict[str, Any]:
     for patient in patience(timeout):
         try:
-            call()
-            return
+            return call()
         except AnsibleSchedulerError as error:
             if not patient or _ROLE_NOT_READY not in str(error.exception):
                 raise
+    return {}
 
 
 def patience(timeout: float, longest_pause: float = 5.0) -> Iterator[bool]:

@@ -93,9 +93,9 @@ def get_document(client: Any, name: str) -> dict[str, Any] | None:
     return document
 
 
-def create_document(client: Any, name: str, document_type: str, content: Any, tags: dict[str, str]) -> None:
-    """Create a document with its tags in one call, so that none is ever there without."""
-    _call(
+def create_document(client: Any, name: str, document_type: str, content: Any, tags: dict[str, str]) -> str:
+    """Create a document with its tags in one call, so that none is ever there without; returns its version."""
+    answer = _call(
         client,
         "create_document",
         f"create document {name}",
@@ -105,6 +105,7 @@ def create_document(client: Any, name: str, document_type: str, content: Any, ta
         DocumentFormat="JSON",
         Tags=ansible_dict_to_boto3_tag_list(tags),
     )
+    return str(answer["DocumentDescription"]["DocumentVersion"])
 
 
 def update_content(client: Any, name: str, content: Any) -> None:

@@ -206,7 +206,7 @@ schedule:
       sample: arn:aws:scheduler:us-east-1:123456789012:schedule/algo-trading-trading-server-shutdown-qa/shutdown
     creation_date:
       description: When the schedule was created, in ISO 8601.
-      returned: when the schedule exists
+      returned: when the schedule existed before
       type: str
       sample: '2025-06-02T14:00:00+00:00'
     description:
@@ -236,7 +236,7 @@ schedule:
       sample: arn:aws:kms:us-east-1:123456789012:key/12345678-1234-1234-1234-123456789012
     last_modification_date:
       description: When the schedule was last changed, in ISO 8601.
-      returned: when the schedule exists
+      returned: when the schedule existed before
       type: str
       sample: '2025-06-02T14:00:00+00:00'
     name:
@@ -324,7 +324,10 @@ def ensure_present(client: Any, params: dict[str, Any], check_mode: bool) -> Out
     planned = {key: value for key, value in before.items() if key in ("arn", "creation_date")} | schedule_view(wanted)
     if check_mode:
         return True, before, planned
-    (update_schedule if current else create_schedule)(client, wanted, params["role_timeout"])
+    if not current:
+        # It is as it was asked for. Asking for its dates would cost each schedule a call.
+        return True, before, {**planned, "arn": create_schedule(client, wanted, params["role_timeout"])}
+    update_schedule(client, wanted, params["role_timeout"])
     return True, before, schedule_view(get_schedule(client, params["name"], params["group_name"])) or planned
 
 

@@ -181,11 +181,11 @@ def ensure_present(client: Any, params: dict[str, Any], check_mode: bool) -> Out
     if check_mode:
         return True, before, after
     if not before:
-        create_document(client, name, kind, content, set_tags)
-    else:
-        if new_content:
-            update_content(client, name, content)
-        tag_document(client, name, set_tags, remove_keys)
+        # It is as it was asked for; only its version is SSM's.
+        return True, before, {**after, "document_version": create_document(client, name, kind, content, set_tags)}
+    if new_content:
+        update_content(client, name, content)
+    tag_document(client, name, set_tags, remove_keys)
     return True, before, view(get_document(client, name)) or after
 
 

@@ -73,7 +73,7 @@ def test_dev_has_its_functions_and_no_schedule(environments: Environments) -> No
     assert functions == dict.fromkeys(NAMES, 3)
     scheduler = environments["dev"].aws.client("scheduler")
     schedules = [schedule["GroupName"] for schedule in scheduler.list_schedules()["Schedules"]]
-    assert len(schedules) == 5 * (len(NAMES) - 1)
+    assert len(schedules) == 6 * (len(NAMES) - 1)
     assert not [group for group in schedules if group.endswith("-dev")]
 
 
