@@ -123,3 +123,13 @@ def test_playbooks_are_all_described() -> None:
     described = (ROOT / "docs" / "operating.md").read_text(encoding="utf-8")
     playbooks: list[Any] = [path.name for path in (ROOT / "playbooks").glob("[!_]*.yml")]
     assert [name for name in sorted(playbooks) if f"playbooks/{name}" not in described] == []
+
+
+def test_the_faults_of_the_trading_day_name_tests_that_exist() -> None:
+    page = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\|.*`test_.*$", page.partition("## Faults of the trading day")[2], re.MULTILINE)
+    assert len(rows) > 15
+    for row in rows:
+        files = re.findall(r"`((?:tests|molecule)/[\w/]+\.py)`", row)
+        text = "".join((ROOT / file).read_text(encoding="utf-8") for file in files)
+        assert [name for name in re.findall(r"`(test_\w+)`", row) if f"def {name}(" not in text] == [], row
