@@ -40,6 +40,14 @@ play: venv ## Run a playbook: make play ARGS='playbooks/network.yml --check'
 mlflow: ## Forward https://localhost:8443 to the local environment's MLflow: make mlflow ARGS='--port 9443'
 	@"$(VENV)/bin/python" tools/local_mlflow.py open $(ARGS)
 
+.PHONY: day
+day: venv ## Play a usual day, a half day and a holiday on the demo's clock: make day ARGS=--stay
+	@tools/local.sh day $(ARGS)
+
+.PHONY: day-page
+day-page: venv ## Serve the page that shows the day, until Ctrl-C
+	@"$(VENV)/bin/python" tools/market_day page $(ARGS)
+
 .PHONY: destroy
 destroy: venv ## Remove the local environment; the embedded AWS keeps running
 	@tools/local.sh destroy $(ARGS)

@@ -5,6 +5,7 @@
 #     local.sh plan       what site.yml would do, without doing it
 #     local.sh publish    train and publish only
 #     local.sh up         the embedded AWS only
+#     local.sh day        the demo's trading days on a moved clock (tools/market_day); makes the demo first if there is none
 #     local.sh play …     ansible-playbook -i inventories/local …
 #     local.sh destroy    take the local environment down, keep the embedded AWS
 #     local.sh down       stop the embedded AWS and delete .local
@@ -85,6 +86,7 @@ Worth trying next:
     make plan                        what another run would change: nothing
     make plan ARGS='-e aws_mlflow_server_instance_type=t4g.medium'
                                      what one changed setting would change
+    make day                         a trading day, a half day and a holiday in a few minutes
     make destroy                     take it all down again, in reverse order; models stay
 
 `make down` ends the embedded AWS and leaves nothing behind.
@@ -110,6 +112,14 @@ case $command in
         play site.yml "$@"
         printf '\nThe local environment is ready after %s s.\n' "$(($(date +%s) - began))"
         next
+        ;;
+    day)
+        up
+        ended=0
+        "$venv/bin/python" tools/market_day play "$@" || ended=$?
+        [ "$ended" = 3 ] || exit "$ended" # 3: there is no environment yet
+        "$0" demo
+        exec "$venv/bin/python" tools/market_day play "$@"
         ;;
     plan)
         up

@@ -25,8 +25,16 @@ on | auto)
         DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends prometheus >/dev/null 2>&1 ||
             echo "prometheus could not be installed."
     fi
+    # The pages are looked at in a browser.
+    if ! command -v chromedriver >/dev/null && command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
+        echo "Tests of the pages need a browser. Installing: chromium chromium-driver"
+        DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends chromium chromium-driver >/dev/null 2>&1 ||
+            echo "chromium could not be installed."
+    fi
     ;;
 esac
+command -v chromedriver >/dev/null ||
+    echo "SKIPPED: the tests of the pages in a browser. For them: apt-get install chromium chromium-driver"
 command -v promtool >/dev/null ||
     echo "SKIPPED: the tests that let promtool and a real Prometheus judge the alert rules. For them: apt-get install prometheus"
 exec "$venv/bin/python" tools/check.py "$@"

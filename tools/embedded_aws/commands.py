@@ -47,6 +47,7 @@ class Commands:
     def __init__(self, moto: AbstractContextManager[Any], agents: bool) -> None:
         self._moto, self._agents = moto, agents
         self._commands: dict[str, Command] = {}
+        self._failing: set[str] = set()
         self._pings: dict[str, tuple[float, dict[str, Any]]] = {}
         self._changed = threading.Condition()
         self._operations: dict[tuple[str, str], Callable[[Request, dict[str, Any]], Any]] = {
@@ -78,8 +79,20 @@ class Commands:
         """Forget all commands and agents: the account was reset."""
         with self._changed:
             self._commands.clear()
+            self._failing.clear()
             self._pings.clear()
             self._changed.notify_all()
+
+    def control(self, method: str, given: dict[str, Any]) -> Any:
+        """PUT ``fail``: instances without a host on which commands end with exit status 1. GET shows them.
+
+        :raises ValueError: where instances are hosts: break something there instead
+        """
+        if method == "PUT":
+            if self._agents:
+                raise ValueError("Instances are hosts here, and commands end as they end on the host.")
+            self._failing = set(map(str, given.get("fail") or []))
+        return {"fail": sorted(self._failing)}
 
     # What operators call
 
@@ -96,7 +109,7 @@ class Commands:
         command = Command(str(uuid.uuid4()), request.region, given, steps, ids)
         if not self._agents:
             for each in command.invocations:
-                each.succeed()
+                each.pretend(each.instance in self._failing)
         with self._changed:
             self._commands[command.id] = command
             self._changed.notify_all()

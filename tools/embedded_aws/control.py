@@ -69,6 +69,10 @@ class Control:
             self._permissions.forget()
         return {"operator": self._permissions.operator, **self._permissions.report()}
 
+    def commands(self, method: str, body: bytes) -> Any:
+        """See `Commands.control`."""
+        return self._commands.control(method, _document(body))
+
     def hosts(self, method: str, body: bytes) -> Any:
         """See `Hosts.control`."""
         if self._hosts is None:

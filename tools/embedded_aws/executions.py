@@ -16,6 +16,7 @@ import threading
 import time
 import uuid
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,10 +92,13 @@ class Executions:
 
     :param directory: where unpacked code lies
     :param clock: the time that functions see
+    :param network: what a command line begins with to run where functions run, and the endpoint there; or nothing
     """
 
-    def __init__(self, directory: Path, clock: Clock, acting: Acting) -> None:
-        self._directory, self._clock, self._acting = directory, clock, acting
+    def __init__(
+        self, directory: Path, clock: Clock, acting: Acting, network: Callable[[], tuple[list[str], str]]
+    ) -> None:
+        self._directory, self._clock, self._acting, self._network = directory, clock, acting, network
         self._unpacking = threading.Lock()
 
     def run(self, task: Task, credentials: account.Credentials, event: Any, request_id: str) -> Outcome:
@@ -139,6 +143,7 @@ class Executions:
         return Outcome(request_id, said["payload"], "Unhandled" if said["failed"] else "", log)
 
     def _process(self, task: Task, credentials: account.Credentials, document: bytes, output: Any, result: Any) -> _End:
+        inside, endpoint = self._network()
         environment = {
             "PATH": os.environ.get("PATH", os.defpath),
             "LANG": "en_US.UTF-8",
@@ -155,7 +160,7 @@ class Executions:
             "AWS_DEFAULT_REGION": task.region,
             **task.variables,
             # The function must not reach another AWS or use another identity.
-            "AWS_ENDPOINT_URL": self._acting.endpoint(),
+            "AWS_ENDPOINT_URL": endpoint or self._acting.endpoint(),
             "AWS_EC2_METADATA_DISABLED": "true",
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
@@ -164,6 +169,7 @@ class Executions:
             **credentials.environment(),
         }
         command = [
+            *inside,
             sys.executable,
             "-I",
             "-u",

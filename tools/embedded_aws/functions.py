@@ -56,6 +56,7 @@ class Functions:
     :param directory: where unpacked code lies
     :param clock: the time that functions see
     :param moto: held while moto's tables are looked at
+    :param network: see `Executions`
     """
 
     def __init__(
@@ -65,9 +66,10 @@ class Functions:
         moto: AbstractContextManager[Any],
         acting: Acting,
         log: Callable[[str], None],
+        network: Callable[[], tuple[list[str], str]] = lambda: ([], ""),
     ) -> None:
         self._clock, self._moto, self._acting, self._log = clock, moto, acting, log
-        self._executions = Executions(directory, clock, acting)
+        self._executions = Executions(directory, clock, acting, network)
         self._running: Counter[str] = Counter()
         self._queue: list[_Queued] = []
         self._numbers = itertools.count()

@@ -3,7 +3,7 @@
     GET    /_algo/calls     what was called, as JSON
     DELETE /_algo/calls     forget it
     GET    /_algo/ping      who answers here: {"server": "algo.trading", "token": …, "pid": …}
-    *      /_algo/clock, /_algo/permissions, /_algo/hosts, /_algo/inside     see `control`
+    *      /_algo/clock, /_algo/permissions, /_algo/commands, /_algo/hosts, /_algo/inside     see `control`
     *      /_algo/interruptions     see `interruptions`
 
 moto's own control API (`/moto-api/reset` and others) is there as well. State lives in this process's memory:
@@ -133,10 +133,11 @@ def serve(state: Path, port: int, *, with_parent: bool, keep: bool, with_hosts: 
     moto = threading.RLock()
     clock = Clock()
     acting = Acting(moto, lambda: f"http://{HOST}:{server.port}")
-    functions = Functions(state / "functions", clock, moto, acting, log)
+    hosts = Hosts(state / "hosts", lambda *given: app(*given), moto, log) if with_hosts else None
+    network = {"network": hosts.network} if hosts is not None else {}
+    functions = Functions(state / "functions", clock, moto, acting, log, **network)
     schedules = Schedules(clock, moto, acting, log)
     permissions = Permissions(moto, log)
-    hosts = Hosts(state / "hosts", lambda *given: app(*given), moto, log) if with_hosts else None
     commands = Commands(moto, agents=with_hosts)
     control = Control(clock, schedules, functions, permissions, commands, hosts)
     interruptions = Interruptions()
@@ -148,6 +149,7 @@ def serve(state: Path, port: int, *, with_parent: bool, keep: bool, with_hosts: 
         controls={
             "clock": control.clock,
             "permissions": control.permissions,
+            "commands": control.commands,
             "hosts": control.hosts,
             "inside": control.inside,
             "interruptions": interruptions.control,

@@ -60,3 +60,24 @@ def test_a_page_that_does_not_exist_and_a_command_that_does_not(cloud: Cloud, in
         ssm.get_command_invocation(CommandId="0" * 36, InstanceId=instances[0])
     with pytest.raises(ClientError, match="ValidationException"):
         ssm.list_commands(NextToken="rubbish")
+
+
+def test_commands_on_an_instance_can_be_made_to_fail_until_that_is_taken_back(
+    cloud: Cloud, instances: list[str]
+) -> None:
+    ssm = cloud.aws.client("ssm")
+
+    def statuses() -> dict[str, str]:
+        sent = ssm.send_command(
+            DocumentName="AWS-RunShellScript", Parameters={"commands": ["true"]}, InstanceIds=instances
+        )
+        listed = ssm.list_command_invocations(CommandId=sent["Command"]["CommandId"], Details=True)
+        return {
+            each["InstanceId"]: f"{each['Status']} {each['CommandPlugins'][0]['ResponseCode']}"
+            for each in listed["CommandInvocations"]
+        }
+
+    assert cloud.control("commands", "PUT", fail=instances[:1]) == {"fail": instances[:1]}
+    assert statuses() == {instances[0]: "Failed 1", instances[1]: "Success 0"}
+    cloud.control("commands", "PUT", fail=[])
+    assert set(statuses().values()) == {"Success 0"}
