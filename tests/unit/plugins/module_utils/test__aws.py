@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from threading import Event
 from typing import Any
 
@@ -46,7 +47,7 @@ def test_what_two_kinds_need_is_asked_once_in_a_reading_also_by_threads() -> Non
     reading = Reading(lambda service: f"client of {service}")
     assert reading("ec2") == "client of ec2"
     with ThreadPoolExecutor() as pool:
-        answers = [pool.submit(reading.once, "groups", lambda name=name: ask(name)) for name in ("first", "second")]
+        answers = [pool.submit(reading.once, "groups", partial(ask, name)) for name in ("first", "second")]
         both_wait.set()
         assert {answer.result() for answer in answers} == set(asked)
     assert len(asked) == 1
