@@ -16,6 +16,8 @@ from .hosts import in_batches
 
 # SSM times out for a host that has not picked up the command by then; the minimum is 30.
 _DELIVERY_TIMEOUT = 60
+# Characters of a host's last line; the alert has one line for each host.
+_SAID = 400
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 10.0
 _UNDER_WAY = frozenset({"Pending", "InProgress", "Delayed", "Cancelling"})
 
@@ -47,7 +49,9 @@ class Answer:
     @property
     def detail(self) -> str:
         """SSM's word, unless it succeeded, and the last line that was printed."""
-        last = self.output.strip().splitlines()[-1][:200] if self.output.strip() else ""
+        last = self.output.strip().splitlines()[-1] if self.output.strip() else ""
+        # A host's sentence ends with what to do.
+        last = last if len(last) <= _SAID else f"{last[: _SAID - 1]}…"
         if self.succeeded:
             return last or "confirmed"
         return f"{self.status}: {last}" if last else self.status

@@ -13,6 +13,7 @@ from ansible_collections.algo.trading.plugins.module_utils._errors import Invali
 from ansible_collections.algo.trading.plugins.module_utils.fleet.ownership import Identity
 from ansible_collections.algo.trading.tests.unit.trading_day.conftest import OWN, AwsError, fleet_parameter
 from trading_day import events, report, settings, shutdown
+from trading_day.commands import Answer
 
 if TYPE_CHECKING:
     from ansible_collections.algo.trading.tests.unit.trading_day.conftest import World
@@ -396,3 +397,12 @@ def test_another_environments_servers_are_not_reported(world: World) -> None:
     world.add(1, tags=prod)
     assert shut_down(world)["ok"]
     assert world.states() == {"stopping": 1, "running": 2}
+
+
+@pytest.mark.parametrize(("said", "kept"), [(300, 300), (400, 400), (500, 400)])
+def test_a_hosts_sentence_is_kept_to_its_end_where_the_remedy_is(said: int, kept: int) -> None:
+    remedy = " Start it again with: algo-host boot; or close them there, then: rm /var/lib/algo-trader/undrained"
+    line = "x" * (said - len(remedy)) + remedy
+    detail = Answer(False, False, "Failed", f"first line\n{line}\n").detail
+    assert len(detail) == len("Failed: ") + kept
+    assert detail.endswith(remedy if said == kept else "…")
