@@ -105,6 +105,8 @@ def test_the_sandbox_forbids_what_a_trader_does_not_need(host: Trader) -> None:
         "WatchdogUSec=10s",
     }
     assert "169.254.169.254" in shown
+    # By systemd's own judgement, from 0 to 100.
+    assert host.command("systemd-analyze security --no-pager --threshold=30 algo-trader algo-halt")[0] == 0
 
 
 def test_the_environments_halt_is_obeyed_and_stays_with_the_endpoint_cut_off(host: Trader) -> None:
