@@ -26,11 +26,15 @@ hosts          instances as Linux hosts
   containers     podman
   instances      states and status checks
   moto_instances where moto is patched for it
+  databases      RDS's PostgreSQL servers
+    moto_databases where moto is patched for them
+    authority      signs their certificates
   metadata       the instance metadata service
   names          the resolver, with private zones
   firewall       security groups
   way_in         ssh into the hosts
     connect        its ProxyCommand
+  forward        a port of this machine that leads to a host's
   files          what is in a host: its first process, its agent
 schedules      fires EventBridge's schedules
 clock          the time that all of these see

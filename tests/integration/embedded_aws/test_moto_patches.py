@@ -74,6 +74,33 @@ def test_moto_by_itself_makes_no_host(client: Any) -> None:
     assert ec2.describe_images(ImageIds=[image])["Images"][0]["State"] == "available"
 
 
+def test_moto_by_itself_runs_no_database(client: Any) -> None:
+    """What `hosts.moto_databases` connects."""
+    rds = client("rds")
+    made = rds.create_db_instance(
+        DBInstanceIdentifier="own",
+        Engine="postgres",
+        DBInstanceClass="db.t4g.micro",
+        AllocatedStorage=20,
+        MasterUsername="own",
+        ManageMasterUserPassword=True,
+    )["DBInstance"]
+    assert (made["DBInstanceStatus"], made["Endpoint"]["Port"]) == ("available", 5432), "available at once"
+    secret = client("secretsmanager").get_secret_value(SecretId=made["MasterUserSecret"]["SecretArn"])["SecretString"]
+    rds.create_db_instance(
+        DBInstanceIdentifier="other",
+        Engine="postgres",
+        DBInstanceClass="db.t4g.micro",
+        AllocatedStorage=20,
+        MasterUsername="own",
+        ManageMasterUserPassword=True,
+    )
+    other = rds.describe_db_instances(DBInstanceIdentifier="other")["DBInstances"][0]["MasterUserSecret"]["SecretArn"]
+    second = client("secretsmanager").get_secret_value(SecretId=other)["SecretString"]
+    assert json.loads(secret)["password"] == json.loads(second)["password"], REASON
+    assert rds.stop_db_instance(DBInstanceIdentifier="own")["DBInstance"]["DBInstanceStatus"] == "stopped"
+
+
 def launch(ec2: Any, number: int, **more: Any) -> list[str]:
     image = ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
     made = ec2.run_instances(ImageId=image, MinCount=number, MaxCount=number, **more)
