@@ -16,6 +16,7 @@ serve    run the server
 from __future__ import annotations
 
 import argparse
+import os
 import json
 import subprocess
 import sys
@@ -222,4 +223,8 @@ def _ssh(state: State, args: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except BrokenPipeError:  # whoever reads has seen enough, as head has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

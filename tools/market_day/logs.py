@@ -70,7 +70,7 @@ def _said(lines: list[dict[str, Any]]) -> str:
     for line in lines:
         if line.get("message") == "Not today":
             return f"nothing to do: {line.get('reason')}"
-        if line.get("message") == "Shutdown ended":
+        if line.get("message") in ("Shutdown ended", "Start checked"):
             return str(line.get("summary"))
     actions = Counter(str(line.get("action")) for line in lines if line.get("message") == "Server")
     if any(line.get("message") == "Fleet reconciled" for line in lines):
