@@ -16,8 +16,8 @@ serve    run the server
 from __future__ import annotations
 
 import argparse
-import os
 import json
+import os
 import subprocess
 import sys
 import time
