@@ -139,6 +139,7 @@ def test_a_new_component_is_a_role_a_policy_and_an_entry(fresh_aws: Aws, playboo
         ("instance profile", name),
         ("security group", name),
         ("instance", name),
+        ("log group", "/algo-trading/qa/risk_server"),
         ("DNS record", "risk-server.qa.algo-trading.internal"),
     }
     # Its setting is one of the environment's, and checked.

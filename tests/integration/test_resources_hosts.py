@@ -57,6 +57,7 @@ def test_the_mlflow_server_is_planned_made_repeated_changed_and_removed(roles: R
             ("create", "database subnet group", MLFLOW),
             ("create", "database", MLFLOW),
             ("create", "instance", MLFLOW),
+            ("create", "log group", "/algo-trading/qa/mlflow_server"),
             ("create", "DNS record", "mlflow-server.qa.algo-trading.internal"),
         ]
     )
@@ -166,7 +167,11 @@ def test_what_is_protected_is_neither_replaced_nor_removed(roles: Roles) -> None
         ImageId=alive[0]["ImageId"], MinCount=1, MaxCount=1, InstanceType="t4g.small", TagSpecifications=twin_tags
     )
     after = roles("aws_host", **bigger, algo_tags={"Team": "others"})
-    assert [line[:2] for line in lines(after)] == [("delete", "instance"), ("update", "instance")]
+    assert [line[:2] for line in lines(after)] == [
+        ("delete", "instance"),
+        ("update", "instance"),
+        ("update", "log group"),
+    ]
     assert [instance["State"]["Name"] for instance in instances(aws, WEBSOCKET)] == ["stopped"]
     assert lines(roles("aws_host", **bigger, algo_tags={"Team": "others"})) == []
 

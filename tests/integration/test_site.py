@@ -197,7 +197,10 @@ def test_a_part_is_run_by_limit_by_tag_and_by_its_own_playbook(qa: Environment) 
         ("update", "schedule", f"{SHUTDOWN}/shutdown"),
     ]
     tagged = qa("--tags", "alpaca_websocket")
-    assert tagged.lines == [("update", "log group", f"/aws/lambda/{WEBSOCKET}")]
+    assert sorted(tagged.lines) == [
+        ("update", "log group", "/algo-trading/qa/alpaca_websocket"),
+        ("update", "log group", f"/aws/lambda/{WEBSOCKET}"),
+    ]
     alone = qa(playbook="playbooks/mlflow_server.yml")
     assert ("instance", MLFLOW) in [line[1:] for line in alone.lines]
     assert {line["component"] for line in alone.run.plan["plan"]} == {"mlflow_server"}
