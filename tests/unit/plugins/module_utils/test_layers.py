@@ -24,7 +24,7 @@ LAYERS = (
     ("_aws", "_naming", "_policies"),
     ("_invocations", "_schedules", "images", "promotion", "sessions", "trading_day"),
     ("fleet", "models", "_model_listing", "_model_manifest", "resources"),
-    ("account", "account_checks", "settings", "trading_orders"),
+    ("account", "account_checks", "model_history", "settings", "trading_orders"),
     # One function for each API call, for modules of ours. These need amazon.aws.
     ("lambda_event_invoke", "lambda_package", "lock", "scheduler", "scheduler_group", "ssm_document"),
 )
