@@ -581,7 +581,7 @@ def order(**given: Any) -> launch.Order:
 
 
 def command(settings: Settings, asked: launch.Order, **caller: str) -> list[str]:
-    return launch.unit_command(settings, asked, caller, "20261126T080000Z", Path("/work"))
+    return launch.unit_command(settings, asked, caller, "20261126T080000Z", Path("/srv"))
 
 
 def test_a_job_is_a_unit_of_the_one_who_called_sudo_with_a_folder_in_the_bucket() -> None:
@@ -589,7 +589,7 @@ def test_a_job_is_a_unit_of_the_one_who_called_sudo_with_a_folder_in_the_bucket(
     given = command(settings, order(), SUDO_USER="root")
     assert "--property=User=root" in given
     assert given[given.index("/usr/local/bin/algo-gpu") :] == [
-        "/usr/local/bin/algo-gpu", "supervise", "--name=20261126T080000Z", "--checkpoints=/work/checkpoints",
+        "/usr/local/bin/algo-gpu", "supervise", "--name=20261126T080000Z", "--checkpoints=/srv/checkpoints",
         "--to=s3://models/checkpoints/20261126T080000Z", "--", "python", "train.py",
     ]  # fmt: skip
     assert "--property=User=nobody" in command(settings, order())
