@@ -60,7 +60,7 @@ def ask(broker: Broker, given: Mapping[str, str], day: date, seconds: float = _S
     why: Exception | None = None
     for _try in range(_TRIES):
         try:
-            with urllib.request.urlopen(request, timeout=seconds) as answer:  # noqa: S310
+            with urllib.request.urlopen(request, timeout=seconds) as answer:  # noqa: S310 - likewise
                 sessions = {entry["date"]: (str(entry["open"]), str(entry["close"])) for entry in json.load(answer)}
         except (OSError, ValueError, KeyError, TypeError) as error:
             why = error
