@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -31,6 +32,7 @@ from embedded_aws.hosts.enclosure import EnclosureError
 CIDR = "10.10.0.0/16"
 # A host boots in seconds; a busy machine, or one that makes the base image first, takes longer.
 PATIENCE = 400
+_CALL = re.compile(r"\S+ \S+:\S* \d{3} \d+ ms")  # a line of the server's log
 
 
 class Host:
@@ -122,7 +124,9 @@ class Yard:
             raise AssertionError(error.read().decode()) from error
 
     def log(self) -> str:
-        return (self.state / "server.log").read_text()[-4000:]
+        """What the server said last, without the calls."""
+        said = (self.state / "server.log").read_text().splitlines()
+        return "\n".join(line for line in said if not _CALL.match(line))[-4000:]
 
 
 def until(condition: Callable[[], Any], otherwise: Callable[[], str] = lambda: "") -> Any:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.algo.trading.tests.integration.hosts.conftest import processes, until
+from ansible_collections.algo.trading.tests.integration.hosts.conftest import Host, processes, until
 from botocore.exceptions import ClientError
 
 if TYPE_CHECKING:
-    from ansible_collections.algo.trading.tests.integration.hosts.conftest import Host, Yard
+    from ansible_collections.algo.trading.tests.integration.hosts.conftest import Yard
 
 pytestmark = pytest.mark.hosts
 
@@ -37,8 +37,16 @@ class Client:
         return str(self.described(name)["DBInstanceStatus"])
 
     def reach(self, name: str, status: str) -> dict[str, Any]:
-        until(lambda: self.status(name) == status, lambda: f"{name} is {self.status(name)}\n{self.yard.log()}")
+        reached = until(
+            lambda: (now := self.status(name)) in (status, "failed") and now,
+            lambda: f"{name} is {self.status(name)}\n{self.yard.log()}",
+        )
+        assert reached == status, f"{name} is {reached}: {self.events(name)}\n{self.yard.log()}"
         return self.described(name)
+
+    def events(self, name: str) -> list[str]:
+        told = self.rds.describe_events(SourceIdentifier=name, SourceType="db-instance")["Events"]
+        return [event["Message"] for event in told]
 
     def sql(self, name: str, statement: str, password: str = PASSWORD, mode: str = "verify-full") -> str:
         """What psql prints, its errors too."""
@@ -156,6 +164,29 @@ def test_a_snapshot_has_the_data_of_its_moment_and_a_final_one_outlives_the_data
     until(lambda: not rds.describe_db_instances()["DBInstances"], client.yard.log)
 
 
+def test_an_address_is_used_again_as_soon_as_its_host_is_gone(client: Client, database: str) -> None:
+    """moto gives it away when the host begins to shut down."""
+    ec2, yard = client.yard.aws.client("ec2"), client.yard
+    subnet = ec2.create_subnet(VpcId=yard.vpc, CidrBlock="10.10.78.0/24")["Subnet"]["SubnetId"]
+    client.rds.create_db_subnet_group(
+        DBSubnetGroupName="again", DBSubnetGroupDescription="again", SubnetIds=[subnet, yard.subnet]
+    )
+    card = {"DeviceIndex": 0, "SubnetId": subnet, "Groups": [yard.group], "DeleteOnTermination": True}
+    made = ec2.run_instances(ImageId="ami-12c6146b", MinCount=1, MaxCount=1, NetworkInterfaces=[card])
+    host = Host(yard, made["Instances"][0]["InstanceId"]).booted()
+    address = host.described()["PrivateIpAddress"]
+    host.run("systemd-run --quiet --property=ExecStop='/bin/sleep 3' --property=Type=oneshot --remain-after-exit true")
+    ec2.terminate_instances(InstanceIds=[host.id])
+    client.rds.create_db_instance(
+        DBInstanceIdentifier="again", Engine="postgres", DBInstanceClass="db.t4g.micro", AllocatedStorage=20,
+        MasterUsername="mlflow", MasterUserPassword=PASSWORD, DBSubnetGroupName="again",
+    )  # fmt: skip
+    client.reach("again", "available")
+    name = client.described("again")["Endpoint"]["Address"]
+    assert client.host.run(f"getent ahostsv4 {name}").split()[0] == address
+    client.rds.delete_db_instance(DBInstanceIdentifier="again", SkipFinalSnapshot=True)
+
+
 def test_one_that_cannot_be_made_is_failed_with_the_reason_and_can_be_deleted(client: Client, database: str) -> None:
     """moto records automated snapshots; no data is kept with them."""
     rds = client.rds
@@ -173,8 +204,7 @@ def test_one_that_cannot_be_made_is_failed_with_the_reason_and_can_be_deleted(cl
         DBInstanceIdentifier="empty", DBSnapshotIdentifier=automated["DBSnapshotIdentifier"], DBSubnetGroupName="within"
     )
     client.reach("empty", "failed")
-    told = rds.describe_events(SourceIdentifier="empty", SourceType="db-instance")["Events"]
-    assert any("manual and final snapshots only" in event["Message"] for event in told)
+    assert any("manual and final snapshots only" in message for message in client.events("empty"))
     for name in ("empty", "short"):
         rds.delete_db_instance(DBInstanceIdentifier=name, SkipFinalSnapshot=True)
     until(lambda: not rds.describe_db_instances()["DBInstances"], client.yard.log)

@@ -19,6 +19,7 @@ from .. import account
 from .authority import Authority
 from .containers import Containers
 from .enclosure import EnclosureError
+from .instances import Host
 
 _START_SECONDS = 120
 _PSQL = "su postgres -c 'psql -qXAt -v ON_ERROR_STOP=1 -U rdsadmin -p '$EMBEDDED_AWS_PORT' postgres'"
@@ -61,12 +62,17 @@ class Databases:
     """The databases of one server.
 
     :param containers: waits until hosts can run
+    :param host_at: the host that has this address
     """
 
     def __init__(
-        self, containers: Callable[[], Containers], moto: AbstractContextManager[Any], log: Callable[[str], None]
+        self,
+        containers: Callable[[], Containers],
+        host_at: Callable[[str], Host | None],
+        moto: AbstractContextManager[Any],
+        log: Callable[[str], None],
     ) -> None:
-        self._containers, self._moto, self._log = containers, moto, log
+        self._containers, self._host_at, self._moto, self._log = containers, host_at, moto, log
         self._databases: list[Database] = []
         self._snapshots: dict[int, str] = {}  # image of each snapshot's record
         self._changing = threading.Lock()
@@ -98,7 +104,8 @@ class Databases:
         record.status = "creating"
         threading.Thread(target=self._live, args=(database,), daemon=True, name=record.db_instance_identifier).start()
         image = self._snapshots.get(id(source), "") if source is not None else None
-        database.work.put(lambda: self._create(database, image))
+        before = self._host_at(database.address)
+        database.work.put(lambda: self._create(database, image, before))
 
     def start(self, database: Database) -> None:
         database.record.status = "starting"
@@ -167,6 +174,8 @@ class Databases:
                 step()
             except EnclosureError as error:
                 self._fail(database, str(error))
+            except Exception as error:  # whatever it is, the database shall not stay as it is for ever
+                self._fail(database, repr(error))
 
     def _fail(self, database: Database, why: str) -> None:
         """The reason is in the log and in DescribeEvents."""
@@ -179,9 +188,11 @@ class Databases:
             event.message, event.event_categories = why, ["failure"]
             database.record.backend.events.append(event)
 
-    def _create(self, database: Database, image: str | None) -> None:
+    def _create(self, database: Database, image: str | None, before: Host | None) -> None:
         if image == "":
             raise EnclosureError(NO_DATA)
+        if before is not None:  # moto gives an address away as soon as its instance is to be terminated
+            before.leave()
         containers = self._containers()
         containers.prepare_databases(self._log)
         source = {"source": image} if image else {}

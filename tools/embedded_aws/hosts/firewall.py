@@ -62,7 +62,11 @@ class Firewall:
 
 
 def ruleset(hosts: Sequence[Host | Database]) -> str:
-    """The rules for these hosts, which replace all earlier ones; called under moto's lock."""
+    """The rules for these hosts, which replace all earlier ones; called under moto's lock.
+
+    Of two with one address, the later one waits for the earlier one to be gone.
+    """
+    hosts = list({host.address: host for host in reversed(hosts)}.values())
     members: dict[str, list[str]] = {}
     for host in hosts:
         for group in host.groups():

@@ -147,13 +147,23 @@ def configure(enclosure: Enclosure, storage: Path, *kept: Path) -> None:
     """
     stores = ", ".join(f'"{each / "storage"}"' for each in kept)
     more = f"\n[storage.options]\nadditionalimagestores = [{stores}]\n" if kept else ""
-    written = enclosure.directory / "storage.conf.new"
-    written.write_text(f'[storage]\ndriver = "overlay"\ngraphroot = "{storage}"\nrunroot = "/run/storage"\n{more}')
-    written.replace(enclosure.directory / "storage.conf")  # podman may be about to read it
-    (enclosure.directory / "containers.conf").write_text(
+    _write(
+        enclosure.directory / "storage.conf",
+        f'[storage]\ndriver = "overlay"\ngraphroot = "{storage}"\nrunroot = "/run/storage"\n{more}',
+    )
+    _write(
+        enclosure.directory / "containers.conf",
         # The limits are below what machines commonly allow; more would keep a host from starting. No limit of podman's
         # on a host's processes: EC2 has none, and not every machine has that controller.
         '[containers]\ndefault_ulimits = ["nofile=16384:16384", "nproc=16384:16384"]\npids_limit = 0\n'
         '[engine]\nruntime = "runc"\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\ntmp_dir = "/run/libpod"\n'
-        f'[network]\nnetwork_backend = "netavark"\nnetwork_config_dir = "{enclosure.directory / "networks"}"\n'
+        f'[network]\nnetwork_backend = "netavark"\nnetwork_config_dir = "{enclosure.directory / "networks"}"\n',
     )
+
+
+def _write(path: Path, text: str) -> None:
+    """Write at once: podman may be about to read it, and would take its defaults for what is not there yet."""
+    if not path.exists() or path.read_text() != text:
+        new = path.with_name(path.name + ".new")
+        new.write_text(text)
+        new.replace(path)

@@ -19,6 +19,7 @@ from .enclosure import EnclosureError
 
 _CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
 _BOOT_SECONDS = 300
+_LEAVE_SECONDS = 180
 _BOOTS_AT_ONCE = 4
 # systemd answers only once its bus is up, and then for the whole of the boot, user data included.
 _BOOTED = """until case $(systemctl is-system-running --wait 2>/dev/null) in
@@ -45,6 +46,14 @@ class Host:
         self.work: queue.Queue[Callable[[], None] | None] = queue.Queue()
         self.expected_end = False
         self.gone = threading.Event()
+
+    def leave(self) -> None:
+        """Wait for its address to be free.
+
+        :raises EnclosureError: if that takes too long
+        """
+        if not self.gone.wait(_LEAVE_SECONDS):
+            raise EnclosureError(f"{self.id} still has the address {self.address}.")
 
     def groups(self) -> list[Any]:
         """Its security groups, as they are now."""
@@ -195,15 +204,15 @@ class Instances:
         while (step := host.work.get()) is not None:
             try:
                 step()
-            except EnclosureError as error:
-                self._log(f"hosts: {host.id}: {error}")
+            except Exception as error:  # whatever it is, the host does what it is asked for next
+                self._log(f"hosts: {host.id}: {error if isinstance(error, EnclosureError) else repr(error)}")
                 with self._moto:
                     host.status = "impaired"
 
     def _create(self, host: Host, before: Host | None) -> None:
         try:
-            if before is not None and not before.gone.wait(180):
-                raise EnclosureError(f"{before.id} still has the address {host.address}.")
+            if before is not None:
+                before.leave()
             source = {"source": image_name(host.image)} if host.image in self.images else {}
             name = host.name_in_dns.partition(".")[0]
             self.containers().create(host.id, host.address, host.cidr, name, host.region, **source)

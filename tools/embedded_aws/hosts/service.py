@@ -38,7 +38,7 @@ class Hosts:
         self._endpoint, self._moto, self._log, self._url = endpoint, moto, log, ""
         self._enclosure = Enclosure(directory)
         self.instances = Instances(self._prepare, moto, log)
-        self.databases = Databases(self.instances.containers, moto, log)
+        self.databases = Databases(self.instances.containers, self.instances.at, moto, log)
         self._way_in = WayIn(directory.parent)
         self._authority = directory.parent / "rds-ca.pem"  # what clients of the databases trust
         self.metadata = Metadata(self.instances, moto, self._way_in)

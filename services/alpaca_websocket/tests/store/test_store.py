@@ -9,6 +9,7 @@ import threading
 import time
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from alpaca_websocket.protocol import Messages
@@ -132,9 +133,7 @@ def test_a_damaged_file_is_named_and_all_around_it_is_replayed(tmp_path: Path) -
         sent.append(fill(store, 1 + number * 30, 30))
         store.close()
     files = [path for path in parquet(tmp_path) if "kind=trades" in str(path)]
-    body = bytearray(files[1].read_bytes())
-    body[len(body) // 2] ^= 0xFF  # a bit that rots in the middle of a page
-    files[1].write_bytes(body)
+    flip(files[1], in_a_page(files[1]))
     store = Store.open(settings(tmp_path))
     found: list[Damaged] = []
     read = [item.message for item in store.replay("tq", damaged=found.append)]
@@ -145,6 +144,52 @@ def test_a_damaged_file_is_named_and_all_around_it_is_replayed(tmp_path: Path) -
     assert len(list(store.replay("q"))) == 30  # nobody else is concerned
     assert list(store.replay("t", since_time=time.time_ns(), damaged=found.append)) == []
     assert len(found) == 1
+    store.close()
+
+
+def flip(path: Path, *places: int) -> None:
+    """Rots these bytes, or mends them."""
+    body = bytearray(path.read_bytes())
+    for place in places:
+        body[place] ^= 0xFF
+    path.write_bytes(body)
+
+
+def in_a_page(path: Path) -> int:
+    """The last byte of the messages as they came, which the page's checksum covers."""
+    group = pq.read_metadata(path).row_group(0)
+    chunks = (group.column(number) for number in range(group.num_columns))
+    (chunk,) = (each for each in chunks if each.path_in_schema == "raw")
+    start = chunk.data_page_offset if chunk.dictionary_page_offset is None else chunk.dictionary_page_offset
+    return int(start + chunk.total_compressed_size - 1)
+
+
+def test_wherever_a_file_is_damaged_all_or_none_of_it_is_replayed(tmp_path: Path) -> None:
+    """Also in its footer, which has no checksum."""
+    sent = []
+    for number in range(2):
+        store = Store.open(settings(tmp_path))
+        sent.append(fill(store, 1 + number * 30, 30))
+        store.close()
+    path = next(path for path in parquet(tmp_path) if "kind=trades" in str(path))
+    whole = path.read_bytes()
+    footer = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+    columns: list[int] = []  # what it says of these
+    for name in (b"sequence", b"symbol", b"raw"):
+        start = whole.index(name, footer)
+        columns += range(start - 5, start + len(name) + 5)
+    store = Store.open(settings(tmp_path))
+    everything = [*sent[0], *sent[1]]
+    without = [*(message for message in sent[0] if message.kind == "q"), *sent[1]]
+    named = 0
+    for place in [*range(0, len(whole), 61), *columns]:
+        flip(path, place)
+        found: list[Damaged] = []
+        read = [item.message for item in store.replay("tq", damaged=found.append)]
+        assert read == (without if found else everything), f"byte {place} of {len(whole)}"
+        named += len(found)
+        flip(path, place)
+    assert named > 50
     store.close()
 
 

@@ -13,6 +13,7 @@ from alpaca_websocket.protocol import KINDS, NEWS, Message, symbols_of
 from alpaca_websocket.store.layout import Layout, Rolled, Segment
 from alpaca_websocket.store.records import Batch, messages, scan
 
+_COLUMNS = ["sequence", "received_at", "symbol", "raw"]
 _SLICE = 4096  # rows turned into Python objects at a time
 
 
@@ -150,6 +151,8 @@ def _from_parquet(files: Sequence[Rolled], wanted: Wanted, position: int) -> Ite
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
+    from alpaca_websocket.store.schema import arrow_schema
+
     condition = pc.field("sequence") > position
     if wanted.received_ns > 0:
         condition &= pc.field("received_at") >= pa.scalar(wanted.received_ns, pa.timestamp("ns", "UTC"))
@@ -159,18 +162,20 @@ def _from_parquet(files: Sequence[Rolled], wanted: Wanted, position: int) -> Ite
     tables = []
     for file in files:
         if (kind := KINDS.get(file.kind, "")) in wanted.kinds:
+            columns = pa.schema([arrow_schema(kind).field(name) for name in _COLUMNS])
             try:
                 table = pq.read_table(
                     file.path,
-                    columns=["sequence", "received_at", "symbol", "raw"],
+                    columns=_COLUMNS,
                     filters=condition if kind == NEWS else of_symbols,  # a piece of news may be of several
                     partitioning=None,
                     use_threads=False,
                     page_checksum_verification=True,
                 )
+                table = table.cast(columns)  # no checksum covers what a file says of its columns
             except FileNotFoundError:
                 raise
-            except (pa.ArrowException, OSError) as error:
+            except (pa.ArrowException, ValueError, OSError) as error:
                 # Its messages came before it was written.
                 if file.path.stat().st_mtime_ns >= wanted.received_ns:
                     problem = str(error).partition("\n")[0]
