@@ -2,11 +2,11 @@
 """What the server can do, beside what else there is: highest rates, latencies, memory, a soak.
 
     make bench-feed [ARGS='--clients 1 50 200 --only server floor --rounds 5 --soak 3600 --out build/bench-feed']
-    make bench-feed ARGS='--busy equal --clients 200'     with a neighbour that takes all it gets of the relay's core
+    make bench-feed ARGS='--busy core --clients 200'      with a neighbour that takes one of two cores
 
-The relay runs on one core, its source and its clients on the other. Contenders take turns, in several rounds, and each
-one's best counts: what else the machine does can only make it worse. All rounds are told as well. Writes feed.json,
-feed.md, feed.svg and soak.svg.
+The relay runs on one core, its source and its clients on the other (but see --busy). Contenders take turns, in several
+rounds, and each one's best counts: what else the machine does can only make it worse. All rounds are told as well.
+Writes feed.json, feed.md, feed.svg and soak.svg.
 """
 
 from __future__ import annotations
@@ -117,10 +117,13 @@ def main() -> None:
     parser.add_argument(
         "--busy", choices=NEIGHBOURS, default="none",
         help="beside a process that takes all it gets of the relay's core: with as much weight for the scheduler as "
-        "the relay, or a tenth of it, as beside the server's unit",
+        "the relay, or a tenth of it, as beside the server's unit; or that takes the other core (core), so that relay, "
+        "source and clients share one",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path("build/bench-feed"))
     asked = parser.parse_args()
+    if asked.busy == "core" and (os.cpu_count() or 1) < 2:
+        parser.error("--busy core needs two cores")
     with busy_core(asked.busy):
         measure(asked)
 

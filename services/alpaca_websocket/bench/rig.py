@@ -28,9 +28,11 @@ _PAUSE = 0.3  # seconds before each step, in which the rest of the machine gets 
 RELAY_CORE, LOAD_CORE = 0, 1
 # Each program is a group of its own for the scheduler (autogroup), as a service with a CPUWeight is. Relay and load
 # come before whatever else runs here. A neighbour has the relay's weight, or a tenth of it (9.4 to 1), as a program has
-# beside the server's unit with its CPUWeight=1000.
+# beside the server's unit with its CPUWeight=1000. Or it takes the load's core
+# whole, and all the rest shares the other.
 _FIRST = -19
-NEIGHBOURS = {"none": None, "equal": _FIRST, "tenth": -9}
+NEIGHBOURS = {"none": None, "equal": _FIRST, "tenth": -9, "core": _FIRST}
+_core_of = {RELAY_CORE: RELAY_CORE, LOAD_CORE: LOAD_CORE}
 
 
 def spawn(arguments: list[str], core: int, *, listen: str = "stdout", niceness: int = _FIRST) -> subprocess.Popen[str]:
@@ -39,6 +41,7 @@ def spawn(arguments: list[str], core: int, *, listen: str = "stdout", niceness: 
     :param niceness: of its group
     """
     paths = os.pathsep.join((str(HERE.parent / "src"), str(HERE)))
+    core = _core_of[core]
     cores = {core} if core < (os.cpu_count() or 1) else os.sched_getaffinity(0)
     heard = listen == "stdout"
     return lifeline.spawn(
@@ -90,15 +93,18 @@ def ask(process: subprocess.Popen[str], **asked: Any) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def busy_core(neighbour: str) -> Iterator[None]:
-    """A neighbour that takes all it gets of the relay's core, all the time; see NEIGHBOURS."""
+    """A neighbour that takes all it gets of a core, all the time; see NEIGHBOURS."""
     niceness = NEIGHBOURS[neighbour]
     if niceness is None:
         yield
         return
-    process = spawn([str(HERE / "neighbour.py")], RELAY_CORE, niceness=niceness)
+    process = spawn([str(HERE / "neighbour.py")], LOAD_CORE if neighbour == "core" else RELAY_CORE, niceness=niceness)
+    if neighbour == "core":
+        _core_of[LOAD_CORE] = RELAY_CORE
     try:
         yield
     finally:
+        _core_of[LOAD_CORE] = LOAD_CORE
         end(process)
 
 

@@ -17,7 +17,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from alpaca_websocket.downstream import auth
 from alpaca_websocket.downstream.latest import Latest
 from alpaca_websocket.downstream.router import Router
-from alpaca_websocket.downstream.server import Served, Server
+from alpaca_websocket.downstream.served import Served
+from alpaca_websocket.downstream.server import Server
 from alpaca_websocket.endpoints import ENDPOINTS
 from alpaca_websocket.observe.state import Arrivals, State
 from alpaca_websocket.protocol import Message, Messages

@@ -15,7 +15,7 @@ from operator import attrgetter
 from . import __version__
 from .downstream.latest import Latest
 from .downstream.router import Router
-from .downstream.server import Served
+from .downstream.served import Served
 from .observe.losses import EVERY_CHANNEL
 from .observe.state import Phase, State
 from .protocol import BACKFILLED, CHANNELS, Messages

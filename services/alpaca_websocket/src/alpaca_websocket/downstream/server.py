@@ -11,14 +11,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
-from typing import NamedTuple
 
 from picows import WSListener, WSUpgradeRequest, WSUpgradeResponse, WSUpgradeResponseWithListener
 
-from ..endpoints import Endpoint
-from ..observe.state import Arrivals, Client, Gap, State
+from ..observe.state import Arrivals, Client, Gap
 from ..protocol import (
-    CHANNELS,
     FOLLOWS_TRADES,
     KINDS,
     LONGEST_SYMBOL,
@@ -31,14 +28,13 @@ from ..protocol import (
     time_ns,
 )
 from ..settings import Downstream
-from ..store.replay import Damaged
 from ..websocket import negotiate
 from .auth import Token, Tokens
 from .connection import Connection
 from .door import Door, Place
-from .latest import Latest
-from .replay import History, Since, replay, send_messages
-from .router import Router
+from .replay import Since, send_messages
+from .replays import Asked, Replays
+from .served import Served
 from .subscription import EVERYTHING, Subscription
 from .trading import TradingConnection
 from .turns import Turns
@@ -51,31 +47,6 @@ _REFUSED_EARLY = 5
 _REFUSED_WITHIN = 60.0
 _SNAPSHOT_MOST = 500  # symbols
 _LONGEST_NUMBER = 19  # digits of a sequence number
-_REPLAYS_AT_ONCE = 4
-_DAMAGES_SHOWN = 5
-_FILLING_SECONDS = 60.0  # a replay to a server of ours waits so long for what is being fetched
-_FILLING_TICK = 0.1
-
-
-class Served(NamedTuple):
-    """One feed, as clients see it.
-
-    `head`: the sequence number of the last message received. `history`: where replays come from, once the store is
-    open; without one they are answered 410.
-    """
-
-    name: str
-    endpoint: Endpoint
-    state: State
-    router: Router
-    head: Callable[[], int]
-    history: Callable[[], History | None] | None
-    latest: Latest
-
-    def mark(self) -> int:
-        """Sends off what is queued, and returns the sequence number of the last message received."""
-        self.router.flush()
-        return self.head()
 
 
 class _Session:
@@ -126,7 +97,7 @@ class Server:
         self._by_token: Counter[tuple[str, str]] = Counter()  # feed's name, key: connections
         self._symbols: Counter[tuple[str, str]] = Counter()  # the same: symbols of all its connections
         self._numbers = itertools.count(1)
-        self._replays = asyncio.Semaphore(_REPLAYS_AT_ONCE)
+        self._replays = Replays()
         self._turns = Turns()
         self._door = Door(settings, self._make, arrivals, alert)
         self._listening = False
@@ -414,58 +385,10 @@ class Server:
             return
         channels: Mapping[str, Collection[str]] = asked or session.subscription.channels
         wanted = frozenset((KINDS[name], symbol) for name, symbols in channels.items() for symbol in symbols)
-        held_from = session.feed.mark()
-        if since.sequence >= held_from or since.time_ns > session.feed.state.clock():
-            # It only wants to know where the feed is: whatever comes after this answer was received after the question.
-            connection.tell({"T": "success", "msg": "replayed", "through": held_from})
-            return
-        if request.backfilled:
-            work = self._replay_to_server(connection, session, history, since, wanted)
-        else:
-            connection.hold()
-            work = self._run_replay(connection, session, history, since, wanted, held_from)
-        session.replaying = asyncio.create_task(work)
-
-    async def _replay_to_server(
-        self, connection: Connection, session: _Session, history: History, since: Since, wanted: frozenset[Pair]
-    ) -> None:
-        """A server of ours fills a gap: what is being fetched here comes to it live; the replay follows that."""
-        state, give_up = session.feed.state, time.monotonic() + _FILLING_SECONDS
-        while state.filling(since.time_ns, _channels(wanted)) and time.monotonic() < give_up:
-            await asyncio.sleep(_FILLING_TICK)
-        held_from = session.feed.mark()
-        connection.tell({"T": "success", "msg": "replaying"})  # what it has got so far was live
-        connection.hold()
-        await self._run_replay(connection, session, history, since, wanted, held_from)
-
-    async def _run_replay(
-        self,
-        connection: Connection,
-        session: _Session,
-        history: History,
-        since: Since,
-        wanted: frozenset[Pair],
-        held_from: int,
-    ) -> None:
-        live, mark = session.subscription.live_from, session.feed.mark
-        try:
-            async with self._replays:
-                since_ns = since.time_ns or await asyncio.to_thread(_received_ns, history, since.sequence)
-                missing = partial(session.feed.state.missing, since_ns, _channels(wanted))
-                damaged: dict[Damaged, None] = {}
-                told = missing, damaged
-                through = await replay(connection, history, since, wanted, live.copy, mark, held_from, *told)
-        except Exception:
-            _log.exception("a replay failed", extra={"client": connection.view.name})
-            connection.refuse(500)
-            # What was held is lost, and the client does not know what: it has to begin anew.
-            connection.end(1011, "the replay failed")
-            return
-        if damaged:
-            texts = [f"{each.channel or 'all channels'}: {each}" for each in damaged]
-            session.feed.state.alert("stored", "; ".join(texts[:_DAMAGES_SHOWN]))
-            _log.error("a replay left out what is damaged", extra={"files": texts})
-        _log.info("replayed", extra={"client": connection.view.name, "through": through})
+        live = session.subscription.live_from.copy
+        session.replaying = self._replays.begin(
+            Asked(connection, session.feed, history, since, wanted, live, to_server=bool(request.backfilled))
+        )
 
 
 def _not_served(path: str, served: Collection[str]) -> WSUpgradeResponseWithListener:
@@ -473,17 +396,6 @@ def _not_served(path: str, served: Collection[str]) -> WSUpgradeResponseWithList
     text = f"{path[:100] or '/'} is not served here; served are {', '.join(served)}\n"
     headers = {"Content-Type": "text/plain; charset=utf-8"}
     return WSUpgradeResponseWithListener(WSUpgradeResponse.create_error_response(404, text.encode(), headers), None)
-
-
-def _channels(wanted: Collection[Pair]) -> set[str]:
-    return {CHANNELS[kind] for kind, _symbol in wanted}
-
-
-def _received_ns(history: History, sequence: int) -> int:
-    """When the message of this number came, or the next one that is stored; 0 for the first of all. Reads files."""
-    skipped: list[Damaged] = []  # the replay tells of them
-    found = history.replay(CHANNELS, since_sequence=sequence - 1, damaged=skipped.append) if sequence else ()
-    return next((item.received_ns for item in found), 0)
 
 
 def _since(text: str | int | None) -> Since | None:
