@@ -28,7 +28,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT / "collections"))
 from ansible_collections.algo.trading.plugins.module_utils._naming import Scope
-from embedded_aws.manager import State, held
+from embedded_aws.manager import control, held
 
 TESTS = ROOT / "services" / "alpaca_websocket" / "tests"  # the simulated Alpaca is that of the server's own tests
 # The embedded AWS's address inside the hosts' network; only they see it, so every clone has the same ports.
@@ -125,9 +125,7 @@ class Market:
         return dict(json.loads(done.stdout))
 
     def _inside(self) -> list[str]:
-        from embedded_aws import __main__ as tool
-
-        return list(tool._ask(State(self.aws), "GET", "inside"))
+        return list(control((self.aws / "endpoint").read_text().strip(), "inside"))
 
     def _tell_secret(self, keys: str) -> None:
         """Put the keys into the environment's secret, which a run adopts by its tags."""

@@ -16,13 +16,10 @@ serve    run the server
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -156,13 +153,7 @@ def _ask(state: State, method: str, name: str, given: dict[str, Any] | None = No
     server = _running(state)
     if not server:
         raise EmbeddedAwsError("not running. Start it: python tools/embedded_aws start")
-    body = json.dumps(given).encode() if given else None
-    request = urllib.request.Request(f"{server.endpoint}/_algo/{name}", data=body, method=method)  # noqa: S310 - ours
-    try:
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request) as answer:
-            return json.load(answer)
-    except urllib.error.HTTPError as error:
-        raise EmbeddedAwsError(str(json.load(error).get("error", error))) from error
+    return manager.control(server.endpoint, name, method, given)
 
 
 def _clock(state: State, args: argparse.Namespace) -> int:

@@ -17,9 +17,11 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = Path(__file__).parent
@@ -116,12 +118,26 @@ def process_start(pid: int) -> str:
 
 def answers(server: Server, timeout: float = 3.0) -> bool:
     """Whether this very server answers at its port."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(f"{server.endpoint}/_algo/ping", timeout=timeout) as answer:
-            return bool(json.load(answer).get("token") == server.token)
-    except (OSError, ValueError):
+        return bool(control(server.endpoint, "ping", timeout=timeout).get("token") == server.token)
+    except (EmbeddedAwsError, OSError, ValueError):
         return False
+
+
+def control(
+    endpoint: str, name: str, method: str = "GET", given: dict[str, Any] | None = None, timeout: float | None = None
+) -> Any:
+    """Ask a server what AWS has no operation for; returns its answer.
+
+    :raises EmbeddedAwsError: with what it says against it
+    """
+    body = json.dumps(given).encode() if given else None
+    request = urllib.request.Request(f"{endpoint}/_algo/{name}", data=body, method=method)  # noqa: S310 - ours
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=timeout) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        raise EmbeddedAwsError(str(json.load(error).get("error", error))) from error
 
 
 def start(state: State, with_hosts: bool = False) -> tuple[Server, bool]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -14,11 +12,12 @@ import boto3
 from ansible_collections.algo.trading.plugins.module_utils._naming import Scope
 from ansible_collections.algo.trading.plugins.module_utils.sessions import Calendar, read_calendar
 from botocore.config import Config
+from embedded_aws import manager
 
 FUNCTIONS = ("alpaca_websocket", "trading_server", "trading_server_shutdown")
 REGION = "us-east-1"
 _LONGEST_SHUTDOWN = 930
-_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+_LONGEST_ANSWER = 120  # seconds; a command on a host
 
 
 class CloudError(Exception):
@@ -79,13 +78,10 @@ class Cloud:
         return True
 
     def control(self, name: str, method: str = "GET", **given: Any) -> Any:
-        body = json.dumps(given).encode() if given else None
-        request = urllib.request.Request(f"{self.endpoint}/_algo/{name}", body, method=method)  # noqa: S310 - ours
         try:
-            with _OPENER.open(request, timeout=120) as answer:
-                return json.load(answer)
-        except urllib.error.HTTPError as error:
-            raise CloudError(str(json.load(error).get("error", error))) from error
+            return manager.control(self.endpoint, name, method, given, timeout=_LONGEST_ANSWER)
+        except manager.EmbeddedAwsError as error:
+            raise CloudError(str(error)) from error
 
     def execute(self, instance: str, script: str) -> str:
         """Run a shell script as root on a host."""
