@@ -51,6 +51,12 @@ class Reading:
             return self._answers[what]
 
 
+def caller(reading: Reading) -> dict[str, str]:
+    """Whose credentials these are, as STS says it: ``Account``, ``Arn``."""
+    found: dict[str, str] = reading.once("caller", reading("sts").get_caller_identity)
+    return found
+
+
 def unless_missing(call: Callable[..., Any], *codes: str, **arguments: Any) -> Any:
     """Make one API call; None where AWS says with one of ``codes`` that the resource is not there."""
     try:

@@ -11,15 +11,15 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from ._aws import pages, unless_missing
+from ._aws import Reading, caller, pages, unless_missing
 from ._errors import NOT_OFFERED, error_code, kind_of
 from ._naming import LIVE_STATES, Scope
 from ._tags import tag_dict
 
 
-def account_facts(clients: Callable[[str], Any]) -> dict[str, str]:
+def account_facts(reading: Reading) -> dict[str, str]:
     """Whose credentials these are: ``account_id``, ``caller_arn``, ``partition``."""
-    identity = clients("sts").get_caller_identity()
+    identity = caller(reading)
     return {
         "account_id": identity["Account"],
         "caller_arn": identity["Arn"],

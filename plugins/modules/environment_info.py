@@ -183,8 +183,11 @@ kept:
 """
 
 import time
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
-from ansible_collections.algo.trading.plugins.module_utils._aws import Clients
+from ansible_collections.algo.trading.plugins.module_utils._aws import Clients, Reading
 from ansible_collections.algo.trading.plugins.module_utils._naming import Scope
 from ansible_collections.algo.trading.plugins.module_utils.account import (
     account_facts,
@@ -205,13 +208,22 @@ except ImportError:
     pass  # AnsibleAWSModule says what is missing
 
 
-def _settled_leftovers(clients: Clients, scope: Scope, timeout: int) -> dict[str, list[str]]:
+def _settled_leftovers(reading: Reading, scope: Scope, timeout: int) -> dict[str, list[str]]:
     give_up = time.monotonic() + timeout
     while True:
-        found = leftovers(clients, scope)
+        found = leftovers(reading, scope)
         if not found["left"] or time.monotonic() >= give_up:
             return {"leftovers": found["left"], "kept": found["kept"]}
         time.sleep(_ASK_AGAIN_SECONDS)
+
+
+def _offers(pool: ThreadPoolExecutor, reading: Reading, params: Mapping[str, Any]) -> dict[str, Future[Any]]:
+    """What the region offers, asked for while the environment is read."""
+    return {
+        "zones": pool.submit(offered_zones, reading),
+        "images": pool.submit(resolve_images, reading, params["images"]),
+        "unknown_instance_types": pool.submit(unknown_instance_types, reading, params["instance_types"]),
+    }
 
 
 def main() -> None:
@@ -243,26 +255,19 @@ def main() -> None:
         tuple(module.params["buckets"]),
         tuple(module.params["adopt"]),
     )
-    clients = Clients(module.client)
+    reading = Reading(Clients(module.client))
     try:
-        embedded = is_embedded(clients)
+        embedded = is_embedded(reading)
         missing: list[str] = []
         kinds = [TYPES[name] for name in wanted] if wanted else None
-        result = {
-            **account_facts(clients),
-            "embedded": embedded,
-            "region": module.region,
-            "resources": read_environment(clients, scope, kinds, missing if embedded else None),
-            "missing": sorted(missing),
-        }
-        if wanted is None:
-            result |= {
-                "zones": offered_zones(clients),
-                "images": resolve_images(clients, module.params["images"]),
-                "unknown_instance_types": unknown_instance_types(clients, module.params["instance_types"]),
-            }
+        result = {**account_facts(reading), "embedded": embedded, "region": module.region}
+        with ThreadPoolExecutor() as pool:
+            beside = {} if wanted else _offers(pool, reading, module.params)
+            result["resources"] = read_environment(reading, scope, kinds, missing if embedded else None)
+            result["missing"] = sorted(missing)
+            result |= {name: answer.result() for name, answer in beside.items()}
         if module.params["leftovers"]:
-            result |= _settled_leftovers(clients, scope, module.params["leftovers_timeout"])
+            result |= _settled_leftovers(reading, scope, module.params["leftovers_timeout"])
     except (BotoCoreError, ClientError) as error:
         module.fail_json_aws(
             error,

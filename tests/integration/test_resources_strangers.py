@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.algo.trading.plugins.module_utils._aws import Clients
+from ansible_collections.algo.trading.plugins.module_utils._aws import Clients, Reading
 from ansible_collections.algo.trading.plugins.module_utils.resources._decide import decide
 from ansible_collections.algo.trading.plugins.module_utils.resources.network import INTERNET_GATEWAY
 from ansible_collections.algo.trading.plugins.module_utils.resources.storage import BUCKET
@@ -162,7 +162,7 @@ def test_a_bucket_of_another_account_with_our_tags_is_not_ours(fresh_aws: Aws) -
         owner = s3 if bucket == "their-models" else fresh_aws.client("s3")
         owner.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": tags})
     scope = replace(SCOPE, buckets=("our-models", "their-models"))
-    found = {item.key: item for item in BUCKET.read(Clients(fresh_aws.client), scope)}
+    found = {item.key: item for item in BUCKET.read(Reading(Clients(fresh_aws.client)), scope)}
     assert (found["our-models"].note, found["their-models"].note) == ("", "it belongs to another account")
     assert scope.owns(found["our-models"].tags or {})
     assert not scope.owns(found["their-models"].tags or {})

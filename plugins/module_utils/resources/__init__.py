@@ -12,7 +12,7 @@ no module.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from typing import Any
@@ -81,20 +81,19 @@ State = dict[str, dict[str, dict[str, Any]]]
 
 
 def read_environment(
-    clients: Callable[[str], Any],
+    reading: Reading,
     scope: Scope,
     kinds: Iterable[ResourceType] | None = None,
     missing: list[str] | None = None,
 ) -> State:
     """Read what an environment consists of.
 
-    :param clients: gives a boto3 client for a service name; called from several threads, must return shared clients.
+    :param reading: gives a boto3 client for a service name; called from several threads, must return shared clients.
     :param missing: with an emulator, takes the modules of the kinds that it lacks; without, such a kind is an error.
     :return: module name → key → ``{ours, component, settings, attributes, tags}``.
     :raises botocore.exceptions.ClientError: as AWS answers; nothing is guessed when a reading is refused.
     """
     kinds = tuple(kinds if kinds is not None else TYPES.values())
-    reading = Reading(clients)
 
     def read(kind: ResourceType) -> list[Found]:
         try:

@@ -86,16 +86,15 @@ def _normalize_schedule(arguments: Settings) -> Settings:
 
 def _read_schedules(clients: Any, scope: Scope) -> Iterable[Found]:
     scheduler = clients("scheduler")
-    for group, tags in _groups(clients, scope):
-        listed = unless_missing(
-            lambda name: list(pages(scheduler, "list_schedules", "Schedules", GroupName=name)),
-            _MISSING,
-            name=group["Name"],
-        )
-        for entry in listed or ():
-            described = unless_missing(scheduler.get_schedule, _MISSING, GroupName=group["Name"], Name=entry["Name"])
-            if described is not None:
-                yield _schedule(group["Name"], described, scope.owns(tags))
+    groups = {group["Name"]: tags for group, tags in _groups(clients, scope)}
+    # One list of all groups' schedules, not one for each group.
+    for entry in pages(scheduler, "list_schedules", "Schedules") if groups else ():
+        group, name = entry["GroupName"], entry["Name"]
+        if group not in groups:
+            continue
+        described = unless_missing(scheduler.get_schedule, _MISSING, GroupName=group, Name=name)
+        if described is not None:
+            yield _schedule(group, described, scope.owns(groups[group]))
 
 
 def _schedule(group: str, described: Settings, ours: bool) -> Found:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from .._aws import snake, unless_missing
+from .._aws import caller, snake, unless_missing
 from .._errors import error_code
 from .._naming import Scope, arn
 from .._policies import normalize_policy
@@ -37,27 +37,45 @@ def _each(read: Callable[[str], list[Found]], names: Iterable[str]) -> Iterator[
 # ---- bucket ----
 
 
-def _read_buckets(clients: Any, scope: Scope) -> Iterator[Found]:
-    account = clients("sts").get_caller_identity()["Account"]
-    return _each(lambda bucket: _read_bucket(clients, scope, account, bucket), scope.buckets)
+def _tags(reading: Any, bucket: str) -> dict[str, str] | None:
+    """A bucket's tags; None where there is no such bucket. Raises what S3 refuses, as for a bucket of another account.
+
+    Tags alone prove nothing: anybody may give a bucket of theirs a free name and our tags. So it must be the account's.
+    """
+    account = caller(reading)["Account"]
+
+    def ask() -> dict[str, str] | None:
+        get = reading("s3").get_bucket_tagging
+        try:
+            return tag_dict(get(Bucket=bucket, ExpectedBucketOwner=account).get("TagSet"))
+        except Exception as error:
+            if error_code(error) in _MISSING:
+                return None
+            if error_code(error) == "NoSuchTagSet":
+                return {}
+            raise
+
+    found: dict[str, str] | None = reading.once(f"tags of bucket {bucket}", ask)
+    return found
 
 
-def _read_bucket(clients: Any, scope: Scope, account: str, bucket: str) -> list[Found]:
-    s3 = clients("s3")
+def _ours(scope: Scope, bucket: str, tags: Mapping[str, str]) -> bool:
+    return scope.owns(tags) or bucket in scope.adopt
+
+
+def _read_bucket(reading: Any, scope: Scope, bucket: str) -> list[Found]:
+    s3 = reading("s3")
     try:
-        # Tags alone prove nothing: anybody may give a bucket of theirs a free name and our tags.
-        s3.head_bucket(Bucket=bucket, ExpectedBucketOwner=account)
+        tags = _tags(reading, bucket)
     except Exception as error:
-        if error_code(error) in _MISSING:
-            return []
         if error_code(error) in _REFUSED:
             return [Found(bucket, tags={}, note=_refused(s3, bucket))]
         raise
+    if tags is None:
+        return []
     attributes = {"arn": arn("s3", bucket, region=scope.region)}
-    answer = unless_missing(s3.get_bucket_tagging, "NoSuchTagSet", Bucket=bucket) or {}
-    tags = tag_dict(answer.get("TagSet"))
     unfinished = not tags and _is_unfinished(s3, bucket)
-    if not unfinished and not scope.owns(tags) and bucket not in scope.adopt:
+    if not unfinished and not _ours(scope, bucket, tags):
         return [Found(bucket, {"tags": tags}, attributes, tags)]
     settings = {"name": bucket, "tags": tags, **_bucket_settings(s3, bucket)}
     return [Found(bucket, settings, attributes, tags, unfinished=unfinished)]
@@ -69,9 +87,9 @@ def _refused(s3: Any, bucket: str) -> str:
         ours = {entry["Name"] for entry in s3.list_buckets()["Buckets"]}
     except Exception as error:
         if error_code(error) in _REFUSED:
-            return f"{ANOTHER_ACCOUNT}, or these credentials may not read it (s3:ListBucket)"
+            return f"{ANOTHER_ACCOUNT}, or these credentials may not read it (s3:GetBucketTagging)"
         raise
-    return "these credentials may not read it (s3:ListBucket)" if bucket in ours else ANOTHER_ACCOUNT
+    return "these credentials may not read it (s3:GetBucketTagging)" if bucket in ours else ANOTHER_ACCOUNT
 
 
 def _is_unfinished(s3: Any, bucket: str) -> bool:
@@ -127,7 +145,7 @@ BUCKET = ResourceType(
     module="amazon.aws.s3_bucket",
     service="s3",
     title="S3 bucket",
-    read=_read_buckets,
+    read=lambda reading, scope: _each(lambda bucket: _read_bucket(reading, scope, bucket), scope.buckets),
     compared=frozenset(
         {
             "name",
@@ -168,10 +186,13 @@ def rule_key(bucket: str, rule_id: str) -> str:
     return f"{bucket}/{rule_id}"
 
 
-def _read_rules(clients: Any, bucket: str) -> list[Found]:
+def _read_rules(reading: Any, scope: Scope, bucket: str) -> list[Found]:
     try:
+        # No run looks at the rules of another's bucket.
+        if not _ours(scope, bucket, _tags(reading, bucket) or {}):
+            return []
         answer = unless_missing(
-            clients("s3").get_bucket_lifecycle_configuration, "NoSuchLifecycleConfiguration", *_MISSING, Bucket=bucket
+            reading("s3").get_bucket_lifecycle_configuration, "NoSuchLifecycleConfiguration", *_MISSING, Bucket=bucket
         )
     except Exception as error:
         if error_code(error) in _REFUSED:
@@ -219,7 +240,7 @@ LIFECYCLE_RULE = ResourceType(
     module="community.aws.s3_lifecycle",
     service="s3",
     title="life-cycle rule",
-    read=lambda clients, scope: _each(lambda bucket: _read_rules(clients, bucket), scope.buckets),
+    read=lambda reading, scope: _each(lambda bucket: _read_rules(reading, scope, bucket), scope.buckets),
     compared=frozenset({"name", "rule_id", "status", "prefix", *_RULE}),
     tagged=False,
     name_argument=None,

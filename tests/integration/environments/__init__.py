@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[3] / "tools"))
 
 import operator_policy
 import yaml
-from ansible_collections.algo.trading.plugins.module_utils._aws import Clients
+from ansible_collections.algo.trading.plugins.module_utils._aws import Clients, Reading
 from ansible_collections.algo.trading.plugins.module_utils._naming import LIVE_STATES, Scope, resource_name
 from ansible_collections.algo.trading.plugins.module_utils.resources import read_environment
 
@@ -199,7 +199,7 @@ class Environment:
             for component in ("alpaca_websocket", "mlflow_server")
         ]
         scope = Scope("algo-trading", self.name, self.aws.region, (self.bucket, *own))
-        state: dict[str, Any] = read_environment(Clients(self.aws.client), scope)
+        state: dict[str, Any] = read_environment(Reading(Clients(self.aws.client)), scope)
         fleet = {instance["InstanceId"]: instance for instance in self.instances()}
         return json.loads(json.dumps({**state, "instances": fleet}, sort_keys=True, default=str))  # type: ignore[no-any-return]
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 boto3 = pytest.importorskip("boto3", reason="the facts are asked of AWS's own client")
-from ansible_collections.algo.trading.plugins.module_utils._aws import Clients
+from ansible_collections.algo.trading.plugins.module_utils._aws import Clients, Reading
 from ansible_collections.algo.trading.plugins.module_utils._naming import Scope
 from ansible_collections.algo.trading.plugins.module_utils.account import (
     account_facts,
@@ -87,7 +87,11 @@ def test_a_client_is_made_once() -> None:
 def test_the_partition_is_the_callers(aws: Aws) -> None:
     arn = "arn:aws-us-gov:sts::123456789012:assumed-role/deploy/awx"
     aws["sts"].add_response("get_caller_identity", {"Account": "123456789012", "Arn": arn, "UserId": "x"})
-    assert account_facts(aws.clients) == {"account_id": "123456789012", "caller_arn": arn, "partition": "aws-us-gov"}
+    assert account_facts(Reading(aws.clients)) == {
+        "account_id": "123456789012",
+        "caller_arn": arn,
+        "partition": "aws-us-gov",
+    }
 
 
 @pytest.mark.parametrize(

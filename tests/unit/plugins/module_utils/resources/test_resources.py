@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.algo.trading.plugins.module_utils import resources
+from ansible_collections.algo.trading.plugins.module_utils._aws import Reading
 from ansible_collections.algo.trading.plugins.module_utils._naming import Scope
 from ansible_collections.algo.trading.plugins.module_utils.resources import (
     TYPES,
@@ -30,7 +31,7 @@ def kind(module: str, *things: Found) -> ResourceType:
 
 def test_tags_decide_whose_things_are_and_parts_belong_to_their_whole() -> None:
     state = read_environment(
-        lambda service: None,
+        Reading(lambda service: None),
         SCOPE,
         [
             kind(
@@ -57,7 +58,7 @@ def test_a_reading_that_is_refused_is_not_taken_for_an_empty_account() -> None:
 
     refused = ResourceType(module="a.b.c", title="c", read=read)
     with pytest.raises(PermissionError, match="describe it"):
-        read_environment(lambda service: None, SCOPE, [refused])
+        read_environment(Reading(lambda service: None), SCOPE, [refused])
 
 
 def thing(ours: bool = True, pending_deletion: str = "", **settings: Any) -> dict[str, Any]:
