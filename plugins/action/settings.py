@@ -115,7 +115,8 @@ class ActionModule(ActionBase):
     def _load(self, path: Path) -> dict[str, Any]:
         if not path.exists():
             return {}
-        return self._loader.load_from_file(str(path), cache="none", trusted_as_template=True) or {}
+        # `unsafe`: as it was parsed, without a copy. Nothing else has it.
+        return self._loader.load_from_file(str(path), cache="none", unsafe=True, trusted_as_template=True) or {}
 
     def _options(self, role: str) -> dict[str, Any]:
         specs = self._load(_ROLES / role / "meta/argument_specs.yml").get("argument_specs", {})

@@ -380,6 +380,7 @@ class CallbackModule(DefaultCallback):
             group_above = 10**9 if self._verbose else self._option("group_above")
             texts = plan.end_text(self._report, COMPONENTS, self._width, group_above, slowest=self._verbose)
             self._say(*texts)
+        warm_workers.finish()
 
     def _write_json(self) -> None:
         path = self._option("json_path")

@@ -13,6 +13,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,13 @@ def argument_spec(module: str) -> Spec:
     tagged = any(str(fragment).startswith("amazon.aws.tags") for fragment in fragments)
     spec: Spec = _spec(documented.get("options") or {}) | (_TAGS if tagged else {})
     return spec
+
+
+def load(module: str) -> None:
+    """Read what a module takes, for the workers that are forked from this process later."""
+    # A module that is not installed is reported where it is used.
+    with suppress(LookupError):
+        argument_spec(module)
 
 
 def _spec(options: Mapping[str, Any]) -> Spec:

@@ -11,6 +11,7 @@ Ansible compiles a template for every rendering, in every worker. Of an unchange
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from types import CodeType
 from typing import Any
 
@@ -38,13 +39,14 @@ def share() -> None:
         return
     compile_anew = AnsibleEnvironment.compile
 
-    def compile_once(self: Any, source: Any, *args: Any, **keywords: Any) -> Any:
-        if args or keywords or not isinstance(source, str):  # a file, or what has been parsed already
-            return compile_anew(self, source, *args, **keywords)
-        key = (str(source), _escapes(), *(getattr(self, name) for name in _TEMPLATE_OVERRIDE_FIELD_NAMES))
+    def compile_once(self: Any, source: Any, name: Any = None, filename: Any = None, **keywords: Any) -> Any:
+        if keywords or not isinstance(source, str):  # what has been parsed already
+            return compile_anew(self, source, name, filename, **keywords)
+        # A template that another includes has a name. The file is only for what goes wrong, and the same for a name.
+        key = (str(source), name, _escapes(), *(getattr(self, field) for field in _TEMPLATE_OVERRIDE_FIELD_NAMES))
         code = _codes.get(key)
         if code is None:
-            code = _codes[key] = compile_anew(self, source)
+            code = _codes[key] = compile_anew(self, source, name, filename)
         return code
 
     compile_once.uncached = compile_anew  # type: ignore[attr-defined]
@@ -59,16 +61,28 @@ def _escapes() -> bool:
 
 def load(data: Any) -> Iterator[None]:
     """Compile the templates in what a YAML file holds, one at each step."""
+    for text in _templates(data):
+        _load(text, escape_backslashes=True)
+        yield
+
+
+def load_files(folder: Path) -> Iterator[None]:
+    """Compile a role's template files, one at each step. They include those of subfolders, by their place in here."""
+    for path in sorted(folder.rglob("*.j2")):
+        place = path.relative_to(folder)
+        included = () if place == Path(path.name) else (str(place), str(path))
+        _load(path.read_text(encoding="utf-8"), *included, escape_backslashes=False)
+        yield
+
+
+def _load(text: str, *included: str, escape_backslashes: bool) -> None:
     if not _shared:
         return
-    environment = AnsibleEnvironment()
-    for text in _templates(data):
-        with _TemplateCompileContext(escape_backslashes=True):  # as for all but the files of templates
-            try:
-                environment.compile(text)
-            except Exception as error:  # the run tells, where it uses it
-                display.vvv(f"A template was not compiled beforehand: {error}")
-        yield
+    with _TemplateCompileContext(escape_backslashes=escape_backslashes):
+        try:
+            AnsibleEnvironment().compile(text, *included)
+        except Exception as error:  # the run tells, where it uses it
+            display.vvv(f"A template was not compiled beforehand: {error}")
 
 
 def _templates(data: Any) -> Iterator[str]:

@@ -12,33 +12,39 @@ from __future__ import annotations
 
 import gc
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from ansible import context
 from ansible.parsing.dataloader import DataLoader
 from ansible.playbook.block import Block
-from ansible.plugins.loader import filter_loader, test_loader
+from ansible.plugins.loader import filter_loader, lookup_loader, test_loader
 from ansible.utils.display import Display
 from ansible_collections.algo.trading.plugins.module_utils._environments import settings_files
 from ansible_collections.algo.trading.plugins.module_utils.resources import TYPES
-from ansible_collections.algo.trading.plugins.plugin_utils import warm_botocore, warm_templates
+from ansible_collections.algo.trading.plugins.plugin_utils import arguments, warm_templates
 
 display = Display()
 
 _READS_THE_ACCOUNT = "algo.trading.environment_info"
+# Modules that every run starts after the account is read.
+_MODULES = ("algo.trading.environment_lock", "algo.trading.lambda_package", "algo.trading.model_fleet")
+_LOOKUPS = (
+    "algo.trading.inventory_vars",
+    "algo.trading.s3_models",
+    "ansible.builtin.file",
+    "ansible.builtin.template",
+    "ansible.builtin.vars",
+)
 _ROLES = Path(__file__).parents[2] / "roles"
 _MAIN = os.getpid()
-_later: deque[Callable[[], None]] = deque()
+_steps: Iterator[None] = iter(())
 
 
 def prepare() -> None:
     """Called in Ansible's main process before the first task."""
-    for loader, name in ((filter_loader, "algo.trading.arn"), (filter_loader, "algo.trading.fleet_document")):
-        loader.get(name)
+    filter_loader.get("algo.trading.arn")
     test_loader.get("ansible.builtin.match")
     warm_templates.share()
     # A run makes many objects that live until its end; looking through them again and again finds little.
@@ -47,40 +53,79 @@ def prepare() -> None:
     os.register_at_fork(after_in_child=gc.freeze, after_in_parent=_use_the_wait)
 
 
+def finish() -> None:
+    """Called after the last task. Python would look through all objects several times more before it ends."""
+    gc.freeze()
+
+
 def expect(play: Any) -> None:
-    """Called before a play. Its first workers check settings and read the account; both take longer than these."""
-    if not _later and any(task.action == _READS_THE_ACCOUNT for task in _tasks(play.tasks)):
-        _later.extend([load_services, partial(_load_roles, play.get_loader())])
+    """Called before a play. In the one that reads the account, the main process waits for worker after worker."""
+    global _steps
+    reads = any(task.action == _READS_THE_ACCOUNT for task in _tasks(play.tasks))
+    _steps = _preparations(play.get_loader()) if reads else iter(())
 
 
 def load_services() -> None:
     """Load the models of all services that hold resources, which would take each worker tens of milliseconds each."""
-    for service in sorted({kind.service for kind in TYPES.values()} - {""}):
-        warm_botocore.load_service(service)
+    for _step in _services():
+        pass
 
 
 def _use_the_wait() -> None:
-    if _later and os.getpid() == _MAIN:
-        _later.popleft()()
+    if os.getpid() == _MAIN:
+        for _step in _steps:
+            if _worker_ended():
+                return
 
 
-def _load_roles(loader: DataLoader) -> None:
-    """Parse the files of the roles that the next plays include, and compile their templates."""
+def _preparations(loader: DataLoader) -> Iterator[None]:
+    """What the tasks to come need, in their order. Each step is short."""
+    yield from _services()
+    yield from _modules()
+    for lookup in _LOOKUPS:
+        lookup_loader.get(lookup, class_only=True)
+        yield
+    yield from _roles(loader)
+
+
+def _services() -> Iterator[None]:
+    # Not before the first worker has started: boto3 alone takes longer to import than that worker needs to begin.
+    from ansible_collections.algo.trading.plugins.plugin_utils import warm_module
+
+    for service in sorted({kind.service for kind in TYPES.values()} - {""}):
+        warm_module.load(_READS_THE_ACCOUNT, service)
+        yield
+
+
+def _modules() -> Iterator[None]:
+    """The modules that every run starts, and the arguments of those that act on resources."""
+    from ansible_collections.algo.trading.plugins.plugin_utils import warm_module
+
+    for module in _MODULES:
+        warm_module.load(module)
+        yield
+    filter_loader.get("algo.trading.fleet_document")
+    for kind in TYPES.values():
+        arguments.load(kind.module)
+        yield
+
+
+def _roles(loader: DataLoader) -> Iterator[None]:
+    """The files of the roles of the next plays, and their templates, compiled."""
     settings = [
         path for inventory in context.CLIARGS.get("inventory") or () for path in settings_files(Path(inventory))
     ]
     parsed = []
     for path in [*settings, *sorted(_ROLES.glob("aws_*/*/main.yml"))]:
         try:
-            data = loader.load_from_file(str(path), unsafe=True, trusted_as_template=True)
+            parsed.append(loader.load_from_file(str(path), unsafe=True, trusted_as_template=True))
         except Exception as error:  # the run tells where it needs the file
             display.vvv(f"{path} was not loaded beforehand: {error}")
-            continue
-        parsed.append(data)
+        yield
+    for folder in sorted(_ROLES.glob("aws_*/templates")):
+        yield from warm_templates.load_files(folder)
     for data in parsed:
-        for _step in warm_templates.load(data):
-            if _worker_ended():
-                return
+        yield from warm_templates.load(data)
 
 
 def _worker_ended() -> bool:

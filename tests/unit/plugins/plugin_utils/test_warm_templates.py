@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.loader import lookup_loader
 from ansible.template import Templar, trust_as_template
 from ansible_collections.algo.trading.plugins.plugin_utils import warm_templates
 
@@ -46,6 +48,20 @@ def test_what_a_file_holds_is_compiled_beforehand(compiled: list[str]) -> None:
     assert render("{{ b }}", b=[1]) == [1]
     assert render("{% if b %}yes{% endif %}", b=True) == "yes"
     assert len(compiled) == 2
+
+
+def test_template_files_and_what_they_include_are_compiled_beforehand(compiled: list[str], tmp_path: Path) -> None:
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "whole.j2").write_text("{% for kind in kinds %}{% include 'parts/' ~ kind ~ '.j2' %};{% endfor %}")
+    for kind in "ab":
+        (tmp_path / "parts" / f"{kind}.j2").write_text(kind + r"={{ '\n' ~ kind }}")
+    for _step in warm_templates.load_files(tmp_path):
+        pass
+    assert len(compiled) == 3
+    lookup = lookup_loader.get("ansible.builtin.template", loader=DataLoader(), templar=Templar(DataLoader(), {}))
+    rendered = lookup.run([str(tmp_path / "whole.j2")], {"kinds": ["a", "b"]})
+    assert rendered == ["a=\na;b=\nb;"]
+    assert len(compiled) == 3
 
 
 def test_what_can_not_be_compiled_fails_only_where_it_is_used(compiled: list[str]) -> None:
