@@ -40,6 +40,8 @@ _SAY = threading.Lock()
 # Seconds. Several times what the longest check takes: one that hangs is ended and named, instead of taking CI with it.
 _HANGS_AFTER = 2700
 _RUNNING: set[subprocess.Popen[str]] = set()
+# One more than there are cores: checks and tests also wait, for hosts that boot and for programs that answer.
+_SIDE_BY_SIDE = min(4, (os.cpu_count() or 1) + 1)
 # What the older dependency set runs; the newest runs all. Of the integration tests, what meets most of Ansible and
 # amazon.aws; of the market-data server's, what meets most of Python: both sets have its other packages in common.
 _INTEGRATION_CORE = (
@@ -150,6 +152,7 @@ class Result:
     check: Check
     ok: bool
     seconds: float
+    cpu_seconds: float  # without what runs on in the background, such as hosts
     counts: dict[str, int]
 
 
@@ -219,8 +222,8 @@ def unit(venv: Venv, args: Sequence[str]) -> list[Check]:
 
 
 def integration(venv: Venv, args: Sequence[str]) -> list[Check]:
-    # One process for each core: each has an AWS of its own.
-    workers = ["-n", str(min(4, os.cpu_count() or 1)), "--dist", "loadfile", "--durations=12"]
+    # Each process has an AWS of its own; tests/integration/order.py says which tests are the first.
+    workers = ["-n", str(_SIDE_BY_SIDE), "--dist", "loadfile", "--durations=40"]
     where = [] if any(arg.startswith("tests/") for arg in args) else ["tests/integration"]
     return [pytest(venv, "integration tests", *workers, *where, *args, alone=True)]
 
@@ -232,7 +235,7 @@ def examples(venv: Venv, args: Sequence[str]) -> list[Check]:
 
 def services(venv: Venv, args: Sequence[str]) -> list[Check]:
     # Its tests run servers, clients and stand-ins in processes of their own, and wait for them more than they work.
-    workers = ["-n", "2", "--dist", "loadfile"]
+    workers = ["-n", str(_SIDE_BY_SIDE), "--dist", "loadfile"]
     return [pytest(venv, "market-data server's tests", *workers, *args, cwd=SERVICE, alone=True)]
 
 
@@ -248,16 +251,18 @@ def units(venv: Venv, args: Sequence[str]) -> list[Check]:
     return [Check("ansible-test units", [venv.python, "tools/artifact.py", "units", *args], venv)]
 
 
-# The second says whether a part depends on the versions of Python and Ansible, and so runs in every environment.
+# The second says whether a part depends on the versions of Python and Ansible, and so runs in every environment. The
+# tests of `units` are those of `unit`, in the installed collection: there the newest versions suffice.
+# Those with the longest checks come first, so that none of them is waited for alone.
 PARTS = {
+    "sanity": (sanity, False),
     "lint": (lint, False),
+    "units": (units, False),
     "types": (types, False),
     "unit": (unit, True),
     "examples": (examples, True),
     "services": (services, True),
     "artifact": (artifact, True),
-    "sanity": (sanity, False),
-    "units": (units, True),
     "integration": (integration, True),
 }
 
@@ -287,7 +292,9 @@ def run(check: Check, label: str, live: bool) -> Result:
         lines.append(line)
         if live:
             say(line.rstrip("\n"))
-    ok = done.wait() == 0
+    _, status, usage = os.wait4(done.pid, 0)
+    done.returncode = os.waitstatus_to_exitcode(status)
+    ok = done.returncode == 0
     _RUNNING.discard(done)
     limit.cancel()
     seconds = time.monotonic() - began
@@ -302,7 +309,7 @@ def run(check: Check, label: str, live: bool) -> Result:
         say("".join(f"     {line}" for line in lines[-400:]).rstrip("\n"))
     amount = ", ".join(f"{number} {what}" for what, number in counts.items())
     say(f"---- {label}: {'passed' if ok else 'FAILED'} ({amount}) in {seconds:.0f} s" + ("" if ok else f", {log}"))
-    return Result(check, ok, seconds, counts)
+    return Result(check, ok, seconds, usage.ru_utime + usage.ru_stime, counts)
 
 
 def _end(process: subprocess.Popen[str], hung: str = "") -> None:
@@ -356,7 +363,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     live = len(checks) == 1
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
+        with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
             together = [pool.submit(run, check, label, live) for label, check in checks if not check.alone]
             try:
                 results = [future.result() for future in together]
@@ -372,7 +379,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if len(results) > 1:
         say(f"\n{len(results)} checks in {time.monotonic() - began:.0f} s")
         for result, (label, _check) in zip(results, _in_order(checks), strict=True):
-            say(f"  {'ok    ' if result.ok else 'FAILED'} {result.seconds:5.0f} s  {label}")
+            took = f"{result.seconds:5.0f} s {result.cpu_seconds:5.0f} CPU s"
+            say(f"  {'ok    ' if result.ok else 'FAILED'} {took}  {label}")
     say(f"{counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped")
     return 0 if all(result.ok for result in results) and counts["passed"] else 1
 

@@ -15,6 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.algo.trading.tests.integration.order import (  # noqa: F401 - hooks
+    pytest_collection_modifyitems,
+    pytest_xdist_make_scheduler,
+)
 
 ROOT = Path(__file__).parents[2]
 REGION = "us-east-1"
