@@ -30,7 +30,7 @@ class Host:
         body = json.dumps({"instance": self.id, "command": ["sh", "-c", command]}).encode()
         request = urllib.request.Request(f"{self.endpoint}/_algo/hosts", data=body, method="POST")
         try:
-            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=120) as answer:
+            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=330) as answer:
                 return str(json.load(answer)["output"])
         except urllib.error.HTTPError as error:
             raise AssertionError(error.read().decode()) from error

@@ -118,7 +118,7 @@ class Yard:
         body = json.dumps(given).encode() if given else None
         request = urllib.request.Request(f"{self.aws.endpoint}/_algo/{name}", data=body, method=method)
         try:
-            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=120) as answer:
+            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=330) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             raise AssertionError(error.read().decode()) from error

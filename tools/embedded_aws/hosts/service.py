@@ -22,6 +22,8 @@ from .names import Names
 from .way_in import WayIn
 
 Wsgi = Callable[..., Any]
+# Of a caller's command. On a busy machine a program that loads a large library takes minutes.
+_COMMAND_SECONDS = 300
 
 
 class Hosts:
@@ -73,7 +75,8 @@ class Hosts:
         try:
             if method == "POST":
                 command = [str(word) for word in given["command"]]
-                return {"output": self.instances.containers().execute(str(given["instance"]), *command)}
+                host = str(given["instance"])
+                return {"output": self.instances.containers().execute(host, *command, timeout=_COMMAND_SECONDS)}
             if method == "PUT":
                 self.instances.containers().kill(str(given["instance"]))
             return self.instances.report()
