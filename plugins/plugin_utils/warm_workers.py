@@ -37,6 +37,8 @@ _LOOKUPS = (
     "ansible.builtin.template",
     "ansible.builtin.vars",
 )
+# Of roles: what every run includes.
+_FILES = ("aws_*/*/main.yml", *(f"aws_*/tasks/{name}.yml" for name in ("preflight", "package", "fleet", "verify")))
 _ROLES = Path(__file__).parents[2] / "roles"
 _MAIN = os.getpid()
 _steps: Iterator[None] = iter(())
@@ -116,7 +118,7 @@ def _roles(loader: DataLoader) -> Iterator[None]:
         path for inventory in context.CLIARGS.get("inventory") or () for path in settings_files(Path(inventory))
     ]
     parsed = []
-    for path in [*settings, *sorted(_ROLES.glob("aws_*/*/main.yml"))]:
+    for path in [*settings, *(path for files in _FILES for path in sorted(_ROLES.glob(files)))]:
         try:
             parsed.append(loader.load_from_file(str(path), unsafe=True, trusted_as_template=True))
         except Exception as error:  # the run tells where it needs the file
