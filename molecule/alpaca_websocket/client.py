@@ -13,4 +13,4 @@ async def main() -> None:
         return
 
 
-asyncio.run(asyncio.wait_for(main(), 120))
+asyncio.run(asyncio.wait_for(main(), 300))
