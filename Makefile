@@ -95,7 +95,7 @@ bench-fleet: venv-dev ## Compare the fleet with boto3, Terraform and ec2_instanc
 	@"$(VENV)/bin/python" tests/bench/fleet $(ARGS)
 
 .PHONY: bench-site
-bench-site: venv-dev ## Compare the whole environment with Terraform: make bench-site ARGS='--models 12 100 --rounds 3'
+bench-site: venv-dev ## Compare the whole environment with Terraform: make bench-site ARGS='--models 12 100 1000 --repeat 3'
 	@"$(VENV)/bin/python" tests/bench/site $(ARGS)
 
 ##@ Housekeeping

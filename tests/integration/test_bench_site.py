@@ -15,7 +15,7 @@ import yaml
 from ansible_collections.algo.trading.plugins.module_utils._components import REGISTRY
 from ansible_collections.algo.trading.plugins.module_utils.models import list_models
 from ansible_collections.algo.trading.tests.bench.site import figures
-from ansible_collections.algo.trading.tests.bench.site.bench import Results, main
+from ansible_collections.algo.trading.tests.bench.site.bench import Results, main, phases
 from ansible_collections.algo.trading.tests.bench.site.contestants import Ours, Terraform
 from ansible_collections.algo.trading.tests.bench.site.measure import (
     Aws,
@@ -168,6 +168,11 @@ def test_the_configuration_has_the_components_schedules_and_ports_of_the_roles()
 # ---- the tables ----
 
 
+def test_what_changes_nothing_is_measured_several_times_in_a_round() -> None:
+    assert phases(1) == ["first", "plan", "unchanged", "destroy"]
+    assert phases(3) == ["first", *["plan", "unchanged"] * 3, "destroy"]
+
+
 def test_rounds_become_a_median_and_a_best() -> None:
     rows = [row("ours", "plan", seconds, number=number) for number, seconds in enumerate((9.0, 4.0, 5.0), 1)]
     found = figures.summary(rows, 12, "ours", "plan")
@@ -220,7 +225,7 @@ def test_the_tables_of_earlier_results_take_their_place_in_the_documentation(tmp
     main(arguments)
     written = document.read_text()
     assert figures.figures_table(rows)[-1] in written
-    assert "2 with 12 models" in written
+    assert "12 models: 0 × first run, 2 × plan." in written
     assert "Terraform 1.2.3" in written
     main(arguments)
     assert document.read_text() == written

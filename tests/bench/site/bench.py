@@ -4,8 +4,8 @@
 
 """Times an environment's life on the embedded AWS: ours, and Terraform with a configuration of the same environment.
 
-    python tests/bench/site --models 12 --rounds 3
-    python tests/bench/site --models 100 1000 --add            # to the same tables; 1000 is above --terraform-limit
+    python tests/bench/site --models 12 100 1000 --repeat 3    # 1000 is above --terraform-limit
+    python tests/bench/site --models 12 --rounds 3 --add       # to the same tables
 
 Each round, each contestant has an AWS of its own, and the contestants take turns phase by phase. It asserts nothing
 about time.
@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from . import figures
-from .contestants import PHASES, Contestant, Ours, Terraform, settings
+from .contestants import GROUPS, Contestant, Ours, Terraform, settings
 from .measure import ROOT, CommandFailed, embedded_aws
 
 Things = dict[str, dict[str, int]]
@@ -48,8 +48,16 @@ class Results:
         return max((row["round"] for row in self.rows if row["models"] == models), default=0)
 
 
-def life(results: Results, models: int, number: int, scratch: Path, logs: Path, terraform: bool) -> None:
+def phases(repeat: int) -> list[str]:
+    """An environment's life, in which what changes nothing comes several times: it is short, and so less certain."""
+    return [phase for group in GROUPS for _time in range(1 if len(group) == 1 else repeat) for phase in group]
+
+
+def life(
+    results: Results, models: int, number: int, scratch: Path, options: argparse.Namespace, terraform: bool
+) -> None:
     """One round: all phases of all contestants, in turn."""
+    logs = options.out / "logs"
     with ExitStack() as stack:
 
         def account(name: str) -> Any:
@@ -61,7 +69,7 @@ def life(results: Results, models: int, number: int, scratch: Path, logs: Path, 
         ours = Ours(account("ours"), scratch / "ours", logs / f"{models}-{number}")
         peer = Terraform(account("terraform"), scratch / "terraform", ours.logs) if terraform else None
         entrants: list[Contestant] = [ours, *([peer] if peer else [])]
-        for phase in PHASES:
+        for phase in phases(options.repeat):
             for contestant in entrants:
                 if contestant is peer and phase == "first":
                     peer.prepare(ours.aws.role_policies(), ours.package)
@@ -100,8 +108,8 @@ def terraform_version(work: Path) -> str:
 def report(results: Results, conditions: str) -> list[str]:
     """The Markdown that the documentation includes."""
     rows, things = results.rows, results.things
-    counts = ", ".join(f"{results.rounds(models)} with {models} models" for models in figures.sizes(rows))
-    lines = ["", f"Seconds are medians of the rounds: {counts}. {conditions}", ""]
+    counts = "; ".join(figures.times(rows, models) for models in figures.sizes(rows))
+    lines = ["", f"Seconds are medians. {counts}. {conditions}", ""]
     lines += [*figures.figures_table(rows), "", *figures.goals_table(rows), ""]
     if things:
         parts, different = figures.comparison(things["ours"], things["terraform"])
@@ -131,7 +139,7 @@ def measure_all(results: Results, options: argparse.Namespace) -> None:
             for _ in range(options.rounds):
                 number = results.rounds(models) + 1
                 terraform = not why and models <= options.terraform_limit
-                life(results, models, number, scratch, options.out / "logs", terraform)
+                life(results, models, number, scratch, options, terraform)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -139,6 +147,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--models", type=int, nargs="+", default=[12], help="numbers of models")
     parser.add_argument(
         "--rounds", type=int, default=1, help="how often everything is measured; 0 with --add: only the tables"
+    )
+    parser.add_argument(
+        "--repeat", type=int, default=1, help="how often a plan and an unchanged run are measured in each round"
     )
     parser.add_argument("--terraform-limit", type=int, default=100, help="largest number of models for Terraform")
     parser.add_argument("--terraform-plugin-dir", default="", help="local mirror of Terraform providers")

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -110,6 +111,12 @@ def summary(rows: Rows, models: int, contestant: str, phase: str) -> Summary | N
         calls=round(median(row["calls"] for row in found)),
         processes=round(median(counted)) if counted else None,
     )
+
+
+def times(rows: Rows, models: int) -> str:
+    """How often a first run and a plan of ours were measured."""
+    counted = Counter(row["phase"] for row in rows if (row["models"], row["contestant"]) == (models, "ours"))
+    return f"{models} models: {counted['first']} × first run, {counted['plan']} × plan"
 
 
 def sizes(rows: Rows) -> list[int]:
