@@ -225,7 +225,7 @@ def test_the_tables_of_earlier_results_take_their_place_in_the_documentation(tmp
     main(arguments)
     written = document.read_text()
     assert figures.figures_table(rows)[-1] in written
-    assert "12 models: 0 × first run, 2 × plan." in written
+    assert "12 models: 0 x first run, 2 x plan." in written
     assert "Terraform 1.2.3" in written
     main(arguments)
     assert document.read_text() == written

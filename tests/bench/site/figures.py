@@ -116,7 +116,7 @@ def summary(rows: Rows, models: int, contestant: str, phase: str) -> Summary | N
 def times(rows: Rows, models: int) -> str:
     """How often a first run and a plan of ours were measured."""
     counted = Counter(row["phase"] for row in rows if (row["models"], row["contestant"]) == (models, "ours"))
-    return f"{models} models: {counted['first']} × first run, {counted['plan']} × plan"
+    return f"{models} models: {counted['first']} x first run, {counted['plan']} x plan"
 
 
 def sizes(rows: Rows) -> list[int]:
