@@ -40,6 +40,14 @@ class Handover:
 
 
 @dataclass(frozen=True)
+class Published:
+    """An object that was written to a bucket."""
+
+    bucket: str
+    key: str
+
+
+@dataclass(frozen=True)
 class Request:
     """A checked event."""
 
@@ -50,6 +58,8 @@ class Request:
     """Names of models; empty for all."""
     reason: str = ""
     handover: Handover | None = None
+    published: tuple[Published, ...] | None = None
+    """Only new models among these get a server; None for an event that is not about published objects."""
 
     def chosen(self, model: str) -> bool:
         return not self.models or model in self.models
@@ -76,23 +86,23 @@ def parse(
     :param by_model: whether the function can work on some models only, and hand over to itself.
     """
     if not isinstance(event, Mapping):
-        raise _refused(f"it must be an object, not {type(event).__name__}")
+        raise refused(f"it must be an object, not {type(event).__name__}")
     known = sorted((*_KEYS, *(_CHOICE if by_model else ())))
     unknown = sorted(set(map(str, event)) - set(known))
     if unknown:
-        raise _refused(f"unknown keys: {', '.join(unknown)}; known are {', '.join(known)}")
+        raise refused(f"unknown keys: {', '.join(unknown)}; known are {', '.join(known)}")
     environment = event.get("environment", settings.environment)
     if environment != settings.environment:
-        raise _refused(f"it is for the environment {environment!r}, this is {settings.environment!r}")
+        raise refused(f"it is for the environment {environment!r}, this is {settings.environment!r}")
     action = event.get("action", default)
     if action not in actions:
-        raise _refused(f"action must be {' or '.join(actions)}, not {action!r}")
+        raise refused(f"action must be {' or '.join(actions)}, not {action!r}")
     dry_run = event.get("dry_run", False)
     if not isinstance(dry_run, bool):
-        raise _refused(f"dry_run must be true or false, not {dry_run!r}")
+        raise refused(f"dry_run must be true or false, not {dry_run!r}")
     reason = event.get("reason", "")
     if not isinstance(reason, str):
-        raise _refused(f"reason must be text, not {reason!r}")
+        raise refused(f"reason must be text, not {reason!r}")
     scheduled = _time(event.get("scheduled_time"))
     handover = _handover(event.get("handover"))
     return Request(str(action), dry_run, scheduled, _models(event.get("models")), reason, handover)
@@ -105,9 +115,9 @@ def _handover(value: Any) -> Handover | None:
         attempts = {str(id_): int(number) for id_, number in value["attempts"].items()}
         found = Handover(str(value["run"]), int(value["number"]), datetime.fromisoformat(value["sent"]), attempts)
     except (AttributeError, KeyError, TypeError, ValueError):
-        raise _refused("handover is not as this function writes it") from None
+        raise refused("handover is not as this function writes it") from None
     if found.number < 1 or found.sent.tzinfo is None:
-        raise _refused("handover is not as this function writes it")
+        raise refused("handover is not as this function writes it")
     return found
 
 
@@ -116,7 +126,7 @@ def _models(value: Any) -> frozenset[str]:
         return frozenset()
     # An empty list is a mistake: it must not mean all.
     if not isinstance(value, list) or not value or not all(isinstance(name, str) and name for name in value):
-        raise _refused(f"models must be a list of one or more names of models, not {value!r}")
+        raise refused(f"models must be a list of one or more names of models, not {value!r}")
     return frozenset(value)
 
 
@@ -126,11 +136,11 @@ def _time(value: Any) -> datetime | None:
     try:
         time = datetime.fromisoformat(value)
     except (TypeError, ValueError):
-        raise _refused(f"scheduled_time must be an ISO 8601 time, not {value!r}") from None
+        raise refused(f"scheduled_time must be an ISO 8601 time, not {value!r}") from None
     if time.tzinfo is None:
-        raise _refused(f"scheduled_time needs an offset from UTC: {value!r}")
+        raise refused(f"scheduled_time needs an offset from UTC: {value!r}")
     return time
 
 
-def _refused(why: str) -> InvalidInput:
+def refused(why: str) -> InvalidInput:
     return InvalidInput(f"Invalid event: {why}", remedy="lambda/README.md shows the events")

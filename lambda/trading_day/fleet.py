@@ -19,9 +19,9 @@ from ansible_collections.algo.trading.plugins.module_utils.fleet.plan import CHA
 from ansible_collections.algo.trading.plugins.module_utils.fleet.report import FleetResult
 from ansible_collections.algo.trading.plugins.module_utils.fleet.settings import FleetSettings
 from ansible_collections.algo.trading.plugins.module_utils.models import Listing, invalid_message
-from ansible_collections.algo.trading.plugins.module_utils.trading_day import begin_trading
+from ansible_collections.algo.trading.plugins.module_utils.trading_day import add_models, begin_trading
 
-from . import broker, report
+from . import broker, new_models, report
 from .events import Request
 from .parameters import REMEDY, fleet_name, fleet_settings
 from .settings import Settings
@@ -54,12 +54,8 @@ def run(
     settings: Settings, request: Request, aws: Aws, clock: Clock, log: report.Log, deadline: float
 ) -> dict[str, Any]:
     """Check the event and the halt flag, then let the fleet's code decide and act."""
-    late = request.why_not(clock.now(), settings.max_event_age)
-    if late:
-        report.alert(aws.sns, settings, log, "Fleet not changed", [late])
-        return _nothing(late, request, ok=False)
-    today = begin_trading(settings.calendar, request.scheduled)
-    report.calendar(aws.sns, settings, log, today)
+    rule = begin_trading if request.published is None else add_models
+    today = report.today(aws.sns, settings, log, request, clock.now(), rule, "Fleet not changed")
     if not today.act and not today.idle:
         return _nothing(today.reason, request, ok=not today.alert)
     try:
@@ -78,12 +74,20 @@ def run(
         log.warning("Halted", reason=halt)
     for order in orders.in_force(clock.now()):
         log.info("In force", order=order)
+    if request.published is not None:
+        fleet = new_models.careful(fleet)
     listing = fleet.source.listing(aws.s3)
     _check_models(log, fleet, listing)
+    models = [model.as_dict() for model in listing.models]
     try:
+        if request.published is not None:
+            names = new_models.choose(fleet, listing.models, request.published, aws.ec2, clock, log, deadline)
+            if not names:
+                return _nothing("no model is new", request, ok=True)
+            fleet = new_models.only(fleet, names)
         result = reconcile(
             fleet,
-            [model.as_dict() for model in listing.models],
+            models,
             aws.ec2,
             check=request.dry_run,
             clock=clock,
@@ -145,18 +149,13 @@ def _report(
     acting = [line for line in lines if line["action"] != "no-op"]
     for line in acting:
         log.info("Server", dry_run=request.dry_run, **line)
-    if not request.dry_run:
-        log.metrics(
-            clock.now().timestamp(),
-            {
-                "ServersWanted": len(result.servers),
-                "ServersChanged": len(
-                    [line for line in result.plan.of(*CHANGING) if result.status(line, check=False) == "done"]
-                ),
-                "ServersUnplaced": len(result.unplaced),
-                "Halted": int(bool(result.halt)),
-            },
-        )
+    changed = len([line for line in result.plan.of(*CHANGING) if result.status(line, check=False) == "done"])
+    if request.published is not None:
+        log.metrics(clock.now().timestamp(), {"ModelsAdded": changed})
+    elif not request.dry_run:
+        metrics = {"ServersWanted": len(result.servers), "ServersChanged": changed}
+        metrics |= {"ServersUnplaced": len(result.unplaced), "Halted": int(bool(result.halt))}
+        log.metrics(clock.now().timestamp(), metrics)
     log.info("Fleet planned" if request.dry_run else "Fleet reconciled", api_calls=result.api_calls)
     if result.halt and result.held and not request.dry_run:
         held = [f"{entry['model']}: {entry['reason']}" for entry in result.held]

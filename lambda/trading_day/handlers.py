@@ -23,7 +23,7 @@ from ansible_collections.algo.trading.plugins.module_utils.trading_day import (
 )
 from botocore.config import Config
 
-from . import events, fleet, ingestion, readiness, shutdown
+from . import events, fleet, ingestion, new_models, readiness, shutdown
 from .report import Log, alert, completed_metric
 from .settings import Settings, ShutdownSettings
 
@@ -71,7 +71,9 @@ def _with_alert(settings: Settings, log: Log, work: Callable[[], dict[str, Any]]
 
 def _completed(settings: Settings, log: Log, clock: SystemClock, request: events.Request, rule: Rule) -> None:
     """Count a scheduled event whose work is done, or that has nothing to do today; an alarm misses it otherwise."""
-    if request.scheduled is None or request.dry_run or request.why_not(clock.now(), settings.max_event_age):
+    if request.scheduled is None or request.published is not None or request.dry_run:
+        return
+    if request.why_not(clock.now(), settings.max_event_age):
         return
     today = rule(settings.calendar, request.scheduled)
     if today.act or today.idle:
@@ -94,13 +96,16 @@ def alpaca_websocket(event: Any, context: Any) -> dict[str, Any]:
 
 
 def trading_server(event: Any, context: Any) -> dict[str, Any]:
-    """Make the fleet match the models, or check before the open that every server trades."""
+    """Make the fleet match the models, add new ones, or check before the open that every server trades."""
     clock = SystemClock()
     settings = Settings.from_env("trading_server", os.environ)
     log = _log(settings, context)
 
     def work() -> dict[str, Any]:
-        request = events.parse(event, settings, (events.START, events.CHECK), events.START)
+        if new_models.is_batch(event):
+            request = new_models.parse(event, settings, clock.now(), log)
+        else:
+            request = events.parse(event, settings, (events.START, events.CHECK), events.START)
         ec2, s3, ssm = _client("ec2", attempts=1), _client("s3"), _client("ssm")
         aws = fleet.Aws(ec2, s3, ssm, partial(_client, "sns"), partial(_client, "secretsmanager"))
         carry_out = readiness.run if request.action == events.CHECK else fleet.run

@@ -94,19 +94,30 @@ def running(ec2: Any, identity: Identity, states: Sequence[str]) -> Running:
     )
 
 
-def impaired(ec2: Any, ids: Sequence[str]) -> dict[str, str]:
-    """Which of these EC2 itself reports as unhealthy, and how; those that cannot be asked about are left out."""
-    found: dict[str, str] = {}
+@dataclass(frozen=True)
+class Checks:
+    """EC2's own status checks of hosts, as sentences."""
+
+    impaired: dict[str, str]
+    unknown: dict[str, str]
+    """Those that EC2 could not be asked about, and why."""
+
+
+def checks(ec2: Any, ids: Sequence[str]) -> Checks:
+    """Which of these EC2 itself reports as unhealthy, and how. Never fails: it only adds to what hosts say."""
+    found = Checks({}, {})
     for start in range(0, len(ids), _STATUS_BATCH):
+        batch = list(ids[start : start + _STATUS_BATCH])
         try:
-            answer = ec2.describe_instance_status(InstanceIds=list(ids[start : start + _STATUS_BATCH]))
-        except Exception:  # only adds to a reason  # noqa: S112
+            answer = ec2.describe_instance_status(InstanceIds=batch)
+        except Exception as error:
+            found.unknown.update(dict.fromkeys(batch, f"EC2's status checks of it cannot be read: {error}"))
             continue
         for status in answer["InstanceStatuses"]:
-            checks = {"system": "SystemStatus", "instance": "InstanceStatus"}
-            bad = [name for name, key in checks.items() if status.get(key, {}).get("Status") == "impaired"]
+            kinds = {"system": "SystemStatus", "instance": "InstanceStatus"}
+            bad = [name for name, key in kinds.items() if status.get(key, {}).get("Status") == "impaired"]
             if bad:
-                found[status["InstanceId"]] = f"EC2 reports it impaired ({' and '.join(bad)} status check)"
+                found.impaired[status["InstanceId"]] = f"EC2 reports it impaired ({' and '.join(bad)} status check)"
     return found
 
 

@@ -44,12 +44,8 @@ def run(
     settings: Settings, request: Request, ec2: Any, sns: Callable[[], Any], clock: Clock, log: report.Log
 ) -> dict[str, Any]:
     """Start or stop the ingestion host."""
-    late = request.why_not(clock.now(), settings.max_event_age)
-    if late:
-        report.alert(sns, settings, log, "Ingestion host not changed", [late])
-        return _nothing(late, request, ok=False)
-    today = (begin_ingestion if request.action == START else end)(settings.calendar, request.scheduled)
-    report.calendar(sns, settings, log, today)
+    rule = begin_ingestion if request.action == START else end
+    today = report.today(sns, settings, log, request, clock.now(), rule, "Ingestion host not changed")
     if not today.act:
         return _nothing(today.reason, request, ok=not today.alert)
     found = hosts.find(ec2, settings.tags(COMPONENT), LIVE_STATES)

@@ -44,6 +44,8 @@ class Server:
     instance_id: str
     outcome: str
     reason: str
+    unchecked: str = ""
+    """Why it is not known whether EC2 reports it impaired."""
 
     @property
     def label(self) -> str:
@@ -54,12 +56,7 @@ def run(
     settings: Settings, request: Request, aws: Aws, clock: Clock, log: report.Log, deadline: float
 ) -> dict[str, Any]:
     """Look until every server trades, or until people must be told."""
-    late = request.why_not(clock.now(), settings.max_event_age)
-    if late:
-        report.alert(aws.sns, settings, log, "Start not checked", [late])
-        return _nothing(late, request, ok=False)
-    today = begin_trading(settings.calendar, request.scheduled)
-    report.calendar(aws.sns, settings, log, today)
+    today = report.today(aws.sns, settings, log, request, clock.now(), begin_trading, "Start not checked")
     if not today.act:
         return _nothing(today.reason, request, ok=not today.alert)
     fleet = fleet_settings(settings, aws.ssm)
@@ -123,10 +120,10 @@ def _look(
     if request.dry_run:
         said = dict.fromkeys(up, (UNKNOWN, "would be asked"))
     said |= _ask(settings, sorted(up.keys() - said.keys()), aws, clock, deadline)
-    unhealthy = hosts.impaired(aws.ec2, sorted(up))
-    said |= {id_: (NOT_READY, why) for id_, why in unhealthy.items()}
+    checks = hosts.checks(aws.ec2, sorted(up))
+    said |= {id_: (NOT_READY, why) for id_, why in checks.impaired.items()}
     return [
-        Server(row["name"], row["instance_id"], *said[row["instance_id"]])
+        Server(row["name"], row["instance_id"], *said[row["instance_id"]], checks.unknown.get(row["instance_id"], ""))
         if row["instance_id"] in up
         else Server(row["name"], row["instance_id"], NOT_READY, _why_not_up(row))
         for row in found.servers
@@ -201,6 +198,11 @@ def _report(
     lines = [f"{server.label}: {server.reason}" for server in missing]
     if message:
         lines.append(f"The fleet's plan: {message}")
+    unchecked = [server for server in servers if server.unchecked]
+    if unchecked:
+        lines.append(
+            f"{len(unchecked)} servers may be impaired, beginning with {unchecked[0].label}: {unchecked[0].unchecked}"
+        )
     as_ordered = [f"{server.label}: halted, {server.reason}" for server in halted]
     if (lines or as_ordered) and not request.dry_run:
         what = "Start needs attention" if lines else "Start as ordered"

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any, TextIO
 
 from ansible_collections.algo.trading.plugins.module_utils._errors import from_aws
 from ansible_collections.algo.trading.plugins.module_utils._naming import resource_name
-from ansible_collections.algo.trading.plugins.module_utils.trading_day import Today
+from ansible_collections.algo.trading.plugins.module_utils.trading_day import Rule, Today
 
+from .events import Request
 from .settings import Settings
 
 NAMESPACE = "AlgoTrading"
@@ -114,7 +116,22 @@ def _where(settings: Settings, log: Log) -> list[str]:
     ]
 
 
-def calendar(sns: Callable[[], Any], settings: Settings, log: Log, today: Today) -> None:
+def today(
+    sns: Callable[[], Any], settings: Settings, log: Log, request: Request, now: datetime, rule: Rule, undone: str
+) -> Today:
+    """Whether to act on an event now, by its age and by the calendar; people are told where they must know.
+
+    :param undone: what the alert says of an event that is too old or too early.
+    """
+    if late := request.why_not(now, settings.max_event_age):
+        alert(sns, settings, log, undone, [late])
+        return Today(False, late, alert=True)
+    found = rule(settings.calendar, request.scheduled)
+    _tell(sns, settings, log, found)
+    return found
+
+
+def _tell(sns: Callable[[], Any], settings: Settings, log: Log, today: Today) -> None:
     """Log why a scheduled event does nothing today, and alert where the calendar does not say.
 
     An unreachable topic does not keep the function from its work.

@@ -106,7 +106,8 @@ class Rounds:
     def _drain(self, ids: Sequence[str]) -> None:
         ended = drain(self.ssm, self.settings, ids, self.clock, self.deadline, self._confirmed)
         limit = self.settings.drain_attempts
-        unhealthy = hosts.impaired(self.ec2, sorted(ended.failed))
+        checks = hosts.checks(self.ec2, sorted(ended.failed))
+        unhealthy = checks.impaired | checks.unknown
         for id_, why in ended.failed.items():
             attempt = self.results[id_].attempts + 1
             reason = f"{why} (attempt {attempt} of {limit})" + (f"; {unhealthy[id_]}" if id_ in unhealthy else "")

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from ansible_collections.algo.trading.plugins.module_utils._errors import InvalidInput
-from ansible_collections.algo.trading.plugins.module_utils._naming import parameter_path, resource_name
+from ansible_collections.algo.trading.plugins.module_utils._naming import NEW_MODELS, parameter_path, resource_name
 from ansible_collections.algo.trading.plugins.module_utils._tags import identity_tags
 from ansible_collections.algo.trading.plugins.module_utils.sessions import Calendar, read_calendar
 
@@ -51,6 +51,11 @@ class Settings:
     def status_document(self) -> str:
         """The only SSM document that the check before the open may run."""
         return resource_name(self.project, "trading_server", self.environment, "status")
+
+    @property
+    def new_models_queue(self) -> str:
+        """The only queue whose messages count."""
+        return resource_name(self.project, "trading_server", self.environment, NEW_MODELS)
 
     def tags(self, component: str) -> dict[str, str]:
         """The tags that make an instance ours. Nothing without all of them is ever touched."""

@@ -82,12 +82,7 @@ def run(
     settings: ShutdownSettings, request: Request, aws: Aws, clock: Clock, log: report.Log, deadline: float
 ) -> dict[str, Any]:
     """One shutdown. `deadline` is when this invocation must have reported, on the clock's monotonic scale."""
-    late = request.why_not(clock.now(), settings.max_event_age)
-    if late:
-        report.alert(aws.sns, settings, log, "Shutdown not started", [late])
-        return _nothing(late, request, ok=False)
-    today = end(settings.calendar, request.scheduled)
-    report.calendar(aws.sns, settings, log, today)
+    today = report.today(aws.sns, settings, log, request, clock.now(), end, "Shutdown not started")
     if not today.act:
         return _nothing(today.reason, request, ok=not today.alert)
     seen = hosts.running(aws.ec2, _identity(settings), _RUNNING)

@@ -25,6 +25,10 @@ def resource_name(project: str, component: str, environment: str, suffix: str = 
     return "-".join((project, component.replace("_", "-"), environment, *([suffix] if suffix else [])))
 
 
+# Suffix of the queue that tells of new models. What belongs to it is read only where the queue exists.
+NEW_MODELS = "new-models"
+
+
 def parameter_path(project: str, environment: str, *parts: str) -> str:
     """The path of a parameter of Systems Manager; without parts, the one under which an environment's all are.
 

@@ -53,6 +53,28 @@ def begin(calendar: Calendar, scheduled: datetime | None, unknown: bool) -> Toda
     return Today(True)
 
 
+# The start before the open takes what is published earlier.
+ADD_BEFORE_OPEN = timedelta(hours=1)
+
+
+def add_models(calendar: Calendar, now: datetime | None) -> Today:
+    """Whether a model that is published now gets its server at once; otherwise the next start takes it."""
+    if now is None:
+        return Today(True)
+    day = calendar.today(now)
+    try:
+        session = calendar.on(day)
+    except CalendarEnded as error:
+        return Today(False, str(error), alert=True)
+    if session is None:
+        return Today(False, f"{calendar.exchange} has no session on {day:%A}, {day}; the next start takes new models")
+    if now < session.opens - ADD_BEFORE_OPEN:
+        return Today(False, f"the session of {day} opens at {session.opens:%H:%M}; its start takes new models")
+    if now >= session.closes:
+        return Today(False, f"the session of {day} closed at {session.closes:%H:%M}; the next start takes new models")
+    return Today(True)
+
+
 # People know before the open which servers do not trade, with time to act.
 REPORT_BEFORE_OPEN = timedelta(minutes=5)
 
@@ -85,7 +107,7 @@ begin_ingestion = partial(begin, unknown=True)
 begin_trading = partial(begin, unknown=False)
 
 # Setting → what its schedule does, and the rule that decides.
-Rule = Callable[[Calendar, datetime], Today]
+Rule = Callable[[Calendar, datetime | None], Today]
 SCHEDULES: dict[str, tuple[str, Rule]] = {
     "aws_alpaca_websocket_start_schedule": ("the market-data server starts", begin_ingestion),
     "aws_trading_server_schedule": ("the trading servers start", begin_trading),

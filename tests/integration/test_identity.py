@@ -42,7 +42,11 @@ def rendered_in_full(aws: Aws, tmp_path_factory: pytest.TempPathFactory) -> Rend
     """With every optional statement."""
     where = tmp_path_factory.mktemp("identities-in-full")
     return world.render(
-        aws.env, where, aws_identity_kms_key_arns=[KEY], aws_identity_subnet_ids=["subnet-0a", "subnet-0b"]
+        aws.env,
+        where,
+        aws_identity_kms_key_arns=[KEY],
+        aws_identity_subnet_ids=["subnet-0a", "subnet-0b"],
+        aws_identity_new_models=True,
     )
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 NETWORK, MLFLOW, WEBSOCKET, SHUTDOWN = (
     SCOPE.name(component) for component in ("network", "mlflow_server", "alpaca_websocket", "trading_server_shutdown")
 )
+TOLD = SCOPE.name("trading_server", "new-models")
 BUCKET = "algo-model-deploy"
 KEY = f"arn:aws:kms:us-east-1:{ACCOUNT}:key/6b1a9c1e-0d6a-4c57-9d2b-0f3f3c1a2b3c"
 DOCUMENT: dict[str, Any] = {
@@ -30,7 +31,7 @@ UNTRIED: dict[str, set[str]] = {
     "amazon.aws.rds_instance": {"enable_cloudwatch_logs_exports", "enable_performance_insights"},
     "community.aws.s3_lifecycle": {"noncurrent_version_keep_newer"},
     "amazon.aws.cloudwatch_metric_alarm": {"unit", "insufficient_data_actions", "ok_actions"},
-    "community.aws.sqs_queue": {"redrive_policy", "kms_data_key_reuse_period_seconds"},
+    "community.aws.sqs_queue": {"kms_data_key_reuse_period_seconds"},
     "algo.trading.scheduler_schedule": {"kms_key_arn"},
 }
 
@@ -48,6 +49,7 @@ def tasks(roles: Roles, package: Path) -> list[Task]:
         ],
     }
     role = f"arn:aws:iam::{ACCOUNT}:role/{MLFLOW}"
+    queue = f"arn:aws:sqs:us-east-1:{ACCOUNT}:{SHUTDOWN}"
     topic = f"arn:aws:sns:us-east-1:{ACCOUNT}:{SHUTDOWN}"
     return [
         (
@@ -364,6 +366,34 @@ def tasks(roles: Roles, package: Path) -> list[Task]:
                     "input": {"action": "start"},
                     "retry_policy": {"maximum_event_age_in_seconds": 900, "maximum_retry_attempts": 5},
                 },
+            },
+            {},
+        ),
+        ("community.aws.sqs_queue", TOLD, {"redrive_policy": {"deadLetterTargetArn": queue, "maxReceiveCount": 5}}, {}),
+        (
+            "amazon.aws.lambda_event",
+            TOLD,
+            {
+                "lambda_function_arn": f"arn:aws:lambda:us-east-1:{ACCOUNT}:function:{WEBSOCKET}",
+                "event_source": "sqs",
+                "source_params": {
+                    "source_arn": queue.replace(SHUTDOWN, TOLD),
+                    "enabled": True,
+                    "batch_size": 1000,
+                    "maximum_batching_window_in_seconds": 60,
+                },
+            },
+            {},
+        ),
+        (
+            "community.aws.s3_bucket_notification",
+            TOLD,
+            {
+                "bucket_name": BUCKET,
+                "queue_arn": queue.replace(SHUTDOWN, TOLD),
+                "events": ["s3:ObjectRemoved:*", "s3:ObjectCreated:*"],
+                "prefix": "models/",
+                "suffix": ".json",
             },
             {},
         ),

@@ -19,6 +19,8 @@ SHUTDOWN, WEBSOCKET, MLFLOW = (
 # Statements of docs/permissions.md that this module's runs do not need, and who does.
 UNNEEDED = {
     "PlanS3b": "manifests of models, and models that were copied from another bucket",
+    "ChangeLambdab": "a queue that tells of new models (test_new_models.py)",
+    "RemoveLambdab": "the same",
     "ChangeSnsb": "an address that is no longer among algo_alert_emails",
     "ChangeTag": "things whose service cannot be asked to change tags alone",
 }

@@ -14,6 +14,7 @@ operator_role  a role with the permissions of docs/permissions.md
 functions      answers Invoke, and queues what need not be waited for
   executions     one run of a function
   lambda_runtime the process of one invocation
+event_sources  hands a queue's messages to the function that reads it
 commands       sends SSM commands to hosts, and follows them
   documents      the steps of a document
   invocations    the states of a command

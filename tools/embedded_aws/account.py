@@ -51,6 +51,21 @@ def function(region: str, name: str) -> Any | None:
     return next((each for each in functions(region) if each.function_name == wanted), None)
 
 
+def event_sources() -> Iterator[tuple[str, Any]]:
+    """Region and mapping, for every queue that a function reads."""
+    from moto.backends import get_backend
+
+    for region, own in get_backend("lambda")[account_id()].items():
+        found = list(own.list_event_source_mappings("", ""))
+        yield from ((region, mapping) for mapping in found if mapping.event_source_arn.split(":")[2] == "sqs")
+
+
+def visible_messages(arn: str) -> int:
+    """How many messages of a queue can be received now; 0 if there is no such queue."""
+    queue = backend("sqs", arn.split(":")[3]).queues.get(arn.rsplit(":", 1)[1])
+    return len(queue.messages) if queue is not None else 0
+
+
 def schedules() -> Iterator[tuple[str, Any]]:
     """Region and schedule, for every schedule of the account."""
     from moto.backends import get_backend

@@ -10,6 +10,7 @@ from typing import Any
 from . import clock as clocks
 from .clock import Clock
 from .commands import Commands
+from .event_sources import EventSources
 from .functions import Functions
 from .hosts.service import Hosts
 from .permissions import Permissions
@@ -24,18 +25,20 @@ class Control:
         clock: Clock,
         schedules: Schedules,
         functions: Functions,
+        event_sources: EventSources,
         permissions: Permissions,
         commands: Commands,
         hosts: Hosts | None = None,
     ) -> None:
         self._clock, self._schedules = clock, schedules
         self._functions, self._permissions = functions, permissions
+        self._event_sources = event_sources
         self._commands, self._hosts = commands, hosts
 
     def clock(self, method: str, body: bytes) -> Any:
         """GET shows it and what comes next; PUT sets ``at`` (ISO 8601) and ``rate``; POST moves to the next event.
 
-        An event is a schedule that fires, or a failed invocation that is tried again.
+        An event is a schedule that fires, a failed invocation that is tried again, or a batch of a queue's messages.
         """
         given = _document(body)
         if method == "PUT":
@@ -59,7 +62,7 @@ class Control:
         }
 
     def _retries(self) -> list[float]:
-        return sorted(self._schedules.retries() + self._functions.waiting())
+        return sorted(self._schedules.retries() + self._functions.waiting() + self._event_sources.waiting())
 
     def permissions(self, method: str, body: bytes) -> Any:
         """GET reports; PUT names the role that stands for the operator; DELETE forgets what was recorded."""
@@ -89,6 +92,7 @@ class Control:
         """Forget everything: the account was reset."""
         self._schedules.forget()
         self._functions.forget()
+        self._event_sources.forget()
         self._commands.forget()
         if self._hosts is not None:
             self._hosts.forget()

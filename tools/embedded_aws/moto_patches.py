@@ -7,6 +7,7 @@ Each patch has a test that shows moto's own behaviour without it, and so fails w
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 
@@ -155,6 +156,41 @@ def _replace_event_invoke_configs() -> None:
     LambdaBackend.update_function_event_invoke_config = update  # type: ignore[method-assign]
 
 
+def _take_filters_of_notifications() -> None:
+    """moto wants the filters of a bucket's notification in lower case, and none empty; community.aws sends neither."""
+    from moto.s3.responses import S3Response
+
+    parse = S3Response._notification_config_from_body
+
+    def parse_leniently(self: Any) -> Any:
+        text = self.body.decode() if isinstance(self.body, bytes) else self.body
+        text = re.sub(r"<FilterRule><Name>\w+</Name>(<Value></Value>|<Value ?/>)</FilterRule>", "", text)
+        text = re.sub(r"<Name>(Prefix|Suffix)</Name>", lambda name: f"<Name>{name[1].lower()}</Name>", text)
+        self.body = re.sub(r"<Filter><S3Key></S3Key></Filter>", "", text).encode()
+        return parse(self)
+
+    S3Response._notification_config_from_body = parse_leniently  # type: ignore[method-assign]
+
+
+def _leave_queues_to_event_sources() -> None:
+    """moto hands each message of a queue to its own function at once, in a container, whatever the mapping's window is.
+
+    Here `event_sources` reads the queue.
+    """
+    from moto.awslambda.models import LambdaBackend
+    from moto.sqs.models import sqs_backends
+
+    create = LambdaBackend.create_event_source_mapping
+
+    def create_event_source_mapping(self: Any, spec: dict[str, Any]) -> Any:
+        made = create(self, spec)
+        for queue in sqs_backends[self.account_id][self.region_name].queues.values():
+            queue.lambda_event_source_mappings.pop(made.function_arn, None)
+        return made
+
+    LambdaBackend.create_event_source_mapping = create_event_source_mapping  # type: ignore[method-assign]
+
+
 def _give_the_profile_to_all_instances() -> None:
     """moto gives the instance profile of a launch to the first of its instances only."""
     from moto.ec2.models.instances import InstanceBackend
@@ -201,6 +237,8 @@ PATCHES = (
     _tag_snapshots_of_images,
     _keep_dead_letter_queues,
     _replace_event_invoke_configs,
+    _take_filters_of_notifications,
+    _leave_queues_to_event_sources,
     _give_the_profile_to_all_instances,
     _keep_metadata_options,
 )

@@ -144,7 +144,8 @@ def _run_instances(scope: _Scope) -> Iterator[Need]:
 
 def _image(scope: _Scope, image: str) -> Context:
     found = account.backend("ec2", scope.region).amis.get(image)
-    owner = {"ec2:Owner": str(found.owner_id or "")} if found else {}
+    # Amazon's are known by its alias.
+    owner = {"ec2:Owner": str(found.owner_alias or found.owner_id or "")} if found else {}
     return {**owner, **_tagged("aws:ResourceTag", account.tags_of(image, scope.region))}
 
 
@@ -264,6 +265,15 @@ def _invoke(scope: _Scope) -> Iterator[Need]:
     yield Need("lambda:InvokeFunction", scope.arn("lambda", f"function:{name}"))
 
 
+def _event_source(scope: _Scope) -> Iterator[Need]:
+    """A queue that a function reads: known by its own id once it is there, and by its function."""
+    id_ = scope.given.path.rstrip("/").rpartition("/")[2]
+    mapping = account.backend("lambda", scope.region).get_event_source_mapping(id_)
+    function = mapping.function_arn if mapping else scope.given.one("FunctionName")
+    arn = scope.arn("lambda", f"event-source-mapping:{id_}") if mapping else "*"
+    yield Need(scope.action, arn, {"lambda:FunctionArn": function})
+
+
 def _metrics(scope: _Scope) -> Iterator[Need]:
     yield Need("cloudwatch:PutMetricData", "*", {"cloudwatch:namespace": scope.given.one("Namespace")})
 
@@ -336,6 +346,7 @@ _OPERATIONS: dict[tuple[str, str], Callable[[_Scope], Iterator[Need]]] = {
     ("logs", "CreateLogStream"): _log_stream,
     ("logs", "PutLogEvents"): _log_stream,
     ("lambda", "Invoke"): _invoke,
+    **{("lambda", f"{verb}EventSourceMapping"): _event_source for verb in ("Create", "Update", "Delete")},
     ("cloudwatch", "PutMetricData"): _metrics,
     **{
         (service, name): _passing(service, "Role")

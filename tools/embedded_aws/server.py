@@ -28,6 +28,7 @@ from .acting import Acting
 from .clock import Clock
 from .commands import Commands
 from .control import Control
+from .event_sources import EventSources
 from .functions import Functions
 from .hosts.service import Hosts
 from .hosts.way_in import WayIn
@@ -137,9 +138,10 @@ def serve(state: Path, port: int, *, with_parent: bool, keep: bool, with_hosts: 
     network = {"network": hosts.network} if hosts is not None else {}
     functions = Functions(state / "functions", clock, moto, acting, log, **network)
     schedules = Schedules(clock, moto, acting, log)
+    event_sources = EventSources(clock, moto, acting, functions, log)
     permissions = Permissions(moto, log)
     commands = Commands(moto, agents=with_hosts)
-    control = Control(clock, schedules, functions, permissions, commands, hosts)
+    control = Control(clock, schedules, functions, event_sources, permissions, commands, hosts)
     interruptions = Interruptions()
     app = Recorder(
         DomainDispatcherApplication(create_backend_app),

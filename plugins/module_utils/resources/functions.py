@@ -12,11 +12,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from .._aws import unless_missing
+from .._aws import pages, unless_missing
 from .._components import FUNCTIONS
 from .._invocations import invocation_view
-from .._naming import Scope
+from .._naming import NEW_MODELS, Scope, arn
 from ._model import Found, ResourceType, Settings, States
+from .messaging import queue_urls
 
 # Lambda takes a function's resources back when nobody has called it for weeks, and gives them back at the next call.
 _STATES = States(healthy=frozenset({"active", "inactive"}), transitional=frozenset({"pending", "updating", "deleting"}))
@@ -147,4 +148,47 @@ INVOCATION = ResourceType(
     destroy_order=15,
 )
 
-TYPES = (FUNCTION, INVOCATION)
+# ---- event source ----
+
+
+def _read_event_sources(reading: Any, scope: Scope) -> Iterable[Found]:
+    queue = scope.name("trading_server", NEW_MODELS)
+    url = queue_urls(reading, scope).get(queue)
+    if url is None:  # then nothing reads it, and no call is made
+        return
+    source = arn("sqs", queue, region=scope.region, account=url.split("/")[-2])
+    for mapping in pages(reading("lambda"), "list_event_source_mappings", "EventSourceMappings", EventSourceArn=source):
+        state = str(mapping.get("State") or "")
+        settings = {
+            "lambda_function_arn": mapping["FunctionArn"],
+            "event_source": "sqs",
+            "source_params": {
+                "source_arn": mapping["EventSourceArn"],
+                "enabled": state not in ("Disabled", "Disabling"),
+                "batch_size": mapping.get("BatchSize"),
+                "maximum_batching_window_in_seconds": mapping.get("MaximumBatchingWindowInSeconds") or 0,
+            },
+        }
+        deletion = "being deleted" if state == "Deleting" else ""
+        yield Found(queue, settings, {"id": mapping["UUID"]}, owner=queue, pending_deletion=deletion)
+
+
+EVENT_SOURCE = ResourceType(
+    module="amazon.aws.lambda_event",
+    service="lambda",
+    title="event source of a function",
+    read=_read_event_sources,
+    compared=frozenset({"lambda_function_arn", "event_source", "source_params"}),
+    tagged=False,
+    name_argument=None,
+    # The module does not change all of it.
+    force_new=frozenset({"lambda_function_arn", "event_source", "source_params"}),
+    replaceable=True,
+    computed=(),
+    delete_arguments=lambda found: dict(found["settings"]),
+    # A role's policy that was made a moment ago is not yet known everywhere; one that goes is in the way for a while.
+    retryable_errors=("does not have permissions", "ResourceConflict", "ResourceInUse"),
+    destroy_order=11,
+)
+
+TYPES = (FUNCTION, INVOCATION, EVENT_SOURCE)

@@ -39,12 +39,21 @@ _MESSAGES = (
 _NO_QUEUE = ("AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist")
 
 
-def _read_queues(clients: Any, scope: Scope) -> Iterable[Found]:
-    sqs = clients("sqs")
-    for url in pages(sqs, "list_queues", "QueueUrls", QueueNamePrefix=f"{scope.project}-"):
-        name = url.rpartition("/")[2]
-        if not scope.owns_name(name):
-            continue
+def queue_urls(reading: Any, scope: Scope) -> dict[str, str]:
+    """URLs of this environment's queues by their names, as AWS lists them."""
+
+    def ask() -> dict[str, str]:
+        listed = pages(reading("sqs"), "list_queues", "QueueUrls", QueueNamePrefix=f"{scope.project}-")
+        urls = {url.rpartition("/")[2]: url for url in listed}
+        return {name: url for name, url in urls.items() if scope.owns_name(name)}
+
+    found: dict[str, str] = reading.once("queues", ask)
+    return found
+
+
+def _read_queues(reading: Any, scope: Scope) -> Iterable[Found]:
+    sqs = reading("sqs")
+    for name, url in queue_urls(reading, scope).items():
         # Just deleted ones are listed for a while.
         answer = unless_missing(sqs.get_queue_attributes, *_NO_QUEUE, QueueUrl=url, AttributeNames=["All"])
         listed = unless_missing(sqs.list_queue_tags, *_NO_QUEUE, QueueUrl=url)

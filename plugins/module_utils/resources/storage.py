@@ -15,10 +15,11 @@ from typing import Any
 
 from .._aws import caller, snake, unless_missing
 from .._errors import error_code
-from .._naming import Scope, arn
+from .._naming import NEW_MODELS, Scope, arn
 from .._policies import normalize_policy
 from .._tags import tag_dict
 from ._model import Found, ResourceType, Settings
+from .messaging import queue_urls
 
 _THREADS = 4
 _MISSING = frozenset({"404", "NoSuchBucket", "NotFound"})
@@ -255,4 +256,51 @@ LIFECYCLE_RULE = ResourceType(
     destroy_order=49,
 )
 
-TYPES = (BUCKET, LIFECYCLE_RULE)
+# ---- notification ----
+
+
+def _read_notifications(reading: Any, scope: Scope) -> Iterator[Found]:
+    queue = scope.name("trading_server", NEW_MODELS)
+    if queue not in queue_urls(reading, scope):  # then no bucket tells it anything, and no call is made
+        return iter(())
+    return _each(lambda bucket: _notifications(reading, bucket, queue), scope.buckets)
+
+
+def _notifications(clients: Any, bucket: str, queue: str) -> list[Found]:
+    """Those of one name only: a bucket's others are not ours."""
+    get = clients("s3").get_bucket_notification_configuration
+    answer = unless_missing(get, *_MISSING, *_REFUSED, Bucket=bucket)  # the bucket's own reading says why
+    entries = (entry for entry in (answer or {}).get("QueueConfigurations", ()) if entry.get("Id") == queue)
+    return [Found(queue, _notification(bucket, entry), owner=queue) for entry in entries]
+
+
+def _notification(bucket: str, entry: Mapping[str, Any]) -> Settings:
+    rules = entry.get("Filter", {}).get("Key", {}).get("FilterRules", ())
+    parts = {rule["Name"].lower(): rule["Value"] for rule in rules}
+    return {
+        "event_name": entry["Id"],
+        "bucket_name": bucket,
+        "queue_arn": entry["QueueArn"],
+        "events": list(entry["Events"]),
+        "prefix": parts.get("prefix", ""),
+        "suffix": parts.get("suffix", ""),
+    }
+
+
+NOTIFICATION = ResourceType(
+    module="community.aws.s3_bucket_notification",
+    service="s3",
+    title="bucket notification",
+    read=_read_notifications,
+    compared=frozenset({"event_name", "bucket_name", "queue_arn", "events", "prefix", "suffix"}),
+    tagged=False,
+    name_argument="event_name",
+    unordered=frozenset({"events"}),
+    computed=(),
+    delete_arguments=lambda found: {"bucket_name": found["settings"]["bucket_name"]},
+    # S3 sends a test message first. A queue's policy that was made a moment ago is not yet known everywhere.
+    retryable_errors=("Unable to validate the following destination", "OperationAborted"),
+    destroy_order=11,
+)
+
+TYPES = (BUCKET, LIFECYCLE_RULE, NOTIFICATION)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.algo.trading.tests.integration.embedded_aws.conftest import Cloud, until
+from ansible_collections.algo.trading.tests.integration.embedded_aws.conftest import LOGS, Cloud, until
 from botocore.exceptions import ClientError
 
 
@@ -261,3 +261,52 @@ def test_as_many_run_at_once_as_are_reserved_and_events_wait_for_a_place(cloud: 
     assert cloud.messages(notes) == []
     go.touch()
     assert until(lambda: cloud.messages(notes))[0]["Body"] == "second"
+
+
+READER = """
+import boto3, json
+def handler(event, context):
+    boto3.client('sqs').send_message(QueueUrl=boto3.client('sqs').get_queue_url(QueueName='got')['QueueUrl'],
+        MessageBody=json.dumps([[record['eventSourceARN'], record['body']] for record in event['Records']]))
+    if any(record['body'] == 'bad' for record in event['Records']):
+        raise ValueError('bad')
+"""
+
+
+def test_a_function_is_handed_the_messages_of_a_window_and_what_failed_is_buried(cloud: Cloud) -> None:
+    sqs, source, dead, got = cloud.aws.client("sqs"), cloud.queue("told"), cloud.queue("dead"), cloud.queue("got")
+    url = sqs.get_queue_url(QueueName="told")["QueueUrl"]
+    redrive = json.dumps({"deadLetterTargetArn": dead, "maxReceiveCount": 2})
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={"RedrivePolicy": redrive, "VisibilityTimeout": "1"})
+    report = {"Effect": "Allow", "Action": ["sqs:SendMessage", "sqs:GetQueueUrl"], "Resource": got}
+    cloud.function("reader", READER, report)
+    cloud.aws.client("lambda").create_event_source_mapping(
+        FunctionName="reader", EventSourceArn=source, BatchSize=100, MaximumBatchingWindowInSeconds=60
+    )
+    cloud.control("clock", "PUT", at="2026-06-02T15:00:00+00:00", rate=0)
+    for number in range(12):
+        sqs.send_message(QueueUrl=url, MessageBody=str(number))
+    until(lambda: cloud.control("clock")["retries"])
+    assert cloud.control("clock")["retries"] == ["2026-06-02T15:01:00+00:00"]
+
+    # Its role may not read the queue.
+    cloud.control("clock", "POST")
+    until(lambda: cloud.control("permissions")["refused"])
+    assert {each["action"] for each in cloud.control("permissions")["refused"]} == {"sqs:ReceiveMessage"}
+    assert cloud.messages(got) == []
+
+    read = {"Effect": "Allow", "Action": ["sqs:ReceiveMessage", "sqs:DeleteMessage"], "Resource": source}
+    cloud.allow("reader-role", LOGS, report, read)
+    until(lambda: cloud.control("clock")["retries"])
+    cloud.control("clock", "POST")
+    (batch,) = until(lambda: cloud.messages(got))
+    assert sorted(json.loads(batch["Body"])) == sorted([source, str(number)] for number in range(12))
+
+    cloud.control("clock", "PUT", rate=1000)
+    sqs.send_message(QueueUrl=url, MessageBody="bad")
+    (buried,) = until(lambda: cloud.messages(dead))
+    assert buried["Body"] == "bad"
+    assert [json.loads(each["Body"]) for each in cloud.messages(got)] == [[[source, "bad"]]] * 2
+    # They are gone for good.
+    left = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+    assert left["ApproximateNumberOfMessages"] == left["ApproximateNumberOfMessagesNotVisible"] == "0"

@@ -14,6 +14,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
+from moto.sqs.models import sqs_backends
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "tools"))
 from embedded_aws.moto_patches import PATCHES
@@ -105,6 +106,40 @@ def launch(ec2: Any, number: int, **more: Any) -> list[str]:
     image = ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
     made = ec2.run_instances(ImageId=image, MinCount=number, MaxCount=number, **more)
     return [each["InstanceId"] for each in made["Instances"]]
+
+
+@shows("_take_filters_of_notifications")
+def _(client: Any) -> None:
+    client("sqs").create_queue(QueueName="told")
+    s3 = client("s3")
+    s3.create_bucket(Bucket="models")
+    rules = [{"Name": "Prefix", "Value": "models/"}, {"Name": "Suffix", "Value": ""}]
+    queue = {
+        "QueueArn": "arn:aws:sqs:us-east-1:123456789012:told",
+        "Events": ["s3:ObjectCreated:*"],
+        "Filter": {"Key": {"FilterRules": rules}},
+    }
+    with pytest.raises(AssertionError):
+        s3.put_bucket_notification_configuration(
+            Bucket="models", NotificationConfiguration={"QueueConfigurations": [queue]}
+        )
+
+
+@shows("_leave_queues_to_event_sources")
+def _(client: Any) -> None:
+    arn = "arn:aws:sqs:us-east-1:123456789012:told"
+    client("sqs").create_queue(QueueName="told")
+    role = client("iam").create_role(RoleName="r", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("a.py", "")
+    given = {"Runtime": "python3.13", "Handler": "a.b", "Role": role, "Code": {"ZipFile": packed.getvalue()}}
+    client("lambda").create_function(FunctionName="f", **given)
+    client("lambda").create_event_source_mapping(
+        FunctionName="f", EventSourceArn=arn, MaximumBatchingWindowInSeconds=60
+    )
+    queue = sqs_backends["123456789012"]["us-east-1"].queues["told"]
+    assert queue.lambda_event_source_mappings, REASON
 
 
 @shows("_heed_conditions")

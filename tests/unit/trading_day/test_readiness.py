@@ -126,6 +126,24 @@ def test_each_that_does_not_trade_is_named_with_its_reason_five_minutes_before_t
     assert CHECK < world.clock.now() <= CHECK + timedelta(minutes=5)
 
 
+def test_hosts_that_ec2_can_not_be_asked_about_are_told_of_and_trade(morning: Morning) -> None:
+    world = morning.world
+    first, _second = world.add(2)
+
+    def refused(operation: str) -> None:
+        if operation == "DescribeInstanceStatus":
+            raise AwsError("UnauthorizedOperation", "not today")
+
+    world.before_call = refused
+    result = morning.check()
+    assert not result["ok"]
+    assert set(outcomes(result).values()) == {"ready"}
+    (alert,) = world.alerts
+    assert f"2 servers may be impaired, beginning with {first.tags['Model']} ({first.id})" in alert["Message"]
+    assert "EC2's status checks of it cannot be read: " in alert["Message"]
+    assert "not today" in alert["Message"]
+
+
 def test_a_server_that_comes_up_late_is_waited_for(morning: Morning) -> None:
     world = morning.world
     late, well = world.add(2)
