@@ -85,3 +85,15 @@ def test_it_may_do_nothing_but_that(host: Logging) -> None:
     status = host.run(f"cat /proc/{pid}/status")
     assert "CapEff:\t0000000000000000" in status
     assert "NoNewPrivs:\t1" in status
+
+
+def test_accounts_have_exactly_their_keys(host: Logging) -> None:
+    for name, keys in (
+        ("somebody", ["ssh-ed25519 AAAAfirst somebody", "ssh-ed25519 AAAAsecond somebody"]),
+        ("another", []),
+    ):
+        assert host.run(f"cat /home/{name}/.ssh/authorized_keys").splitlines() == keys
+        shown = host.run(f"stat --format='%a %U' /home/{name}/.ssh /home/{name}/.ssh/authorized_keys").splitlines()
+        assert shown == [f"700 {name}", f"600 {name}"]
+    assert "sudo" in host.run("id somebody")
+    assert host.run("id gone || true").strip() == ""
