@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from .aws import Entry
 from .errors import NotYet, Refused
 from .imds import Claim
+from .places import link
 
 MANIFEST = "manifest.json"
 FORMAT = "algo-modeling/manifest/1"
@@ -70,8 +71,8 @@ def switch(models: Path, version: str) -> bool:
     if before == version:
         return False
     if before and (models / before).is_dir():
-        _link(previous, before)
-    _link(current, version)
+        link(previous, before)
+    link(current, version)
     kept = {version, before}
     for path in models.iterdir():
         if path.is_dir() and not path.is_symlink() and path.name not in kept:
@@ -168,10 +169,3 @@ def _digest(path: Path) -> str:
         while chunk := file.read(1 << 20):
             found.update(chunk)
     return str(found.hexdigest())
-
-
-def _link(link: Path, to: str) -> None:
-    new = link.with_name(f".{link.name}.new")
-    new.unlink(missing_ok=True)
-    new.symlink_to(to)
-    os.replace(new, link)

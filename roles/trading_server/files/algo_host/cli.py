@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from . import aws, boot, drain, halt, status, units
+from . import aws, boot, drain, halt, status, units, versions
 from .errors import HostError, Refused
 from .imds import ADDRESS, Imds
 from .places import Places, as_json
@@ -66,6 +66,8 @@ def _parser() -> argparse.ArgumentParser:
     command("resume", _resume, "Take this host's own halt back; the environment's stays.")
     one = command("watch", _watch, "For algo-halt.service: obey the environment's halt.")
     one.add_argument("--seconds", type=float, default=20.0)
+    one = command("use", _use, "For the role: make installed trading code the current one, remove what nobody needs.")
+    one.add_argument("name", help="folder of /opt/algo-trading/trader")
     command("starting", _starting, "For algo-trader.service: before its start.")
     command("stopped", _stopped, "For algo-trader.service: after its end.")
     return parser
@@ -137,6 +139,13 @@ def _watch(places: Places, given: argparse.Namespace) -> Answer:
     services = aws.Aws(settings.region, aws.endpoint_url())
     halt.watch(places, settings.halt_parameter, services.parameter, lambda text: print(text, flush=True), given.seconds)
     return {}, "", 0
+
+
+def _use(places: Places, given: argparse.Namespace) -> Answer:
+    with places.locked("change"):
+        used = versions.use(places, given.name)
+    removed = f"; removed: {', '.join(used['removed'])}" if used["removed"] else ""
+    return used, f"current: {used['current']}, before: {used['previous'] or 'none'}{removed}", 0
 
 
 def _starting(places: Places, given: argparse.Namespace) -> Answer:

@@ -89,8 +89,13 @@ class Places:
         return self.run_dir / "halt"
 
     @property
+    def code(self) -> Path:
+        """A folder for each environment of the trading code."""
+        return self.root / "opt/algo-trading/trader"
+
+    @property
     def command(self) -> Path:
-        return self.root / "opt/algo-trading/trader/current/bin/algo-trader"
+        return self.code / "current/bin/algo-trader"
 
     @contextlib.contextmanager
     def locked(self, what: str) -> Iterator[None]:
@@ -123,6 +128,14 @@ def replace(path: Path, text: str, *, mode: int = 0o644, group: str = "") -> boo
         os.unlink(name)
         raise
     return True
+
+
+def link(path: Path, to: str) -> None:
+    """Make a link, or lead it elsewhere, in one step."""
+    new = path.with_name(f".{path.name}.new")
+    new.unlink(missing_ok=True)
+    new.symlink_to(to)
+    os.replace(new, path)
 
 
 def read_json(path: Path) -> dict[str, Any]:
