@@ -1,6 +1,6 @@
 """The operator's policies, from the tables of docs/permissions.md: what a person, CI or AWX needs to run the playbooks.
 
-    python tools/operator_policy.py plan|change|remove [--project …] [--environment …] [--account …] …
+    python tools/operator_policy.py plan|change|hosts|remove [--project …] [--environment …] [--account …] …
 
 Prints one policy document. What is left out of the options becomes `*`, except the project.
 """
@@ -17,7 +17,12 @@ from typing import Any
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "permissions.md"
 # Each of the page's headings with a table is a policy.
-PARTS = {"To plan": "plan", "To create and to change": "change", "To remove": "remove"}
+PARTS = {
+    "To plan": "plan",
+    "To create and to change": "change",
+    "To configure hosts and make images": "hosts",
+    "To remove": "remove",
+}
 _CODE = re.compile(r"`([^`]+)`")
 # Services whose ARNs have no account, or no region.
 _GLOBAL = {"iam": "arn:aws:iam::{account}:", "route53": "arn:aws:route53:::", "s3": "arn:aws:s3:::"}
@@ -27,8 +32,9 @@ def policies(page: str, **values: str) -> dict[str, dict[str, Any]]:
     """The policy documents by the names in `PARTS`.
 
     :param page: the text of docs/permissions.md
-    :param values: project, environment, account, region, model_bucket
+    :param values: project, environment, account, region, model_bucket, code_bucket
     """
+    values.setdefault("code_bucket", "*")
     made: dict[str, list[dict[str, Any]]] = {name: [] for name in PARTS.values()}
     for heading, cells in _rows(page):
         part = PARTS[heading]
@@ -78,7 +84,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=[*PARTS.values()])
     parser.add_argument("--project", default="algo-trading")
-    for name in ("environment", "account", "region", "model-bucket"):
+    for name in ("environment", "account", "region", "model-bucket", "code-bucket"):
         parser.add_argument(f"--{name}", default="*")
     values = vars(parser.parse_args())
     json.dump(policies(PAGE.read_text(), **values)[values["part"]], sys.stdout, indent=2)
