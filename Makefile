@@ -98,6 +98,10 @@ bench-fleet: venv-dev ## Compare the fleet with boto3, Terraform and ec2_instanc
 bench-site: venv-dev ## Compare the whole environment with Terraform: make bench-site ARGS='--models 12 100 1000 --repeat 3'
 	@"$(VENV)/bin/python" tests/bench/site $(ARGS)
 
+.PHONY: bench-hosts
+bench-hosts: venv-dev ## Time how ten trading servers are configured: make bench-hosts ARGS='--hosts 4'
+	@"$(VENV)/bin/python" tests/bench/hosts $(ARGS)
+
 ##@ Housekeeping
 
 .PHONY: venv

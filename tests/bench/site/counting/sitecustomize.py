@@ -21,10 +21,11 @@ if _path:
     def _forked() -> None:
         os.write(_file, b"fork\n")
 
-    def _audit(event: str, _arguments: tuple[Any, ...]) -> None:
+    def _audit(event: str, arguments: tuple[Any, ...]) -> None:
         # subprocess starts programs in C code, where no fork handler is called.
         if event == "subprocess.Popen":
-            os.write(_file, b"program\n")
+            name = os.path.basename(os.fsdecode(arguments[0] or arguments[1][0]))
+            os.write(_file, f"program:{name}\n".encode())
 
     os.register_at_fork(after_in_parent=_forked)
     sys.addaudithook(_audit)
