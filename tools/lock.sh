@@ -54,6 +54,9 @@ compile 3.11 "python_version < '3.12'" "For Python 3.11." python3.11-demo-feed.t
     -c python3.11.txt -c python3.11-dev.txt
 compile 3.12 "python_version >= '3.12'" "For Python 3.12 and later." python3.12-demo-feed.txt demo-feed.in \
     -c python3.12.txt -c python3.12-dev.txt
+# A host that pulls has what the controller has.
+compile 3.11 "python_version < '3.12'" "For Python 3.11." python3.11-pull.txt pull.in -c python3.11.txt
+compile 3.12 "python_version >= '3.12'" "For Python 3.12 and later." python3.12-pull.txt pull.in -c python3.12.txt
 # What the market-data server is installed with on a host, in its wheel: nothing else than what is tested here.
 compile 3.11 "python_version < '3.12'" "For Python 3.11." requirements-python3.11.txt service.in \
     -c python3.11.txt -c python3.11-dev.txt

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -13,16 +15,16 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from world import DRAIN, LOG_GROUP, MODEL, World
+from world import CODE, DRAIN, LOG_GROUP, MODEL, World
 
 PATIENCE = 120
 STATE = "/var/lib/algo-trader"
 
 
-def until(condition: Callable[[], Any], told: Callable[[], str]) -> Any:
-    deadline = time.monotonic() + PATIENCE
+def until(condition: Callable[[], Any], told: Callable[[], str], patience: float = PATIENCE) -> Any:
+    deadline = time.monotonic() + patience
     while not (found := condition()):
-        assert time.monotonic() < deadline, f"it did not happen within {PATIENCE} s: {told()}"
+        assert time.monotonic() < deadline, f"it did not happen within {patience} s: {told()}"
         time.sleep(0.3)
     return found
 
@@ -62,15 +64,19 @@ class Trader(World):
             return ""
 
     def drain_by_ssm(self) -> tuple[str, str]:
-        """Send the environment's own document; its status and the last line of its output."""
+        """Send the environment's own document; its status and its output."""
+        return self.by_ssm(DocumentName=DRAIN)
+
+    def by_ssm(self, patience: float = PATIENCE, **command: Any) -> tuple[str, str]:
+        """Send a command; its status and its output."""
         ssm = self.client("ssm")
-        sent = ssm.send_command(InstanceIds=[self.id], DocumentName=DRAIN)["Command"]["CommandId"]
+        sent = ssm.send_command(InstanceIds=[self.id], **command)["Command"]["CommandId"]
 
         def ended() -> Any:
             listed = ssm.list_command_invocations(CommandId=sent, Details=True)["CommandInvocations"]
             return listed and listed[0]["Status"] not in ("Pending", "InProgress") and listed[0]
 
-        found = until(ended, self.why)
+        found = until(ended, self.why, patience)
         return found["Status"], found["CommandPlugins"][0]["Output"]
 
 
@@ -106,7 +112,9 @@ def test_the_sandbox_forbids_what_a_trader_does_not_need(host: Trader) -> None:
     }
     assert "169.254.169.254" in shown
     # By systemd's own judgement, from 0 to 100.
-    assert host.command("systemd-analyze security --no-pager --threshold=30 algo-trader algo-halt")[0] == 0
+    assert (
+        host.command("systemd-analyze security --no-pager --threshold=30 algo-trader algo-halt algo-first-boot")[0] == 0
+    )
 
 
 def test_the_environments_halt_is_obeyed_and_stays_with_the_endpoint_cut_off(host: Trader) -> None:
@@ -173,6 +181,28 @@ def test_what_belongs_elsewhere_is_refused_and_a_host_without_claim_starts_nothi
     host.tag(Model=MODEL)
 
 
+def test_of_the_trading_code_the_version_in_use_and_the_one_before_stay(host: Trader) -> None:
+    code = "/opt/algo-trading/trader"
+    used = host.run(f"readlink {code}/current").strip()
+
+    def use(name: str) -> dict[str, Any]:
+        host.run(f"test -e {code}/{name} || cp -a {code}/{used} {code}/{name}; touch {code}/{name}.txt")
+        status, said = host.command(f"algo-host use --json {name}")
+        assert status == 0, said
+        return dict(json.loads(said))
+
+    host.run(f"mkdir -p {code}/interrupted/bin")
+    assert use("1.0.0-b")["removed"] == ["interrupted"]
+    # The trader runs from one that is neither current nor the one before.
+    assert (use("1.0.0-c")["previous"], use("1.0.0-c")["removed"]) == ("1.0.0-b", [])
+    assert host.trades()
+    assert use("1.0.0-d")["removed"] == ["1.0.0-b"]
+    assert use(used)["previous"] == "1.0.0-d"
+    assert host.run(f"ls -d {code}/*/").split() == [
+        f"{code}/{name}/" for name in sorted(("1.0.0-d", "current", "previous", used))
+    ]
+
+
 def test_a_drain_that_fails_makes_the_command_fail_and_the_trader_stays(host: Trader) -> None:
     host.run(f"touch {STATE}/stubborn")
     status, said = host.drain_by_ssm()
@@ -204,4 +234,54 @@ def test_a_second_boot_trades_again_and_one_during_a_halt_is_halted(host: Trader
     until(lambda: host.up() and host.status()["state"] == "halted", host.up)
     assert "maintenance" in json.loads(host.run("cat /var/lib/algo-trading/boot.json"))["halted"]
     host.halt("false (resumed by somebody)")
+    host.trades()
+
+
+PULL = """\
+set -e
+mkdir -p /root/checkout
+/usr/bin/python3 - <<'END'
+import boto3, os
+s3 = boto3.client("s3", region_name="us-east-1", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
+s3.download_file("molecule-code", "pull/checkout.tar", "/root/checkout.tar")
+END
+tar -xf /root/checkout.tar -C /root/checkout
+/root/checkout/tools/pull.sh ENVIRONMENT -e algo_endpoint_url= OPTIONS 2>&1"""
+
+
+def pull(host: Trader, environment: str = "local", options: str = "") -> tuple[str, dict[str, str], str]:
+    """Send the command that makes the host configure itself; its status, what Ansible counted, and its output."""
+    script = PULL.replace("ENVIRONMENT", environment).replace("OPTIONS", options)
+    status, said = host.by_ssm(600, DocumentName="AWS-RunShellScript", Parameters={"commands": [script]})
+    counted = re.findall(rf"^{host.id}\s+: (.*)$", said, re.MULTILINE)
+    return status, dict(word.split("=") for word in counted[-1].split()) if counted else {}, said
+
+
+def test_a_host_that_pulls_configures_itself_as_a_push_does(host: Trader) -> None:
+    root = Path(__file__).parents[2]
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=root,
+        capture_output=True,
+        check=True,
+    ).stdout
+    made = subprocess.run(
+        ["tar", "--null", "--ignore-failed-read", "-T", "-", "-cf", "-"],
+        cwd=root,
+        input=listed,
+        capture_output=True,
+        check=True,
+    ).stdout
+    host.client("s3").put_object(Bucket=CODE, Key="pull/checkout.tar", Body=made)
+    status, counted, said = pull(host, "qa")
+    assert (status, "Nothing was changed" in " ".join(said.split())) == ("Failed", True), said
+    assert host.command("test -e /etc/ssh/sshd_config.d/10-algo-trading.conf")[0] != 0
+    host.run("echo broken > /etc/systemd/system/algo-trader.service")
+    status, counted, said = pull(host)
+    assert (status, counted.get("failed")) == ("Success", "0"), said
+    # What no push had brought to this host, and what somebody broke.
+    assert host.run("systemctl is-enabled algo-logs").strip() == "enabled"
+    assert "Type=notify" in host.run("cat /etc/systemd/system/algo-trader.service")
+    status, counted, said = pull(host)
+    assert (status, counted.get("changed")) == ("Success", "0"), said
     host.trades()

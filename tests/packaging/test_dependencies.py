@@ -55,7 +55,7 @@ def installed_collections() -> dict[str, str]:
 
 def test_there_are_all_sets_for_each_generation() -> None:
     assert {lock.name for lock in LOCKS} == {
-        f"python{python}{kind}.txt" for python in ("3.11", "3.12") for kind in ("", "-dev", "-demo-feed")
+        f"python{python}{kind}.txt" for python in ("3.11", "3.12") for kind in ("", "-dev", "-demo-feed", "-pull")
     }
 
 
@@ -87,6 +87,14 @@ def test_the_demonstration_installs_a_small_part_of_what_is_tested(python: str) 
     service = set((ROOT / "requirements/service.in").read_text().splitlines())
     assert asked - service == {"alpaca-py", "bokeh_sampledata"}
     assert len(demo) < 40, "alpaca-py alone brings eighteen; what else has come in?"
+
+
+@pytest.mark.parametrize("python", ["3.11", "3.12"])
+def test_a_host_that_pulls_has_a_small_part_of_what_the_controller_has(python: str) -> None:
+    pull = pins(ROOT / f"requirements/python{python}-pull.txt")
+    assert pull.items() <= pins(ROOT / f"requirements/python{python}.txt").items()
+    assert {"ansible-core", "boto3"} <= pull.keys()
+    assert "ansible" not in pull
 
 
 def test_what_is_installed_is_what_is_pinned() -> None:
