@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from ansible_collections.algo.trading.tests.integration.conftest import ROOT
 from ansible_collections.algo.trading.tests.integration.hosts.conftest import Host, until
-
-sys.path.insert(0, str(ROOT / "tools"))
-from embedded_aws import operator_role
 
 if TYPE_CHECKING:
     from ansible_collections.algo.trading.tests.integration.hosts.conftest import Yard
@@ -60,16 +54,6 @@ class Bakes:
 
     def bake(self, *args: str) -> str:
         return " ".join(self("playbooks/bake_ami.yml", "-e", "component=trading_server", *args).split())
-
-    @contextlib.contextmanager
-    def as_operator(self) -> Iterator[None]:
-        """Meanwhile, whoever has no role's credentials may do what docs/permissions.md says, and no more."""
-        arn = operator_role.make(SimpleNamespace(endpoint=self.yard.aws.endpoint))  # type: ignore[arg-type]
-        self.yard.control("permissions", "PUT", operator=arn)
-        try:
-            yield
-        finally:
-            self.yard.control("permissions", "PUT", operator="")
 
     def builders(self, *states: str) -> list[dict[str, Any]]:
         filters = [{"Name": "tag:Name", "Values": [NAME]}, {"Name": "instance-state-name", "Values": list(states)}]
@@ -122,8 +106,7 @@ def test_an_image_is_made_and_not_made_again(bakes: Bakes) -> None:
     planned = bakes.bake("--check")
     assert "would become an image" in planned
     assert not bakes.images()
-    with bakes.as_operator():
-        bakes.bake()
+    bakes.bake()
     (image,) = bakes.images()
     tags = {tag["Key"]: tag["Value"] for tag in image["Tags"]}
     assert tags["Component"] == "trading_server"
