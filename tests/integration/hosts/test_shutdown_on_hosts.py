@@ -34,6 +34,7 @@ BEGUN = "echo begun > /root/draining; "
 HANGS = f"{BEGUN}echo $$ > /root/drain.pid; exec sleep 600"
 # The agent goes, and what it runs with it; systemd starts it again.
 DIES = f"{BEGUN}systemctl kill --signal=KILL amazon-ssm-agent; sleep 600"
+FAILS = f"{BEGUN}echo 'cannot flatten AAPL'; exit 1"
 
 
 class Evening:
@@ -143,3 +144,21 @@ def test_hosts_that_hang_or_lose_their_agent_in_the_drain_are_kept_and_named(
         assert host.state == "running"
     assert "no result within 10 s" in line_about(alert, hung)
     assert refused(evening.yard) == []
+
+
+@pytest.mark.usefixtures("pair")  # its hosts have the same role
+def test_a_host_that_is_replaced_in_its_drain_is_gone_and_its_successor_is_drained_too(evening: Evening) -> None:
+    yard, ec2 = evening.yard, evening.yard.aws.client("ec2")
+    old, new = (host.booted() for host in yard.launch(2, IamInstanceProfile={"Name": "pair"}))
+    evening.has(old, HANGS)
+    evening.begin("stop")
+    until(lambda: "begun" in old.run("cat /root/draining || true"), yard.log)
+    evening.has(new, FAILS)
+    ec2.terminate_instances(InstanceIds=[old.id])
+    alert = evening.alert()
+    assert "stopped_undrained" in line_about(alert, new), alert
+    assert old.id not in alert, "nobody has to do anything about it"
+    until(lambda: new.state == "stopped", yard.log)
+    assert old.state == "terminated"
+    assert refused(yard) == []
+    ec2.terminate_instances(InstanceIds=[new.id])
