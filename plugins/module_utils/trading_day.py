@@ -11,11 +11,11 @@ is always carried out. Pure: the functions and ``playbooks/sessions.yml`` share 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
 from .sessions import Calendar, CalendarEnded, TradingSession
@@ -106,8 +106,14 @@ def end(calendar: Calendar, scheduled: datetime | None) -> Today:
 begin_ingestion = partial(begin, unknown=True)
 begin_trading = partial(begin, unknown=False)
 
+
+class Rule(Protocol):
+    """Whether to act on an event of this time; None for one that a person sent."""
+
+    def __call__(self, calendar: Calendar, scheduled: datetime | None, /) -> Today: ...
+
+
 # Setting → what its schedule does, and the rule that decides.
-Rule = Callable[[Calendar, datetime | None], Today]
 SCHEDULES: dict[str, tuple[str, Rule]] = {
     "aws_alpaca_websocket_start_schedule": ("the market-data server starts", begin_ingestion),
     "aws_trading_server_schedule": ("the trading servers start", begin_trading),
