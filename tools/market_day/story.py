@@ -352,6 +352,7 @@ class Story:
         deadline = time.monotonic() + longest
         while not (found := bool(condition())) and time.monotonic() < deadline:
             time.sleep(0.5)
+        self.watch.look()  # else it would be seen only after the clock has moved on
         return found
 
     def _up(self) -> list[str]:

