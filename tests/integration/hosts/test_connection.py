@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -40,6 +41,22 @@ def test_ansible_reaches_a_host_of_the_inventory_and_is_root_by_sudo(member: Hos
     assert done.stdout.splitlines() == ["trader-1 | CHANGED | rc=0 >>", "root"], done.stderr
     done = run(member, *command, "-e", "ansible_become=false")
     assert done.stdout.splitlines() == ["trader-1 | CHANGED | rc=0 >>", "admin"]
+
+
+def test_temporary_files_of_a_host_are_never_where_the_controllers_are(member: Host, tmp_path: Path) -> None:
+    """tools/env.sh names a folder of the clone. There root's would be in the way of the user's."""
+    there = tmp_path / "tmp"
+    file = {"path": "/root/noted", "content": "one", "check": "test -s %s"}
+    ansible = str(Path(sys.executable).parent / "ansible")
+    for module, given in (
+        ("algo.trading.host_files", {"files": [file]}),
+        ("ansible.builtin.copy", {"content": "two", "dest": "/root/copied"}),
+    ):
+        command = [ansible, "-i", "inventories/local", "trading_server", "-m", module, "-a", json.dumps(given)]
+        env = member.yard.env | {"ANSIBLE_REMOTE_TMP": str(there)}
+        done = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert member.run(f"cat /root/noted /root/copied; test ! -e {there}") == "onetwo"
 
 
 def test_a_person_logs_in_and_the_exit_status_comes_back(pair: list[Host]) -> None:
