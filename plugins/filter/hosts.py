@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ _ROLES = Path(__file__).resolve().parents[2] / "roles"
 _COMPONENTS = {component.name: component for component in REGISTRY}
 # Facts that any host has: the state of its systemd, then the units that failed, in one line.
 _GENERAL = "systemctl is-system-running; systemctl list-units --failed --plain --no-legend | cut -d ' ' -f 1 | xargs"
+_BOOT_SECONDS = 600  # beside many others
 _SHOWN = {
     "version": ("version",),
     "model": ("model",),
@@ -86,6 +88,15 @@ def host_status(text: str, component: str) -> dict[str, Any]:
     return shown
 
 
+def host_silence(launched: str | datetime) -> str:
+    """How a host is that does not answer: launched a short time ago, it boots.
+
+    :param launched: when it was launched. Inventory plugins give a time or its ISO 8601 text.
+    """
+    time = launched if isinstance(launched, datetime) else datetime.fromisoformat(launched)
+    return "booting" if (datetime.now(UTC) - time).total_seconds() < _BOOT_SECONDS else "unreachable"
+
+
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
@@ -106,4 +117,9 @@ def _told(text: str) -> dict[str, Any]:
 
 class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
-        return {"host_role": host_role, "host_status": host_status, "host_status_command": host_status_command}
+        return {
+            "host_role": host_role,
+            "host_silence": host_silence,
+            "host_status": host_status,
+            "host_status_command": host_status_command,
+        }

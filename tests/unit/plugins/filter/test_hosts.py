@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.algo.trading.plugins.filter.hosts import host_role, host_status, host_status_command
+from ansible_collections.algo.trading.plugins.filter.hosts import (
+    host_role,
+    host_silence,
+    host_status,
+    host_status_command,
+)
 
 
 def test_a_component_without_a_role_of_its_own_has_none() -> None:
@@ -104,6 +111,17 @@ def test_a_host_whose_boot_goes_on_is_booting_until_its_service_is_healthy() -> 
     assert host_status("starting\n\n", "trading_server")["health"] == "booting"
     assert host_status('starting\n\n{"healthy": false}', "trading_server")["health"] == "booting"
     assert host_status('starting\n\n{"healthy": true}', "trading_server")["health"] == "healthy"
+
+
+@pytest.mark.parametrize(("minutes", "health"), [(5, "booting"), (15, "unreachable")])
+@pytest.mark.parametrize(
+    "form", [datetime.isoformat, str, lambda time: time, lambda time: f"{time:%Y-%m-%dT%H:%M:%SZ}"]
+)
+def test_a_host_that_does_not_answer_boots_for_a_while(
+    form: Callable[[datetime], Any], minutes: int, health: str
+) -> None:
+    launched = datetime.now(UTC) - timedelta(minutes=minutes)
+    assert host_silence(form(launched)) == health
 
 
 def test_one_word_is_enough() -> None:
