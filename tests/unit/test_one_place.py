@@ -71,3 +71,5 @@ def test_the_inventory_of_hosts_asks_for_its_own_environment(name: str) -> None:
     assert tags == {"Project": shared["algo_project"], "Environment": name, "ManagedBy": MANAGED_BY}
     assert own["algo_environment"] == name
     assert hosts["regions"] == [own.get("algo_region", shared["algo_region"])]
+    # A host that the run has just launched is configured as well: its configuration waits for it.
+    assert set(hosts["filters"]["instance-state-name"]) == {"pending", "running"}
