@@ -2,9 +2,11 @@
 # Sourced by the scripts beside it: what a run on the embedded AWS may see and where it may write.
 # Nothing of the user's own account gets in, and nothing is left outside the clone.
 
-# Somebody's own settings would change what a run does here, or lead it to a real account.
+# Somebody's own settings would change what a run does here, or lead it to a real account; where it writes its JSON does neither.
+json=${ALGO_PLAN_JSON:-}
 for name in $(env | sed -n 's/^\(\(ANSIBLE\|AWS\|BOTO\|EC2\|ALGO\)_[A-Za-z0-9_]*\)=.*/\1/p'); do unset "$name"; done
-unset name PYTHONPATH PYTHONHOME VIRTUAL_ENV
+[ -z "$json" ] || export ALGO_PLAN_JSON="$json"
+unset name json PYTHONPATH PYTHONHOME VIRTUAL_ENV
 unset PYTHONDONTWRITEBYTECODE # a run starts many processes, and each would parse the same sources again
 
 venv=${VENV:-$PWD/.venv}

@@ -52,12 +52,18 @@ market() {
     "$venv/bin/python" tools/paper_market.py start
 }
 
+# The instances that are configured from here. Another one in their place, whoever replaced them, is not configured yet.
+pushed() {
+    "$venv/bin/python" tools/embedded_aws hosts |
+        awk '$3 !~ /^(shutting-down|terminated)$/ && $5 ~ /^(alpaca_websocket|mlflow_server)$/ { print $1 }' | sort | xargs
+}
+
 # The trading servers boot from an image with everything installed, and configure themselves. It is made, and the market-data server
-# and MLflow configured, once in the life of an environment, and again for other roles or code.
+# and MLflow configured, once in the life of an environment, and again for other roles, code or instances.
 image() {
     made=$(cat .local/aws/server.json .local/trading-code.json requirements/*.txt | cksum)
     made="$made $(find roles/common roles/trading_server roles/aws_image roles/alpaca_websocket services/alpaca_websocket roles/mlflow_server inventories/local inventories/shared -type f -not -name '*.pyc' -not -path '*/.*' -exec cksum {} + | sort | cksum)"
-    [ "$made" != "$(cat .local/images.made 2>/dev/null)" ] || return 0
+    [ "$made $(pushed)" != "$(cat .local/images.made 2>/dev/null)" ] || return 0
     say "Provisioning network and identities, which making an image needs"
     play site.yml --tags network,identity
     say "Making the image of the trading servers (a minute or two); at the same time, the market-data server and MLflow"
@@ -67,7 +73,7 @@ image() {
     wait "$baking" || { cat .local/image.log; return 1; }
     sed -n '/image ami/p' .local/image.log
     echo '{"trading_server": "/algo-trading/local/image/trading_server"}' >.local/images.json
-    echo "$made" >.local/images.made
+    echo "$made $(pushed)" >.local/images.made
 }
 
 track() {
@@ -136,7 +142,6 @@ case $command in
         ;;
     destroy)
         up
-        rm -f .local/images.made # the next environment's hosts have to be configured
         play playbooks/destroy.yml "$@"
         ;;
     down)

@@ -72,6 +72,8 @@ def host_status(text: str, component: str) -> dict[str, Any]:
         told["reason"], told["state"] = told.get("reason") or boot["reason"], told.get("state") or boot.get("result")
     if told.get("reasons"):
         told["reason"] = "; ".join(map(str, told["reasons"]))
+    if why := _mapping(told.get("failed_drain")).get("reason"):
+        told["reason"] = "; ".join(filter(None, (str(told.get("reason") or ""), f"a drain failed: {why}")))
     shown: dict[str, Any] = {"component": component}
     for name, keys in _SHOWN.items():
         value = next((told[key] for key in keys if told.get(key) not in (None, "")), None)

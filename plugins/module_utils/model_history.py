@@ -36,6 +36,7 @@ class Publication:
     :param version: the first 12 digits of its manifest's SHA-256.
     :param files: path to size and SHA-256.
     :param current: whether its manifest is the present one.
+    :param others: files that are there now with another content, or not at all; of the present one only.
     """
 
     version: str
@@ -43,9 +44,12 @@ class Publication:
     manifest_id: str
     files: Mapping[str, tuple[int, str]]
     current: bool
+    others: Sequence[str] = ()
 
     def __str__(self) -> str:
         now = ", the present one" if self.current else ""
+        if self.others:
+            now += f", which its files do not match ({', '.join(self.others)}); put it back to repair them"
         return f"{self.version} of {self.published:%Y-%m-%dT%H:%M:%SZ}, {len(self.files)} files{now}"
 
 
@@ -74,9 +78,10 @@ class ModelHistory:
         self._owned = {"ExpectedBucketOwner": owner} if owner else {}
         self._versions: dict[str, list[dict[str, t.Any]]] = {}
 
-    def read(self) -> list[Publication]:
+    def read(self, *, compare: bool = False) -> list[Publication]:
         """Its publications, newest first, each once.
 
+        :param compare: whether to compare the present one with the files that are there
         :raises NotFound: if there is none
         :raises AlgoTradingError: as S3 answers
         """
@@ -91,6 +96,8 @@ class ModelHistory:
                 self._versions.setdefault(version["Key"].removeprefix(self._folder), []).append(version)
             found: dict[str, Publication] = {}
             for each in self._publications():
+                if each.current and compare:
+                    each = dataclasses.replace(each, others=self._others(each))
                 found.setdefault(each.version, each)
         except AlgoTradingError:
             raise
@@ -154,6 +161,15 @@ class ModelHistory:
                 files,
                 bool(version["IsLatest"]),
             )
+
+    def _others(self, publication: Publication) -> list[str]:
+        """Its files that are there with another content, or not at all."""
+
+        def there(path: str, size: int, digest: str) -> bool:
+            latest = [each for each in self._versions.get(path, []) if each["IsLatest"]]
+            return any(each["Size"] == size and self._digest(path, each["VersionId"]) == digest for each in latest)
+
+        return [path for path, content in sorted(publication.files.items()) if not there(path, *content)]
 
     def _with_content(self, path: str, size: int, digest: str, published: datetime) -> dict[str, t.Any]:
         """The version of a file with this content, the present one if it has it."""

@@ -156,10 +156,11 @@ def _content(path: str) -> bytes | None:
 
 def _check(module: AnsibleModule, file: dict[str, Any]) -> None:
     """Fail unless the file's own command accepts the new content."""
-    handle, new = tempfile.mkstemp(dir=module.tmpdir)
-    with os.fdopen(handle, "w", encoding="utf-8") as opened:
-        opened.write(file["content"])
-    status, out, err = module.run_command(file["check"] % new)
+    # Not in the module's own temporary directory: the first use of that warns wherever Ansible's is not made yet.
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8") as new:
+        new.write(file["content"])
+        new.flush()
+        status, out, err = module.run_command(file["check"] % new.name)
     if status:
         said = (err or out).strip()
         module.fail_json(msg=f"{file['path']}: '{file['check']}' refuses its new content. Nothing was changed: {said}")

@@ -118,7 +118,7 @@ def main() -> None:
     params = module.params
     try:
         history = ModelHistory(module.client("s3"), params["bucket"], params["folder"], params["owner"])
-        publications = history.read()
+        publications = history.read(compare=not params["version"])
         wanted = choose(publications, params["version"])
         what = history.restoration(wanted)
         if what.changes and not module.check_mode:

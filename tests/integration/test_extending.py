@@ -62,7 +62,7 @@ OPTION = {
         "aws_trading_server_claim_grace: 300\n",
         "aws_trading_server_claim_grace: 300\naws_trading_server_desk: ''\n",
     ),
-    "roles/aws_trading_server/vars/main.yml": (
+    "roles/aws_trading_server/vars/main/fleet.yml": (
         '  claim_grace: "{{ aws_trading_server_claim_grace }}"\n',
         '  claim_grace: "{{ aws_trading_server_claim_grace }}"\n  desk: "{{ aws_trading_server_desk }}"\n',
     ),

@@ -75,6 +75,12 @@ def test_a_version_is_put_back_with_a_reason_and_stays(fresh_aws: Aws, playbook:
     listing = refused(**model)
     assert "The version to put back is missing" in listing
     assert listing.index(f"{second} of ") < listing.index("the present one") < listing.index(f"{first} of ")
+    assert "do not match" not in listing
+    damaged = next(name for name in SECOND if name in FIRST)
+    bucket.s3.put_object(Bucket=bucket.name, Key=f"{FOLDER}{damaged}", Body=SECOND[damaged][::-1])
+    assert f"the present one, which its files do not match ({damaged}); put it back" in refused(**model)
+    qa(playbook=PLAYBOOK, **model, algo_version=second)
+    assert bucket.content() == SECOND
     assert "is not one of the model" in refused(**model, algo_version="ffff00001111")
     assert "has no manifest.json" in refused(**{**model, "algo_models": "no/SUCH/model-outer_0_inner_0"})
 

@@ -25,6 +25,7 @@ hosts          instances as Linux hosts
     keeper         their process 1, and what cleans up after it
   image          the base image
   containers     podman
+  host           one host, and the thread that works for it
   instances      states and status checks
   moto_instances where moto is patched for it
   databases      RDS's PostgreSQL servers

@@ -193,7 +193,7 @@ def _permissions(state: State, args: argparse.Namespace) -> int:
 
 def _hosts(state: State, _args: argparse.Namespace) -> int:
     for host in _ask(state, "GET", "hosts"):
-        print(f"{host['instance']}  {host['address']:<15}  {host['state']:<13}  {host['status']}")
+        print(f"{host['instance']}  {host['address']:<15}  {host['state']:<13}  {host['status']:<12}  {host['what']}")
     return 0
 
 

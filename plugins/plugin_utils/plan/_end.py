@@ -76,4 +76,6 @@ def _run_verdict(report: Report) -> list[tuple[str, str]]:
 
 
 def _up_to_date(report: Report) -> str:
+    if held := report.counts.get("hold"):
+        return f" for now: {held} held back, see above"
     return ": the environment is up to date" if report.counts["no-op"] else ""

@@ -30,6 +30,12 @@ def defaults(role: str) -> dict[str, Any]:
     return load(role, "defaults/main.yml")
 
 
+def variables(role: str) -> set[str]:
+    """Names of the role's variables, which stand in `vars/main.yml` or in files of `vars/main/`."""
+    files = (ROLES / role / "vars").rglob("*.yml")
+    return {name for path in files for name in yaml.safe_load(path.read_text(encoding="utf-8")) or {}}
+
+
 def plain(value: Any) -> Any:
     """Templates may be folded differently in the two files."""
     if isinstance(value, str):
@@ -72,7 +78,7 @@ def test_every_variable_carries_the_roles_name(role: str) -> None:
     assert not [name for name in {**options(role), **defaults(role)} if not name.startswith(allowed)]
     # What a role works out for itself is private, and can't be taken for a setting; what it gives to others is not.
     given = {f"{role}_resources", f"{role}_report"}
-    assert not [name for name in load(role, "vars/main.yml").keys() - given if not name.startswith(f"__{role}_")]
+    assert not [name for name in variables(role) - given if not name.startswith(f"__{role}_")]
 
 
 @pytest.mark.parametrize("role", NAMES)

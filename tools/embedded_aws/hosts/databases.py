@@ -19,7 +19,7 @@ from .. import account
 from .authority import Authority
 from .containers import Containers
 from .enclosure import EnclosureError
-from .instances import Host
+from .host import Host, live
 
 _START_SECONDS = 120
 _PSQL = "su postgres -c 'psql -qXAt -v ON_ERROR_STOP=1 -U rdsadmin -p '$EMBEDDED_AWS_PORT' postgres'"
@@ -102,7 +102,7 @@ class Databases:
         with self._changing:
             self._databases.append(database)
         record.status = "creating"
-        threading.Thread(target=self._live, args=(database,), daemon=True, name=record.db_instance_identifier).start()
+        live(database.work, record.db_instance_identifier, lambda why: self._fail(database, why))
         image = self._snapshots.get(id(source), "") if source is not None else None
         before = self._host_at(database.address)
         database.work.put(lambda: self._create(database, image, before))
@@ -168,17 +168,8 @@ class Databases:
 
     # What a database's own thread does
 
-    def _live(self, database: Database) -> None:
-        while (step := database.work.get()) is not None:
-            try:
-                step()
-            except EnclosureError as error:
-                self._fail(database, str(error))
-            except Exception as error:  # whatever it is, the database shall not stay as it is for ever
-                self._fail(database, repr(error))
-
     def _fail(self, database: Database, why: str) -> None:
-        """The reason is in the log and in DescribeEvents."""
+        """The reason is in the log and in DescribeEvents; the database does not stay as it is for ever."""
         from moto.rds.models import Event
 
         self._log(f"hosts: database {database.record.db_instance_identifier}: {why}")

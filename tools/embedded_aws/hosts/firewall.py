@@ -14,7 +14,8 @@ from typing import Any
 
 from .databases import Database, Databases
 from .enclosure import Enclosure, EnclosureError
-from .instances import Host, Instances
+from .host import Host
+from .instances import Instances
 
 _TABLE = "inet embedded_aws"
 _LOOK_SECONDS = 0.5

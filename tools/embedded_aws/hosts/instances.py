@@ -7,59 +7,23 @@ takes time is queued for the host's own thread.
 from __future__ import annotations
 
 import contextlib
-import queue
 import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
+from .. import account
 from .containers import POWER_OFF, REBOOT, Containers
 from .enclosure import EnclosureError
+from .host import Host, live
 
 _CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
 _BOOT_SECONDS = 300
-_LEAVE_SECONDS = 180
 _BOOTS_AT_ONCE = 4
 # systemd answers only once its bus is up, and then for the whole of the boot, user data included.
 _BOOTED = """until case $(systemctl is-system-running --wait 2>/dev/null) in
     running|degraded|maintenance) true ;; *) false ;; esac; do sleep 0.2; done"""
-
-
-class Host:
-    """One instance's container.
-
-    :param instance: moto's record; read and changed under moto's lock only
-    """
-
-    def __init__(self, instance: Any, region: str, cidr: str) -> None:
-        self.instance = instance
-        self.id: str = instance.id
-        self.region = region
-        self.cidr = cidr
-        self.vpc = str(instance.vpc_id)
-        self.address: str = instance.private_ip
-        self.image: str = instance.image_id
-        self.name_in_dns: str = instance.private_dns_name
-        self.status = "initializing"  # or ok, impaired
-        self.console = ""  # of an earlier life
-        self.work: queue.Queue[Callable[[], None] | None] = queue.Queue()
-        self.expected_end = False
-        self.gone = threading.Event()
-
-    def leave(self) -> None:
-        """Wait for its address to be free.
-
-        :raises EnclosureError: if that takes too long
-        """
-        if not self.gone.wait(_LEAVE_SECONDS):
-            raise EnclosureError(f"{self.id} still has the address {self.address}.")
-
-    def groups(self) -> list[Any]:
-        """Its security groups, as they are now."""
-        # moto's interface keeps the groups of the launch when the instance is given others.
-        own = self.instance.security_groups
-        return list(own or [group for nic in self.instance.nics.values() for group in nic.group_set])
 
 
 class Instances:
@@ -134,6 +98,7 @@ class Instances:
         return [
             {
                 "instance": host.id,
+                "what": _what(account.tags_of(host.id, host.region)),
                 "address": host.address,
                 "state": host.instance.state,
                 "status": host.status,
@@ -151,7 +116,7 @@ class Instances:
             before = next((each for each in self._hosts.values() if each.address == host.address), None)
             self._hosts[host.id] = host
         _set(instance, "pending")
-        threading.Thread(target=self._live, args=(host,), daemon=True, name=host.id).start()
+        live(host.work, host.id, lambda why: self._fail(host, why))
         host.work.put(lambda: self._create(host, before))
 
     def start(self, host: Host) -> None:
@@ -200,14 +165,10 @@ class Instances:
 
     # What a host's own thread does
 
-    def _live(self, host: Host) -> None:
-        while (step := host.work.get()) is not None:
-            try:
-                step()
-            except Exception as error:  # whatever it is, the host does what it is asked for next
-                self._log(f"hosts: {host.id}: {error if isinstance(error, EnclosureError) else repr(error)}")
-                with self._moto:
-                    host.status = "impaired"
+    def _fail(self, host: Host, why: str) -> None:
+        self._log(f"hosts: {host.id}: {why}")
+        with self._moto:
+            host.status = "impaired"
 
     def _create(self, host: Host, before: Host | None) -> None:
         try:
@@ -331,3 +292,8 @@ def _set(instance: Any, state: str, code: str = "", message: str = "") -> None:
 
         instance._reason = message
         instance.state_reason = StateReason(f"{code}: {message}", code)
+
+
+def _what(tags: dict[str, str]) -> str:
+    """What a person knows a host by."""
+    return tags.get("Model") or tags.get("Component") or tags.get("Name", "")

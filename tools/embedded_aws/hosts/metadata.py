@@ -17,7 +17,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from .. import account
-from .instances import Host, Instances
+from .host import Host
+from .instances import Instances
 from .way_in import KEY_NAME, WayIn
 
 _VERSIONS = ("1.0", "2009-04-04", "2016-09-02", "2018-09-24", "2021-03-23", "latest")

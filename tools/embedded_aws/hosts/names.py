@@ -17,7 +17,8 @@ from typing import Any
 from .. import account
 from .databases import Databases
 from .enclosure import OUTSIDE_NAME_SERVER
-from .instances import Host, Instances
+from .host import Host
+from .instances import Instances
 
 _TYPES = {"A": 1, "CNAME": 5, "TXT": 16}
 _OUTSIDE = (OUTSIDE_NAME_SERVER, 53)

@@ -65,6 +65,8 @@ def _reason(error: Exception, state: str) -> str:
         with contextlib.suppress(ValueError, KeyError, TypeError):
             said = str(json.loads(said)["message"])
         return f"MLflow answers {error.code}: {' '.join(said.split())[:300]}"
+    if isinstance(error, urllib.error.URLError):
+        return f"port 443 does not answer ({error.reason}); nginx is in front of MLflow: systemctl status nginx"
     return " ".join(str(error).split())[:300]
 
 

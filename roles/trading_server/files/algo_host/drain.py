@@ -19,7 +19,7 @@ from typing import Any
 
 from . import units
 from .errors import HostError
-from .places import BOOT_UNIT, UNIT, USER, Places, read_json, replace
+from .places import BOOT_UNIT, UNIT, USER, Places, as_json, read_json, replace
 
 # For the drain command beyond its own limit, before it is given up.
 _GRACE = 25
@@ -30,8 +30,19 @@ DRAINED = "drained"
 def drain(places: Places) -> str:
     """Drain the trader and stop it. Returns what was confirmed.
 
-    :raises HostError: if that cannot be confirmed; a running trader is left running
+    :raises HostError: if that cannot be confirmed; a running trader is left running, and the status tells why
     """
+    try:
+        confirmed = _drain(places)
+    except HostError as error:
+        found = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "reason": str(error)}
+        replace(places.failed_drain, as_json(found))
+        raise
+    places.failed_drain.unlink(missing_ok=True)
+    return confirmed
+
+
+def _drain(places: Places) -> str:
     # A boot that still waits for something must not start the trader afterwards.
     if units.show(BOOT_UNIT).running:
         units.stop(BOOT_UNIT, 60)
@@ -118,6 +129,8 @@ def stopped(places: Places, environment: Mapping[str, str]) -> bool:
     refused = environment.get("EXIT_STATUS") == str(_REFUSED) and _marked_by(places) == environment.get("INVOCATION_ID")
     if drained or refused:
         places.undrained.unlink(missing_ok=True)
+        if drained:
+            places.failed_drain.unlink(missing_ok=True)
         return True
     return False
 

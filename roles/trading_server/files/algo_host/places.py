@@ -73,6 +73,11 @@ class Places:
         return self.own_state / "undrained"
 
     @property
+    def failed_drain(self) -> Path:
+        """When and why the last drain was not confirmed; until one is."""
+        return self.own_state / "failed-drain.json"
+
+    @property
     def run_dir(self) -> Path:
         return self.root / "run/algo-trader"
 

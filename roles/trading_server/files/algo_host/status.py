@@ -29,6 +29,10 @@ def status(places: Places) -> dict[str, Any]:
     limit = trader.get("loop_seconds", 0)
     late = age is None or age > limit
     healthy = unit.active == "active" and state_of(health) in _HEALTHY and not late
+    reason = str(health.get("reason") or "")
+    if unit.active == "active" and state_of(health) in _HEALTHY and late:
+        last = "no loop has ended" if age is None else f"the last loop ended {age:.0f} s ago"
+        reason = f"{last}, at most {limit:g} s are allowed" + (f"; {reason}" if reason else "")
     reasons = {who: why for who, why in halt.known(places).items() if why}
     return {
         "component": "trading_server",
@@ -39,7 +43,7 @@ def status(places: Places) -> dict[str, Any]:
         "unit": unit.active,
         "result": unit.result,
         "state": state_of(health),
-        "reason": health.get("reason", ""),
+        "reason": reason,
         "last_loop": health.get("last_loop", ""),
         "last_loop_age": age,
         "positions": health.get("positions"),
@@ -47,6 +51,7 @@ def status(places: Places) -> dict[str, Any]:
         "health": health,
         "halt": reasons,
         "undrained": places.undrained.exists(),
+        "failed_drain": read_json(places.failed_drain),
         "boot": {name: boot.get(name, "") for name in _BOOT} if boot else {},
     }
 
@@ -63,6 +68,7 @@ def as_text(found: dict[str, Any]) -> str:
         + (f", {found['last_loop_age']:.0f} s ago" if found["last_loop_age"] is not None else ""),
         "held": f"{_number(found['positions'])} positions, {_number(found['open_orders'])} open orders",
         "halt": halted or "no",
+        **({"drain": "FAILED {time}: {reason}".format(**found["failed_drain"])} if found["failed_drain"] else {}),
         "boot": _boot(boot) if boot else "not booted by algo-host",
     }
     return "\n".join(f"{name + ':':<11}{text}" for name, text in lines.items())

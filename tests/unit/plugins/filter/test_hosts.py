@@ -89,6 +89,10 @@ def test_the_script_waits_for_a_service_that_is_not_healthy(tmp_path: Path, stat
             },
             {"health": "unhealthy", "state": "refused", "reason": "The model is corrupt."},
         ),
+        (
+            {"healthy": True, "failed_drain": {"time": "12:01", "reason": "position not flat"}},
+            {"health": "healthy", "reason": "a drain failed: position not flat"},
+        ),
         ({"healthy": False, "reason": "no feed"}, {"health": "unhealthy", "reason": "no feed"}),
         ({"status": "failed", "reasons": ["a", "b"]}, {"health": "unhealthy", "reason": "a; b"}),
         ({"status": "ok", "last_message": "12:01"}, {"health": "healthy", "last_work": "12:01"}),

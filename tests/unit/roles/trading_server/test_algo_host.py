@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from algo_host import artifact, configuration, drain, halt, status, units
+from algo_host import artifact, cli, configuration, drain, halt, status, units
 from algo_host.aws import Entry, error_of
 from algo_host.errors import HostError, NotYet, Refused
 from algo_host.imds import Claim, check_tags, wait_for_claim
@@ -362,3 +362,40 @@ def test_the_status_names_the_phases_of_the_boot_from_power_on(places: Places, m
     assert "boot:      ok, 2026-01-01T09:00:00Z, 8.2 s after power-on (system 5.0, claim 0.2, start 3.0)" in said
     replace(places.boot_report, as_json({**report, "powered_on": None}))
     assert "3.2 s (claim 0.2, start 3.0)" in status.as_text(status.status(places))
+
+
+def test_the_status_gives_the_reason_of_a_loop_that_is_late(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(units, "show", lambda _: units.Unit(load="loaded", active="active", result="success"))
+    replace(places.trader, as_json({"loop_seconds": 60}))
+    replace(places.health, as_json({"state": "halted", "reason": "halted", "last_loop": "2026-01-01T09:00:00Z"}))
+    monkeypatch.setattr(status, "_age", lambda _: 80.0)
+    found = status.status(places)
+    assert not found["healthy"]
+    assert found["reason"] == "the last loop ended 80 s ago, at most 60 s are allowed; halted"
+    monkeypatch.setattr(status, "_age", lambda _: 20.0)
+    found = status.status(places)
+    assert (found["healthy"], found["reason"]) == (True, "halted")
+
+
+def test_a_drain_that_failed_stands_in_the_status_until_one_is_confirmed(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unit = units.Unit(load="loaded", active="failed", result="signal", status=9)
+    monkeypatch.setattr(units, "show", lambda _: unit)
+    drain.starting(places, "first")
+    with pytest.raises(HostError, match="without a confirmed drain"):
+        drain.drain(places)
+    assert "without a confirmed drain" in status.status(places)["failed_drain"]["reason"]
+    assert "drain:     FAILED 20" in status.as_text(status.status(places))
+    drain.starting(places, "second")
+    replace(places.health, '{"state": "drained"}')
+    assert drain.stopped(places, {"SERVICE_RESULT": "success"})
+    assert status.status(places)["failed_drain"] == {}
+    assert "drain:" not in status.as_text(status.status(places))
+
+
+def test_only_root_sees_the_trader(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    assert cli.main(["status"]) == 1
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "algo-host: only root can do this. Use sudo.\n")

@@ -88,7 +88,7 @@ def test_the_role_has_the_specifications_defaults() -> None:
 
 
 def test_the_role_passes_every_lasting_option_on() -> None:
-    options = load(ROLE / "vars" / "main.yml")["__aws_trading_server_options"]
+    options = load(ROLE / "vars" / "main" / "fleet.yml")["__aws_trading_server_options"]
     assert options.keys() == LASTING.keys()
     assert options["source"].keys() == LASTING["source"].options.keys()
     for name, variable in fleet_variables().items():
@@ -103,7 +103,9 @@ def test_the_role_passes_what_holds_once_only_as_such() -> None:
     module = next(task for task in tasks if "algo.trading.model_fleet" in task)
     assert module["algo.trading.model_fleet"]["once"].keys() == MODULE["once"].options.keys()
     assert not module["algo.trading.model_fleet"].keys() & LASTING.keys()
-    stored = (ROLE / "vars" / "main.yml").read_text() + (ROLE / "tasks" / "main.yml").read_text()
+    files = [*(ROLE / "vars" / "main").iterdir(), ROLE / "tasks" / "main.yml"]
+    stored = "".join(path.read_text() for path in files)
+    assert "__aws_trading_server_options:" in stored
     assert "_once_" not in stored
 
 

@@ -45,6 +45,14 @@ def test_a_run_that_changed_nothing_says_so():
     assert text.startswith("Nothing to change: the environment is up to date (changed=0).")
 
 
+def test_what_is_held_back_is_not_up_to_date():
+    held = Line("hold", "trading server", "m", "trading_server", status="done")
+    assert words(report(LEAVE, held, ok=1)).startswith("Nothing to change for now: 1 held back, see above (changed=0).")
+    assert "Nothing to change for now: 1 held back, see above." in words(
+        report(planned(LEAVE), planned(held), check=True, ok=1)
+    )
+
+
 def test_a_run_without_any_plan_does_not_speak_of_an_environment():
     assert words(report(ok=1)).startswith("Nothing to change (changed=0).")
 
