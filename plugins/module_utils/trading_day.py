@@ -34,6 +34,19 @@ class Today:
     idle: bool = False
 
 
+def _session(calendar: Calendar, moment: datetime, unknown: bool) -> TradingSession | Today:
+    """The session of a day, or what holds for all events of a day without one.
+
+    :param unknown: whether to act on a day that the calendar does not cover.
+    """
+    day = calendar.today(moment)
+    try:
+        session = calendar.on(day)
+    except CalendarEnded as error:
+        return Today(unknown, str(error), alert=True)
+    return session or Today(False, f"{calendar.exchange} has no session on {day:%A}, {day}", idle=True)
+
+
 def begin(calendar: Calendar, scheduled: datetime | None, unknown: bool) -> Today:
     """Whether to start what a session needs.
 
@@ -41,15 +54,12 @@ def begin(calendar: Calendar, scheduled: datetime | None, unknown: bool) -> Toda
     """
     if scheduled is None:
         return Today(True)
-    day = calendar.today(scheduled)
-    try:
-        session = calendar.on(day)
-    except CalendarEnded as error:
-        return Today(unknown, str(error), alert=True)
-    if session is None:
-        return Today(False, f"{calendar.exchange} has no session on {day:%A}, {day}", idle=True)
+    session = _session(calendar, scheduled, unknown)
+    if isinstance(session, Today):
+        return session
     if scheduled >= session.closes:
-        return Today(False, f"the session of {day} closed at {session.closes:%H:%M} ({session.note or 'as usual'})")
+        note = session.note or "as usual"
+        return Today(False, f"the session of {session.day} closed at {session.closes:%H:%M} ({note})")
     return Today(True)
 
 
@@ -61,17 +71,14 @@ def add_models(calendar: Calendar, now: datetime | None) -> Today:
     """Whether a model that is published now gets its server at once; otherwise the next start takes it."""
     if now is None:
         return Today(True)
-    day = calendar.today(now)
-    try:
-        session = calendar.on(day)
-    except CalendarEnded as error:
-        return Today(False, str(error), alert=True)
-    if session is None:
-        return Today(False, f"{calendar.exchange} has no session on {day:%A}, {day}; the next start takes new models")
+    session = _session(calendar, now, unknown=False)
+    if isinstance(session, Today):
+        return session
+    told = f"the session of {session.day}"
     if now < session.opens - ADD_BEFORE_OPEN:
-        return Today(False, f"the session of {day} opens at {session.opens:%H:%M}; its start takes new models")
+        return Today(False, f"{told} opens at {session.opens:%H:%M}; its start takes new models")
     if now >= session.closes:
-        return Today(False, f"the session of {day} closed at {session.closes:%H:%M}; the next start takes new models")
+        return Today(False, f"{told} closed at {session.closes:%H:%M}; the next start takes new models")
     return Today(True)
 
 
@@ -89,16 +96,12 @@ def end(calendar: Calendar, scheduled: datetime | None) -> Today:
     """Whether to end the session's work. On a day that the calendar does not cover, after the usual close."""
     if scheduled is None:
         return Today(True)
-    day = calendar.today(scheduled)
-    try:
-        session = calendar.on(day)
-    except CalendarEnded as error:
-        after = scheduled.astimezone(calendar.zone).time() >= calendar.usual.closes
-        return Today(after, str(error), alert=True)
-    if session is None:
-        return Today(False, f"{calendar.exchange} has no session on {day:%A}, {day}", idle=True)
+    after = scheduled.astimezone(calendar.zone).time() >= calendar.usual.closes
+    session = _session(calendar, scheduled, unknown=after)
+    if isinstance(session, Today):
+        return session
     if scheduled < session.closes:
-        return Today(False, f"the session of {day} is open until {session.closes:%H:%M}")
+        return Today(False, f"the session of {session.day} is open until {session.closes:%H:%M}")
     return Today(True)
 
 

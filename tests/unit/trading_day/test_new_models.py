@@ -186,8 +186,9 @@ def test_why_a_new_model_waits() -> None:
         assert not found.act
         return found.reason
 
-    assert reason(2026, 11, 26, 11) == "XNYS has no session on Thursday, 2026-11-26; the next start takes new models"
+    assert reason(2026, 11, 26, 11) == "XNYS has no session on Thursday, 2026-11-26"
     assert reason(2026, 11, 27, 7) == "the session of 2026-11-27 opens at 09:30; its start takes new models"
     assert reason(2026, 11, 27, 14) == "the session of 2026-11-27 closed at 13:00; the next start takes new models"
+    assert day.add_models(calendar, datetime(2026, 11, 26, 11, tzinfo=NEW_YORK)).idle, "as the other rules on a holiday"
     ended = day.add_models(calendar, datetime(2099, 1, 5, 11, tzinfo=NEW_YORK))
     assert (ended.act, ended.alert) == (False, True)
