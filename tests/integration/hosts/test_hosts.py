@@ -41,6 +41,30 @@ def test_a_host_has_the_address_and_the_name_that_ec2_says(pair: list[Host]) -> 
     assert other.run("hostname").strip() == other.described()["PrivateDnsName"].partition(".")[0]
 
 
+def test_a_host_that_goes_does_not_cut_the_others_off_from_aws(yard: Yard, pair: list[Host]) -> None:
+    """The kernel gives a bridge the lowest address of what is at it, which the bridge loses with it."""
+    inside, host = yard.control("inside"), pair[0]
+
+    def ip(*command: str) -> str:
+        return subprocess.run([*inside, "ip", *command], capture_output=True, text=True, check=True).stdout
+
+    def bridge() -> list[str]:
+        return ip("-oneline", "link", "show", "type", "bridge").split()
+
+    name = bridge()[1].rstrip(":")
+    before = bridge()[bridge().index("link/ether") + 1]
+    ip("link", "add", "lowest", "address", "02:00:00:00:00:01", "type", "veth", "peer", "name", "other-end")
+    ip("link", "set", "lowest", "master", name, "up")
+    # The host asks again who is its gateway, and then knows it by what it is now.
+    asked = host.run(
+        f"ip neighbour flush dev eth0; {TOKEN}; ip neighbour show $(ip route show default | cut -d ' ' -f 3)"
+    )
+    ip("link", "delete", "lowest")
+    assert bridge()[bridge().index("link/ether") + 1] == before
+    assert before in asked
+    assert host.run(f"{TOKEN}; echo $T").strip()
+
+
 def test_metadata_needs_a_token_and_knows_the_host_by_its_address(pair: list[Host]) -> None:
     code = 'curl -s -o /dev/null -w "%{http_code}"'
     for host in pair:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 import json
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from . import image
-from .enclosure import ENDPOINT, ENDPOINT_PORT, NAME_SERVER, Enclosure
+from .enclosure import ENDPOINT, ENDPOINT_PORT, NAME_SERVER, Enclosure, EnclosureError
 
 _CAPABILITIES = (  # what systemd and its sandboxing need; a host is not privileged
     *("SYS_ADMIN", "NET_ADMIN", "NET_RAW", "SYS_NICE", "SYS_PTRACE", "AUDIT_WRITE", "AUDIT_CONTROL", "DAC_READ_SEARCH"),
@@ -29,7 +31,8 @@ class Containers:
     def __init__(self, enclosure: Enclosure, base: Path) -> None:
         self._enclosure = enclosure
         self._making, self._preparing = threading.Lock(), threading.Lock()
-        self._networks: set[str] = set()
+        self._bridges: dict[str, tuple[str, str]] = {}  # network: its bridge, and the address of that
+        self._network_of: dict[str, str] = {}
         self._hosts = 0
         self._base = base
         image.configure(enclosure, enclosure.directory / "storage", base)
@@ -54,8 +57,7 @@ class Containers:
             *(f"--cap-add={capability}" for capability in _CAPABILITIES),
             source, "/bin/sh", "/usr/lib/embedded-aws/init.sh",
         )  # fmt: skip
-        with self._making:
-            self._hosts += 1
+        self._made(name, network)
 
     def prepare_databases(self, log: Callable[[str], None]) -> None:
         """Make the image of databases where there is none, and have podman find it."""
@@ -65,21 +67,26 @@ class Containers:
 
     def create_database(self, name: str, address: str, cidr: str, port: int, source: str = image.DATABASE) -> None:
         """Make a database, without starting it; `prepare_databases` comes first."""
-        # The same after each start, so that clients need not find out that it has changed.
-        hardware = "02:00:" + ":".join(f"{int(each):02x}" for each in address.split("."))
+        network = self._network(cidr)
+        # The hardware address is the same after each start, so that clients need not find out that it has changed.
         self._podman(
-            "create", "--name", name, "--pull", "never", "--network", self._network(cidr), "--ip", address,
-            "--mac-address", hardware, "--dns", NAME_SERVER,
+            "create", "--name", name, "--pull", "never", "--network", network, "--ip", address,
+            "--mac-address", _hardware(address), "--dns", NAME_SERVER,
             "--cgroupns=private", "--cgroup-parent", f"/{self._enclosure.cgroup}",
             "--stop-signal", "SIGINT", "--log-driver", "k8s-file", "--shm-size", "128m",
             "--volume", f"{image.FILES}:/usr/lib/embedded-aws:ro", "--env", f"EMBEDDED_AWS_PORT={port}",
             source, "/bin/sh", "/usr/lib/embedded-aws/database.sh",
         )  # fmt: skip
+        self._made(name, network)
+
+    def _made(self, name: str, network: str) -> None:
         with self._making:
             self._hosts += 1
+            self._network_of[name] = network
 
     def start(self, name: str) -> None:
         self._podman("start", name)
+        self._keep_address(name)
         self._weigh()
 
     def stop(self, name: str) -> None:
@@ -143,10 +150,22 @@ class Containers:
     def _network(self, cidr: str) -> str:
         name = "vpc-" + cidr.replace(".", "-").replace("/", "-")
         with self._making:
-            if name not in self._networks:
+            if name not in self._bridges:
                 self._podman("network", "create", "--disable-dns", "--subnet", cidr, name)
-                self._networks.add(name)
+                bridge = self._podman("network", "inspect", "--format", "{{.NetworkInterface}}", name).strip()
+                self._bridges[name] = bridge, _hardware(str(ipaddress.ip_network(cidr)[1]))
         return name
+
+    def _keep_address(self, name: str) -> None:
+        """Give the bridge that a host is at an address of its own.
+
+        The kernel gives it the lowest of those of its hosts. When that host stops, the address is another, and for half
+        a minute the others send what is for AWS to the old one.
+        """
+        bridge, address = self._bridges[self._network_of[name]]
+        with contextlib.suppress(EnclosureError):  # the host ended at once, and its bridge with it
+            if f"link/ether {address} " not in self._enclosure.run("ip", "-oneline", "link", "show", "dev", bridge):
+                self._enclosure.run("ip", "link", "set", "dev", bridge, "address", address)
 
     def _weigh(self) -> None:
         """All hosts share one control group, which would otherwise weigh as much as a single process."""
@@ -157,3 +176,8 @@ class Containers:
 
     def _podman(self, *arguments: str, timeout: float = 120) -> str:
         return self._enclosure.run("podman", *arguments, timeout=timeout)
+
+
+def _hardware(address: str) -> str:
+    """A hardware address that follows from an IP address."""
+    return "02:00:" + ":".join(f"{int(each):02x}" for each in address.split("."))
