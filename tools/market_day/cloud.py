@@ -78,14 +78,24 @@ class Cloud:
         return True
 
     def control(self, name: str, method: str = "GET", **given: Any) -> Any:
+        return self._control(name, method, given, _LONGEST_ANSWER)
+
+    def _control(self, name: str, method: str, given: dict[str, Any], seconds: float) -> Any:
         try:
-            return manager.control(self.endpoint, name, method, given, timeout=_LONGEST_ANSWER)
+            return manager.control(self.endpoint, name, method, given, timeout=seconds)
         except manager.EmbeddedAwsError as error:
             raise CloudError(str(error)) from error
+        except TimeoutError as error:
+            raise CloudError(f"no answer within {seconds:g} s") from error
 
-    def execute(self, instance: str, script: str) -> str:
-        """Run a shell script as root on a host."""
-        return str(self.control("hosts", "POST", instance=instance, command=["sh", "-c", script])["output"])
+    def execute(self, instance: str, script: str, seconds: float = _LONGEST_ANSWER) -> str:
+        """Run a shell script as root on a host.
+
+        :param seconds: the script is ended after so long, and a host as a whole given up a little later
+        """
+        command = ["timeout", f"{seconds:g}", "sh", "-c", script]
+        given = {"instance": instance, "command": command}
+        return str(self._control("hosts", "POST", given, seconds + 5)["output"])
 
     def instances(self) -> list[Instance]:
         tags = {"Project": self.scope.project, "Environment": self.scope.environment}

@@ -53,7 +53,8 @@ function fleet(found) {
   ], host.colour)));
   const up = hosts.filter((host) => host.component === "trading_server" && host.instance_state === "running").length;
   const all = hosts.filter((host) => host.component === "trading_server").length;
-  $("fleetcount").textContent = `${up} of ${all} trading servers run`;
+  const working = hosts.filter((host) => host.component === "trading_server" && host.colour === "working").length;
+  $("fleetcount").textContent = found.hosts ? `${working} of ${all} trading servers trade, ${up} run` : `${up} of ${all} trading servers run`;
   $("fleetempty").hidden = found.hosts;
   $("fleetempty").textContent = "Instances are records here: nothing boots or trades, so there is no health, feed or order.";
 }

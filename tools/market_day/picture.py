@@ -207,7 +207,8 @@ def _host(row: Row, axis: _Axis, y: float) -> list[str]:
         if span.state == record.STOPPED:
             continue
         left, right = axis.x(span.begin), axis.x(span.end)
-        title = escape(f"{_WORDS[span.state]} {axis.clock(span.begin)} to {axis.clock(span.end)}")
+        why = f": {span.why}" if span.why else ""
+        title = escape(f"{_WORDS[span.state]} {axis.clock(span.begin)} to {axis.clock(span.end)}{why}")
         out.append(
             f'<rect x="{left}" y="{y + 4}" width="{round(max(1.5, right - left), 1)}" height="{_ROW - 8}" '
             f'fill="{COLOURS[span.state]}"><title>{title}</title></rect>'

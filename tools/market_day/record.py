@@ -23,6 +23,7 @@ class Span:
     state: str
     begin: float
     end: float
+    why: str = ""
 
 
 @dataclass
@@ -41,13 +42,18 @@ class Row:
     spans: list[Span] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
 
-    def seen(self, state: str, at: float) -> None:
-        """The host is in this state now."""
+    def seen(self, state: str, at: float, why: str = "") -> None:
+        """The host is in this state now.
+
+        :param why: a reason, where there is one; the first counts
+        """
         last = self.spans[-1] if self.spans else None
         if last is not None:
             last.end = max(last.end, at)
         if last is None or last.state != state:
-            self.spans.append(Span(state, at, at))
+            self.spans.append(Span(state, at, at, why))
+        elif not last.why:
+            last.why = why
 
     def ran(self) -> bool:
         return any(span.state != STOPPED for span in self.spans)

@@ -18,7 +18,7 @@ from typing import Any
 from ansible_collections.algo.trading.plugins.module_utils.sessions import Calendar
 
 from . import record
-from .cloud import Cloud, Instance, instant
+from .cloud import Cloud, CloudError, Instance, instant
 from .faults import Fault
 from .record import Alert, Day, Invocation, Step
 from .report import Check
@@ -27,7 +27,7 @@ from .watch import Watch, functions_of
 ROOT = Path(__file__).resolve().parents[2]
 USUAL, HALF, HOLIDAY = "usual", "half", "holiday"
 _COMMAND = re.compile(r"To try again.*?: (ansible-playbook .*)")
-_LONGEST_RUN, _LONGEST_BOOT = 600.0, 240.0
+_LONGEST_RUN, _LONGEST_BOOT, _LONGEST_SEEN = 600.0, 240.0, 90.0
 _STEP_SECONDS = 0.1
 
 
@@ -102,11 +102,10 @@ class Story:
         self._say("", Step(0, "Before the first day: draining and stopping what runs, as every evening"))
         self._fault.mend()
         answer = self.cloud.invoke("trading_server_shutdown", action="stop")
-        fates = {host["model"]: host["outcome"] for host in answer["hosts"]}
         left = [
-            f"{model}: {outcome}"
-            for model, outcome in fates.items()
-            if outcome not in ("stopped", "terminated", "gone")
+            f"{host['model']}: {host['outcome']}, {host['reason']}"
+            for host in answer["hosts"]
+            if host["outcome"] not in ("stopped", "terminated", "gone")
         ]
         self.cloud.invoke("alpaca_websocket", action="stop")
         if not left:
@@ -118,8 +117,12 @@ class Story:
         self._day = None
         self._fault.mend()
         self.watch.set_clock(at=datetime.now(UTC).isoformat(), rate=1)
-        self.cloud.invoke("alpaca_websocket", action="start")
-        self.cloud.invoke("trading_server", action="start")
+        self._wait(lambda: not self._in_state("stopping", "shutting-down"), _LONGEST_BOOT)
+        for function in ("alpaca_websocket", "trading_server"):
+            try:
+                self.cloud.invoke(function, action="start")
+            except CloudError as error:  # the other is started all the same
+                self._say("", Step(0, f"not all is started again: {error} To start it: make demo", "failed"))
 
     # Days
 
@@ -226,6 +229,11 @@ class Story:
             self.check("market data reaches the models", bool(day.feed), len(day.feed))
         server = next(each for each in self.cloud.instances() if each.model == self._models[0])
         self.tell(self._fault.make(server), "fault")
+        if self.cloud.hosts:
+            # It stands there meanwhile: what is seen now is seen long before the shutdown.
+            self._wait(lambda: self.watch.state(server) == record.UNHEALTHY, _LONGEST_SEEN)
+            seen = self.watch.state(server)
+            self.check("it is seen at once that this one does not trade", seen == record.UNHEALTHY, seen)
 
     def _early(self, kind: str, run: Invocation | None) -> None:
         if kind == HALF:
@@ -361,6 +369,9 @@ class Story:
         return [
             each.name for each in self.cloud.instances() if each.component in ours and each.state not in ("stopped",)
         ]
+
+    def _in_state(self, *states: str) -> list[str]:
+        return [each.name for each in self.cloud.instances() if each.state in states]
 
     def _running(self, component: str) -> list[str]:
         return [

@@ -14,6 +14,7 @@ import time
 import traceback
 from bisect import bisect_right
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -27,6 +28,8 @@ from .logs import Logs
 from .record import Alert, Day, Mark
 
 _LOOK_SECONDS, _HOST_SECONDS = 1.0, 0.3
+# A host that hangs keeps one of these waiting for so long, and what was known of it counts for so long.
+_ASKED_AT_ONCE, _ANSWER_SECONDS, _KNOWN_SECONDS = 2, 10.0, 30.0
 # Runs in the hosts' network: what the paper broker has, once a second, without what nobody looks at.
 _BROKER = """
 import json, sys, time, urllib.request
@@ -146,7 +149,9 @@ class Watch:
             if (day := self.day(moment.shown)) is not None:
                 for each in instances:
                     if each.component in ("trading_server", "alpaca_websocket"):
-                        day.row(each.name, each.component).seen(self.state(each), moment.shown)
+                        state = self.state(each)
+                        why = str(self._known(each).get("reason") or "") if state == record.UNHEALTHY else ""
+                        day.row(each.name, each.component).seen(state, moment.shown, why)
         self.problem = ""
 
     def state(self, instance: Instance) -> str:
@@ -156,13 +161,23 @@ class Watch:
             return record.STOPPING
         if instance.state != "running" or not self.cloud.hosts:
             return record.BOOTING if instance.state == "pending" else record.RUNNING
-        found = self.health.get(instance.id, {})
+        found = self._known(instance)
         if found.get("health") == "healthy":
             return record.WORKING
+        if found.get("was_healthy") and found.get("state") in ("draining", "drained"):
+            return record.STOPPING
         if found.get("health") == "no service":
             return record.RUNNING
         # It was well before: then it is not booting.
         return record.UNHEALTHY if found.get("was_healthy") else record.BOOTING
+
+    def _known(self, instance: Instance) -> dict[str, Any]:
+        """What a host said of itself last; what is too old for that does not count."""
+        found = self.health.get(instance.id, {})
+        silent = time.monotonic() - found.get("asked", 0.0) if found else 0.0
+        if silent <= _KNOWN_SECONDS:
+            return found
+        return {"health": "unknown", "reason": f"no answer for {silent:.0f} s", "was_healthy": found["was_healthy"]}
 
     def _read_logs(self) -> None:
         for found in self._logs.read():
@@ -191,27 +206,29 @@ class Watch:
                     day.alerts.append(Alert(at, str(mail.get("Subject", "")), str(mail.get("Message", ""))))
 
     def _ask_hosts(self) -> None:
-        """One host after another: asking takes processor time from those that trade."""
-        for instance in list(self.instances):
-            if self._over.wait(_HOST_SECONDS):
-                return
+        """Few at once: asking takes processor time from those that trade."""
+        for instance in self.instances:
             if instance.state != "running":
                 self.health.pop(instance.id, None)
-                continue
-            script = host_status_command(instance.component)
-            try:
-                text = self.cloud.execute(instance.id, f"{script}; true")
-            except CloudError:  # it boots, or it goes
-                text = ""
-            told = host_status(text, instance.component)
-            now = time.time()
-            with self.lock:
-                before = self.health.get(instance.id, {})
-                was = told["health"] == "healthy" or bool(before.get("was_healthy"))
-                self.health[instance.id] = told | {"was_healthy": was}
-                lag, day = told.get("feed_lag"), self.day(self.shown_at(now))
-                if day is not None and isinstance(lag, int | float) and instance.component == "trading_server":
-                    day.feed.append((self.shown_at(now), float(lag)))
+        with ThreadPoolExecutor(_ASKED_AT_ONCE) as pool:
+            list(pool.map(self._ask, [each for each in self.instances if each.state == "running"]))
+
+    def _ask(self, instance: Instance) -> None:
+        if self._over.wait(_HOST_SECONDS * _ASKED_AT_ONCE):
+            return
+        script = host_status_command(instance.component)
+        try:
+            told = host_status(self.cloud.execute(instance.id, f"{script}; true", _ANSWER_SECONDS), instance.component)
+        except CloudError:  # it boots, or it goes, or it hangs
+            told = host_status("", instance.component) | {"reason": "the host does not answer"}
+        now = time.time()
+        with self.lock:
+            before = self.health.get(instance.id, {})
+            was = told["health"] == "healthy" or bool(before.get("was_healthy"))
+            self.health[instance.id] = told | {"was_healthy": was, "asked": time.monotonic()}
+            lag, day = told.get("feed_lag"), self.day(self.shown_at(now))
+            if day is not None and isinstance(lag, int | float) and instance.component == "trading_server":
+                day.feed.append((self.shown_at(now), float(lag)))
 
     def _ask_broker(self) -> None:
         """Follow the paper broker until its market ends; then it is asked again."""
@@ -269,7 +286,7 @@ class Watch:
             }
 
     def _shown(self, instance: Instance) -> dict[str, Any]:
-        told = self.health.get(instance.id, {})
+        told = self._known(instance)
         names = ("health", "state", "last_work_age", "feed_lag", "orders", "position", "symbol", "reason")
         gain = told.get("profit_and_loss")
         shown = {name: told.get(name) for name in names}
