@@ -211,9 +211,24 @@ def test_a_drain_that_fails_makes_the_command_fail_and_the_trader_stays(host: Tr
     assert host.run("systemctl is-active algo-trader").strip() == "active"
     host.run(f"rm {STATE}/stubborn")
     status, said = host.drain_by_ssm()
-    assert (status, said.strip().splitlines()[-1]) == ("Success", "drained, 1 positions held")
+    assert (status, said.strip().splitlines()[-1]) == ("Success", "drained")
     assert host.run("systemctl is-active algo-trader || true").strip() == "inactive"
     assert host.status()["undrained"] is False
+    assert host.drain_by_ssm()[0] == "Success"
+
+
+def test_a_trader_that_says_yes_and_keeps_a_position_is_not_taken_for_drained(host: Trader) -> None:
+    assert host.boot()[0] == 0
+    host.trades()
+    host.run(f"touch {STATE}/keeps")
+    for _attempt in range(2):  # the second finds that its process has ended, in order as it says
+        status, said = host.drain_by_ssm()
+        assert status == "Failed"
+        assert "says that it is drained, and holds 1 positions, although flatten_on_drain is set" in said
+    assert host.status()["undrained"] is True
+    host.run(f"rm {STATE}/keeps")
+    assert host.boot()[0] == 0
+    host.trades()
     assert host.drain_by_ssm()[0] == "Success"
 
 

@@ -1,6 +1,7 @@
 """A stand-in for the trading code: it keeps the contract with the host, trades nothing, and fails on request.
 
-A file in its state folder is a request: `refuse`, `hang`, `stubborn` (a drain that cannot be confirmed).
+A file in its state folder is a request: `refuse`, `hang`, `stubborn` (a drain that cannot be confirmed), `keeps` (a
+drain that is confirmed, although a position is kept).
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def run(config: dict[str, Any], folder: Path, state: Path) -> int:
         if asked and (state / "stubborn").exists():
             health("draining", reason="position not flat")
         elif asked:
-            health("drained")
+            health("drained", positions=int((state / "keeps").exists() or not config["flatten_on_drain"]))
             return 0
         else:
             health("halted" if (folder / "halt").exists() else "trading")

@@ -55,6 +55,7 @@ def _drain(places: Places) -> str:
     if state_of(read_json(places.health)) != DRAINED:
         state = state_of(read_json(places.health))
         raise HostError(f"Not drained: the drain command ended with 0, but the health file says {state!r}.")
+    _require_nothing_left(places)
     units.stop(UNIT, max(end - time.monotonic(), 15))
     after = units.show(UNIT)
     if after.running or after.result != "success":
@@ -65,6 +66,7 @@ def _drain(places: Places) -> str:
 def _confirmed_before(places: Places, unit: units.Unit) -> str:
     if not unit.installed:
         return "nothing to drain: no trader is installed on this host"
+    _require_nothing_left(places)
     if not places.undrained.exists():
         held = read_json(places.health)
         return DRAINED + _held(held) if state_of(held) == DRAINED else "nothing to drain: the trader is not running"
@@ -126,6 +128,7 @@ def starting(places: Places, invocation: str) -> None:
 def stopped(places: Places, environment: Mapping[str, str]) -> bool:
     """The unit's process has ended, also by itself. Returns whether it is known to have left no orders behind."""
     drained = environment.get("SERVICE_RESULT") == "success" and state_of(read_json(places.health)) == DRAINED
+    drained = drained and not left(places)
     refused = environment.get("EXIT_STATUS") == str(_REFUSED) and _marked_by(places) == environment.get("INVOCATION_ID")
     if drained or refused:
         places.undrained.unlink(missing_ok=True)
@@ -144,6 +147,23 @@ def _marked_by(places: Places) -> str:
 
 def state_of(health: Mapping[str, Any]) -> str:
     return str(health.get("state", ""))
+
+
+def left(places: Places) -> str:
+    """What a trader that says it is drained has left all the same; empty for nothing that it should not."""
+    health, configuration = read_json(places.health), read_json(places.trader)
+    found = [f"{health['open_orders']} open orders"] if health.get("open_orders") else []
+    if configuration.get("flatten_on_drain") and health.get("positions"):
+        found.append(f"{health['positions']} positions, although flatten_on_drain is set")
+    return " and ".join(found) if state_of(health) == DRAINED else ""
+
+
+def _require_nothing_left(places: Places) -> None:
+    if found := left(places):
+        raise HostError(
+            f"Not drained: the trader says that it is drained, and holds {found}. Start it again with: algo-host boot; "
+            f"or close them at the broker, then: rm -f {places.undrained} {places.health}"
+        )
 
 
 def _held(health: Mapping[str, Any]) -> str:

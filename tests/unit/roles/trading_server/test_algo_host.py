@@ -323,6 +323,23 @@ def test_a_marker_tells_a_trader_that_crashed_from_one_that_was_drained(places: 
     assert "no trader is installed" in drain._confirmed_before(places, units.Unit())
 
 
+def test_a_trader_that_says_it_is_drained_must_have_left_nothing_that_it_should_not(places: Places) -> None:
+    ended = units.Unit(load="loaded")
+    for health, flatten, what in (
+        ('{"state": "drained", "positions": 2, "open_orders": 0}', "true", "2 positions, although flatten_on_drain"),
+        ('{"state": "drained", "positions": 2, "open_orders": 3}', "false", "3 open orders"),
+    ):
+        drain.starting(places, "first")
+        replace(places.health, health)
+        replace(places.trader, f'{{"flatten_on_drain": {flatten}}}')
+        assert not drain.stopped(places, {"SERVICE_RESULT": "success"})
+        with pytest.raises(HostError, match=what):
+            drain._confirmed_before(places, ended)
+    replace(places.health, '{"state": "drained", "positions": 2, "open_orders": 0}')
+    assert drain.stopped(places, {"SERVICE_RESULT": "success"})
+    assert drain._confirmed_before(places, ended) == "drained, 2 positions held"
+
+
 def test_a_file_is_replaced_as_a_whole_and_only_if_it_differs(tmp_path: Path) -> None:
     path = tmp_path / "x"
     assert replace(path, "1", mode=0o600)
