@@ -157,9 +157,8 @@ def _report(
         metrics |= {"ServersUnplaced": len(result.unplaced), "Halted": int(bool(result.halt))}
         log.metrics(clock.now().timestamp(), metrics)
     log.info("Fleet planned" if request.dry_run else "Fleet reconciled", api_calls=result.api_calls)
-    if result.halt and result.held and not request.dry_run:
-        held = [f"{entry['model']}: {entry['reason']}" for entry in result.held]
-        report.alert(aws.sns, settings, log, "Trading is halted", [result.halt, *held])
+    if result.held and (result.halt or request.published is not None) and not request.dry_run:
+        report.alert(aws.sns, settings, log, "Trading is halted", _halted(settings, request, result))
     elif kept_down and not request.dry_run:
         report.alert(aws.sns, settings, log, "Servers stay stopped", kept_down)
     if result.failed:
@@ -177,6 +176,15 @@ def _report(
         "held": result.held,
         "orders": result.orders,
     }
+
+
+def _halted(settings: Settings, request: Request, result: FleetResult) -> list[str]:
+    """What does not start, and what to type when it may again: nothing else starts it on the same day."""
+    play = f"ansible-playbook -i inventories/{settings.environment} playbooks/trading_server.yml"
+    power = "" if request.published is not None else " -e aws_trading_server_once_power=running"
+    after = f"After the halt (playbooks/resume.yml): {play}{power}. Otherwise the next start does it"
+    held = [f"{entry['model']}: {entry['reason']}" for entry in result.held]
+    return [*filter(None, [result.halt]), after, *held]
 
 
 def _check_models(log: report.Log, fleet: FleetSettings, listing: Listing) -> None:

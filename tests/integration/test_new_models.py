@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.algo.trading.plugins.module_utils._naming import Scope
@@ -22,6 +23,7 @@ SCOPE = Scope("algo-trading", "qa")
 SERVER = "algo-trading-trading-server-qa"
 QUEUE = f"{SERVER}-new-models"
 NEW, HALF = "momentum/MSFT/sma-outer_0_inner_0", "momentum/NVDA/sma-outer_0_inner_0"
+HALTED = "momentum/TSLA/sma-outer_0_inner_0"
 OURS = {
     ("SQS queue", QUEUE),
     ("SQS queue", f"{QUEUE}-failed"),
@@ -71,6 +73,25 @@ def test_a_model_published_in_the_session_gets_its_server_and_no_other_changes(
     s3.put_object(Bucket=qa.bucket, Key=f"models/{HALF}/manifest.json", Body=manifest("weights.bin"))
     wait(cloud, lambda: waiting(fresh_aws) == 0)
     assert HALF not in qa.models()
+
+    # What is halted gets no server, whether all of trading is or this symbol only. People are told what to do then.
+    cloud.control("clock", "PUT", at="2026-06-03T11:00:00-04:00")
+    order = {"do": "halt", "record": "by a test, 2026-06-02T15:00:00Z: looking", "symbols": ["TSLA"]}
+    for number, halt in enumerate(("halted by a test", json.dumps({"orders": [order]})), start=1):
+        fresh_aws.client("ssm").put_parameter(Name=SCOPE.parameter("halt"), Value=halt, Overwrite=True)
+        s3.put_object(Bucket=qa.bucket, Key=f"models/{HALTED}/weights.bin", Body=b"1")
+        s3.put_object(Bucket=qa.bucket, Key=f"models/{HALTED}/manifest.json", Body=manifest("weights.bin"))
+        wait(cloud, partial(halted, cloud, number))
+        held = [line for line in lines(cloud, "Server") if line["model"] == HALTED]
+        assert [line["action"] for line in held] == ["hold"] * number
+        assert "by a test" in held[-1]["reason"]
+    assert HALTED not in qa.models()
+    assert set(after) == {each["InstanceId"] for each in qa.instances("trading_server")}
+    fresh_aws.client("ssm").put_parameter(Name=SCOPE.parameter("halt"), Value="false", Overwrite=True)
+    started = fresh_aws.client("lambda").invoke(FunctionName=SERVER, Payload=b'{"action": "start"}')
+    assert json.load(started["Payload"])["ok"]
+    assert qa.models() == sorted([*MODELS, NEW, HALF, HALTED])
+    wait(cloud, lambda: waiting(fresh_aws) == 0)
     assert refused(fresh_aws) == []
     assert not [each for each in fresh_aws.permissions()["unneeded"] if each["statement"] == "NewModels"]
 
@@ -118,6 +139,14 @@ def empty(cloud: Cloud) -> None:
     wait(cloud, lambda: waiting(cloud.aws) == 0)
 
 
+def halted(cloud: Cloud, times: int) -> bool:
+    return len(lines(cloud, "Trading is halted")) == times
+
+
+def lines(cloud: Cloud, message: str = "") -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = [json.loads(line) for line in cloud.log(SERVER) if line.startswith("{")]
+    return [line for line in found if message in ("", line.get("message"))]
+
+
 def said(cloud: Cloud) -> set[str]:
-    lines: list[dict[str, Any]] = [json.loads(line) for line in cloud.log(SERVER) if line.startswith("{")]
-    return {str(line.get("message")) for line in lines}
+    return {str(line.get("message")) for line in lines(cloud)}
