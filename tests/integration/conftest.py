@@ -50,6 +50,7 @@ class Aws:
         self.endpoint = endpoint
         self.region = REGION
         self.home = home
+        self._refusals_seen = 0
 
     @property
     def env(self) -> dict[str, str]:
@@ -120,11 +121,27 @@ class Aws:
     def reset(self) -> None:
         """Empties the account and the record of calls."""
         self._http("POST", "/moto-api/reset")
+        self._refusals_seen = 0
         self.forget_calls()
 
     def permissions(self) -> dict[str, Any]:
         """Which calls of roles were refused, and which statements of their policies no call has needed."""
         return dict(json.loads(self._http("GET", "/_algo/permissions")))
+
+    def refused_to_environments(self) -> list[dict[str, Any]]:
+        """What roles of environments were refused since this was asked last.
+
+        Without a function's own log group: Lambda tries to make it, and nothing gives its role the permission, so that
+        there is never one without our tags. On AWS it is refused in the same way.
+        """
+        found = [
+            each
+            for each in self.permissions()["refused"]
+            if ":role/algo-trading-" in each["role"] and each["action"] != "logs:CreateLogGroup"
+        ]
+        seen = self._refusals_seen if self._refusals_seen <= len(found) else 0  # a test has it forgotten
+        self._refusals_seen = len(found)
+        return found[seen:]
 
     def hold(self, *operations: str) -> None:
         """Answers these calls, `service:Operation`, no more, until `release`; then they are refused."""
@@ -262,6 +279,18 @@ def _aws_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
 def aws(_aws_server: Aws) -> Aws:
     """An AWS of this test process's own. It is shared by its tests: call `aws.reset()` first, or use `fresh_aws`."""
     return _aws_server
+
+
+@pytest.fixture(autouse=True)
+def _roles_may_do_what_they_do(request: pytest.FixtureRequest) -> Iterator[None]:
+    """No call of an environment's host, function or schedule is refused: each is judged by its own role's policy.
+
+    Roles that tests make to be refused have other names.
+    """
+    yield
+    servers: list[Aws] = [request.getfixturevalue(name) for name in ("_aws_server",) if name in request.fixturenames]
+    servers += [request.getfixturevalue(name).aws for name in ("yard",) if name in request.fixturenames]
+    assert [each for server in servers for each in server.refused_to_environments()] == []
 
 
 @pytest.fixture
