@@ -329,6 +329,12 @@ def tasks(roles: Roles, package: Path) -> list[Task]:
             {},
         ),
         (
+            "algo.trading.cloudwatch_dashboard",
+            SCOPE.name("trading_server_shutdown", "day"),
+            {"body": {"widgets": [{"type": "text", "width": 6, "height": 2, "properties": {"markdown": "# Day"}}]}},
+            {},
+        ),
+        (
             "community.aws.ssm_parameter",
             SCOPE.parameter("a"),
             {"string_type": "String", "tier": "Standard", "description": "A parameter", "value": '{"a": 1}'},

@@ -68,6 +68,7 @@ def test_the_shutdown_is_planned_made_repeated_changed_and_removed(roles: Roles)
             ("create", "schedule group", SHUTDOWN),
             ("create", "schedule", f"{SHUTDOWN}/shutdown-early"),
             ("create", "schedule", f"{SHUTDOWN}/shutdown"),
+            ("create", "dashboard", f"{SHUTDOWN}-day"),
         ]
     )
     everything_is_as_it_should_be(aws)
@@ -100,7 +101,7 @@ def test_the_shutdown_is_planned_made_repeated_changed_and_removed(roles: Roles)
     assert lines(roles("aws_trading_server_shutdown")) == []
 
     removed = roles(tasks=teardown())
-    assert len(lines(removed)) == 13
+    assert len(lines(removed)) == 14
     assert {action for action, _kind, _name in lines(removed)} == {"delete"}
     assert lines(roles(tasks=teardown())) == []
     assert everything_named(aws) == []

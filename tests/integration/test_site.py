@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.algo.trading.plugins.module_utils._components import COMPONENTS
-from ansible_collections.algo.trading.tests.integration.environments import ACCOUNT, LOCK, MODELS, Environment, Line
+from ansible_collections.algo.trading.plugins.module_utils._components import COMPONENTS, FUNCTIONS
+from ansible_collections.algo.trading.tests.integration.environments import (
+    ACCOUNT,
+    LOCK,
+    MODELS,
+    ROOT,
+    Environment,
+    Line,
+)
+
+sys.path.insert(0, str(ROOT / "lambda"))
+
+from trading_day.report import completed_metric
 
 if TYPE_CHECKING:
     from conftest import Aws, Playbook
@@ -16,6 +29,7 @@ if TYPE_CHECKING:
 SHUTDOWN, WEBSOCKET, MLFLOW = (
     f"algo-trading-{component}-qa" for component in ("trading-server-shutdown", "alpaca-websocket", "mlflow-server")
 )
+DASHED = [function.replace("_", "-") for function in FUNCTIONS]
 # Statements of docs/permissions.md that this module's runs do not need, and who does.
 UNNEEDED = {
     "PlanS3b": "manifests of models, and models that were copied from another bucket",
@@ -207,6 +221,35 @@ def test_a_part_is_run_by_limit_by_tag_and_by_its_own_playbook(qa: Environment) 
     assert ("instance", MLFLOW) in [line[1:] for line in alone.lines]
     assert {line["component"] for line in alone.run.plan["plan"]} == {"mlflow_server"}
     assert qa.plan().lines == []
+
+
+def test_the_dashboard_shows_every_alarm_and_asks_only_for_what_there_is(qa: Environment, aws: Aws) -> None:
+    cloudwatch, name = aws.client("cloudwatch"), f"{SHUTDOWN}-day"
+    widgets = json.loads(cloudwatch.get_dashboard(DashboardName=name)["DashboardBody"])["widgets"]
+    (alarms,) = [each["properties"]["alarms"] for each in widgets if each["type"] == "alarm"]
+    assert sorted(alarms) == sorted(each["AlarmArn"] for each in cloudwatch.describe_alarms()["MetricAlarms"])
+    # A metric that nobody writes, or a log group that nobody has, would be an empty picture.
+    written = "".join(path.read_text() for path in (ROOT / "lambda" / "trading_day").glob("*.py"))
+    written += "".join(completed_metric(action) for action in ("start", "check", "stop"))
+    series = [metric for each in widgets for metric in each["properties"].get("metrics", [])]
+    assert {metric[0] for metric in series} == {"AlgoTrading", "AWS/Lambda"}
+    assert [metric[1] for metric in series if metric[0] == "AlgoTrading" and metric[1] not in written] == []
+    own = {"Project": "algo-trading", "Environment": "qa"}
+    for metric in series:
+        dimensions = dict(zip(metric[2:-1:2], metric[3:-1:2], strict=True))
+        function = dimensions.pop("Function", "") or dimensions.pop("FunctionName", "")
+        assert dimensions == (own if metric[0] == "AlgoTrading" else {})
+        assert function in (FUNCTIONS if metric[0] == "AlgoTrading" else {f"algo-trading-{each}-qa" for each in DASHED})
+    groups = {group["logGroupName"] for group in aws.client("logs").describe_log_groups()["logGroups"]}
+    queries = [each["properties"]["query"] for each in widgets if each["type"] == "log"]
+    assert len(queries) == 3
+    assert {group for query in queries for group in re.findall("SOURCE '([^']+)'", query)} <= groups
+    # Gone with its setting, and back.
+    qa.as_operator("plan", "change", "remove")
+    without = qa(aws_trading_server_shutdown_dashboard=False)
+    assert without.lines == [("delete", "dashboard", name)]
+    qa.as_operator("plan", "change")
+    assert qa().lines == [("create", "dashboard", name)]
 
 
 def test_a_missing_permission_is_named_and_nothing_is_changed(qa: Environment) -> None:

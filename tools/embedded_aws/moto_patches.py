@@ -229,6 +229,42 @@ def _keep_metadata_options() -> None:
     InstanceBackend.modify_instance_metadata_options = modify  # type: ignore[assignment, method-assign]
 
 
+def _tag_dashboards() -> None:
+    """moto drops the tags of a dashboard, and can't tag one.
+
+    As in AWS, the tags of a request count when it makes the dashboard.
+    """
+    from moto.cloudwatch.models import CloudWatchBackend
+    from moto.cloudwatch.responses import CloudWatchResponse
+
+    put = CloudWatchResponse.put_dashboard
+    delete, tag = CloudWatchBackend.delete_dashboards, CloudWatchBackend.tag_resource
+
+    def put_dashboard(self: Any) -> Any:
+        own, name = self.cloudwatch_backend, self._get_param("DashboardName")
+        existed, answer = name in own.dashboards, put(self)
+        if not existed:
+            own.tagger.tag_resource(own.dashboards[name].arn, self._get_param("Tags", []))
+        return answer
+
+    def delete_dashboards(self: Any, dashboards: list[str]) -> Any:
+        arns = [self.dashboards[name].arn for name in dashboards if name in self.dashboards]
+        problem = delete(self, dashboards)
+        for arn in arns if problem is None else ():
+            self.tagger.delete_all_tags_for_resource(arn)
+        return problem
+
+    def tag_resource(self: Any, arn: str, tags: dict[str, str]) -> None:
+        if arn in {each.arn for each in self.dashboards.values()}:
+            self.tagger.tag_resource(arn, self.tagger.convert_dict_to_tags_input(tags))
+        else:
+            tag(self, arn, tags)
+
+    CloudWatchResponse.put_dashboard = put_dashboard  # type: ignore[method-assign]
+    CloudWatchBackend.delete_dashboards = delete_dashboards  # type: ignore[method-assign]
+    CloudWatchBackend.tag_resource = tag_resource  # type: ignore[method-assign]
+
+
 PATCHES = (
     _heed_conditions,
     _find_tags_by_resource,
@@ -241,4 +277,5 @@ PATCHES = (
     _leave_queues_to_event_sources,
     _give_the_profile_to_all_instances,
     _keep_metadata_options,
+    _tag_dashboards,
 )

@@ -54,6 +54,7 @@ _ACTIONS = {
 }
 # Operation that tags what it makes: the parameter with the tags, and the action that is needed for it.
 _TAGGING = {
+    "cloudwatch:PutDashboard": ("Tags", "cloudwatch:TagResource"),
     "cloudwatch:PutMetricAlarm": ("Tags", "cloudwatch:TagResource"),
     "iam:CreateInstanceProfile": ("Tags", "iam:TagInstanceProfile"),
     "iam:CreateRole": ("Tags", "iam:TagRole"),
@@ -139,6 +140,12 @@ def _own(service: str, region: str, shape: str, value: str) -> str:
     return f"arn:{account.PARTITION}:{service}:{where}:{account.account_id()}:{shape.format(value)}"
 
 
+def _cloudwatch(_operation: str, _region: str, given: Parameters) -> Iterator[str]:
+    """Dashboards belong to no region."""
+    names = filter(None, [given.one("DashboardName"), *given.many("DashboardNames")])
+    yield from (f"arn:{account.PARTITION}:cloudwatch::{account.account_id()}:dashboard/{name}" for name in names)
+
+
 def _in_path(*kinds: str) -> Any:
     """The ARN or the name behind one of these parts of the path."""
 
@@ -196,6 +203,7 @@ def _sns(operation: str, _region: str, _given: Parameters) -> Iterator[str]:
 
 
 _SPECIAL: dict[str, Any] = {
+    "cloudwatch": _cloudwatch,
     "lambda": _in_path("functions", "tags"),
     "route53": _route53,
     "s3": _s3,

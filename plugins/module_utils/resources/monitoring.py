@@ -2,10 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Log groups and metric alarms, as amazon.aws manages them."""
+"""Log groups and metric alarms, as amazon.aws manages them, and dashboards, which no other collection does."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -133,4 +134,48 @@ ALARM = ResourceType(
     destroy_order=14,
 )
 
-TYPES = (LOG_GROUP, ALARM)
+
+# ---- dashboard ----
+
+
+def _meaning(body: Any) -> Any:
+    """JSON as what it says, anything else as it is: neither order nor blanks are a difference."""
+    try:
+        return json.loads(body) if isinstance(body, str) else body
+    except ValueError:
+        return body
+
+
+def dashboard_names(scope: Scope) -> list[str]:
+    return [scope.name("trading_server_shutdown", "day")]
+
+
+def _read_dashboards(clients: Any, scope: Scope) -> Iterable[Found]:
+    # By name: a listing of the account's dashboards would tell neither tags nor bodies.
+    cloudwatch = clients("cloudwatch")
+    missing = ("ResourceNotFound", "ResourceNotFoundException")
+    for name in dashboard_names(scope):
+        answer = unless_missing(cloudwatch.get_dashboard, *missing, DashboardName=name)
+        arn = answer["DashboardArn"] if answer else ""
+        listed = unless_missing(cloudwatch.list_tags_for_resource, *missing, ResourceARN=arn) if answer else None
+        if answer is None or listed is None:
+            continue
+        tags = tag_dict(listed.get("Tags"))
+        yield Found(name, {"name": name, "body": _meaning(answer["DashboardBody"]), "tags": tags}, {"arn": arn}, tags)
+
+
+DASHBOARD = ResourceType(
+    module="algo.trading.cloudwatch_dashboard",
+    service="cloudwatch",
+    title="dashboard",
+    read=_read_dashboards,
+    compared=frozenset({"name", "body", "tags"}),
+    normalize=lambda arguments: {
+        name: _meaning(value) if name == "body" else value for name, value in arguments.items()
+    },
+    computed=(),
+    # It shows the alarms.
+    destroy_order=13,
+)
+
+TYPES = (LOG_GROUP, ALARM, DASHBOARD)

@@ -50,6 +50,7 @@ SAME: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (("SSM document",), ("aws_ssm_document",)),
     (("log group",), ("aws_cloudwatch_log_group",)),
     (("alarm",), ("aws_cloudwatch_metric_alarm",)),
+    (("dashboard",), ("aws_cloudwatch_dashboard",)),
     (("SNS topic",), ("aws_sns_topic", "aws_sns_topic_policy")),
     (("SQS queue",), ("aws_sqs_queue", "aws_sqs_queue_policy")),
     (("Lambda function",), ("aws_lambda_function",)),

@@ -228,3 +228,12 @@ def _(client: Any) -> None:
     (instance,) = launch(ec2, 1, MetadataOptions={"HttpTokens": "required"})
     changed = ec2.modify_instance_metadata_options(InstanceId=instance, HttpPutResponseHopLimit=2)
     assert changed["InstanceMetadataOptions"].get("HttpTokens") != "required", REASON
+
+
+@shows("_tag_dashboards")
+def _(client: Any) -> None:
+    cloudwatch = client("cloudwatch")
+    given = {"DashboardName": "own", "DashboardBody": '{"widgets": []}'}
+    cloudwatch.put_dashboard(**given, Tags=[{"Key": "Project", "Value": "algo"}])
+    arn = cloudwatch.get_dashboard(DashboardName="own")["DashboardArn"]
+    assert cloudwatch.list_tags_for_resource(ResourceARN=arn)["Tags"] == [], REASON

@@ -26,7 +26,15 @@ LAYERS = (
     ("fleet", "models", "_model_listing", "_model_manifest", "resources"),
     ("account", "account_checks", "model_history", "settings", "trading_orders"),
     # One function for each API call, for modules of ours. These need amazon.aws.
-    ("lambda_event_invoke", "lambda_package", "lock", "scheduler", "scheduler_group", "ssm_document"),
+    (
+        "cloudwatch_dashboard",
+        "lambda_event_invoke",
+        "lambda_package",
+        "lock",
+        "scheduler",
+        "scheduler_group",
+        "ssm_document",
+    ),
 )
 PURE = ("resources", "fleet.engine", "models", "sessions", "trading_day", "account", "account_checks", "settings")
 

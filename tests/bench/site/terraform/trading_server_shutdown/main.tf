@@ -99,6 +99,22 @@ resource "aws_cloudwatch_metric_alarm" "dead_letters" {
   tags                = { Component = local.component }
 }
 
+# Shorter than ours: a dashboard is one call, whatever it shows.
+resource "aws_cloudwatch_dashboard" "day" {
+  dashboard_name = "${local.name}-day"
+  dashboard_body = jsonencode({
+    widgets = [{
+      type   = "alarm"
+      width  = 24
+      height = 4
+      properties = {
+        title  = "Alarms"
+        alarms = [aws_cloudwatch_metric_alarm.left_running.arn, aws_cloudwatch_metric_alarm.dead_letters.arn]
+      }
+    }]
+  })
+}
+
 resource "aws_ssm_document" "drain" {
   name            = local.drain
   document_type   = "Command"

@@ -1,4 +1,4 @@
-"""Log groups and alarms: which are ours, and what counts as a change."""
+"""Log groups, alarms and dashboards: which are ours, and what counts as a change."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from ansible_collections.algo.trading.plugins.module_utils._naming import Scope
 from ansible_collections.algo.trading.plugins.module_utils.resources import decide
 from ansible_collections.algo.trading.plugins.module_utils.resources.monitoring import (
     ALARM,
+    DASHBOARD,
     LOG_GROUP,
     _owns_log_group,
 )
@@ -50,3 +51,9 @@ def test_an_alarm_is_described_with_its_tags_although_its_module_takes_none() ->
     assert ALARM.separate_tags
     decision = decide(ALARM, {"tags": {"Environment": "qa"}}, found(tags={}))
     assert decision.reasons == ("tags.Environment: unset → qa",)
+
+
+def test_a_dashboards_body_is_compared_by_what_it_says() -> None:
+    shown = found(body={"widgets": [{"type": "text", "width": 6}]})
+    assert decide(DASHBOARD, {"body": '{"widgets": [ {"width": 6, "type": "text"} ]}'}, shown).action == "no-op"
+    assert decide(DASHBOARD, {"body": {"widgets": []}}, shown).action == "update"
