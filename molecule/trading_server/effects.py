@@ -208,12 +208,13 @@ def test_a_drain_that_fails_makes_the_command_fail_and_the_trader_stays(host: Tr
     status, said = host.drain_by_ssm()
     assert status == "Failed"
     assert "Not drained: exit status 1: position not flat" in said
+    assert "position not flat" in host.status()["failed_drain"]["reason"]
     assert host.run("systemctl is-active algo-trader").strip() == "active"
     host.run(f"rm {STATE}/stubborn")
     status, said = host.drain_by_ssm()
     assert (status, said.strip().splitlines()[-1]) == ("Success", "drained")
     assert host.run("systemctl is-active algo-trader || true").strip() == "inactive"
-    assert host.status()["undrained"] is False
+    assert (host.status()["undrained"], host.status()["failed_drain"]) == (False, {})
     assert host.drain_by_ssm()[0] == "Success"
 
 

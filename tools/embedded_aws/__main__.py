@@ -178,7 +178,7 @@ def _permissions(state: State, args: argparse.Namespace) -> int:
         if args.operator == "on" and server:
             from embedded_aws import operator_role
 
-            _ask(state, "PUT", "permissions", {"operator": operator_role.make(server)})
+            _ask(state, "PUT", "permissions", {"operator": operator_role.make(server.endpoint)})
         print(f"embedded AWS: the operator's permissions are {args.operator}")
         return 0
     report = _ask(state, "GET", "permissions")

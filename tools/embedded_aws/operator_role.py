@@ -8,20 +8,18 @@ from typing import Any
 
 import operator_policy
 
-from . import manager
-
 NAME = "operator"
 # As inventories/local says.
 _PROJECT, _ENVIRONMENT, _MODEL_BUCKET = "algo-trading", "local", "algo-model-deploy-local"
 
 
-def make(server: manager.Server) -> str:
+def make(endpoint: str) -> str:
     """Make the role, or give it the policies as they are now; returns its ARN."""
     import boto3
     from botocore.config import Config
 
     session: Any = boto3.session.Session("testing", "testing", region_name="us-east-1")
-    more = {"endpoint_url": server.endpoint, "config": Config(proxies={})}
+    more = {"endpoint_url": endpoint, "config": Config(proxies={})}
     iam, account = session.client("iam", **more), session.client("sts", **more).get_caller_identity()["Account"]
     documents = operator_policy.policies(
         operator_policy.PAGE.read_text(),

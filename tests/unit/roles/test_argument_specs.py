@@ -117,3 +117,15 @@ def test_every_variable_is_used(role: str) -> None:
     text += (ROLES / role / "defaults" / "main.yml").read_text(encoding="utf-8")
     unused = [name for name in defaults(role) if len(re.findall(rf"\b{name}\b", text)) < 2]
     assert unused == []
+
+
+def test_numbers_of_settings_are_taken_as_numbers_where_they_are_calculated_with() -> None:
+    """`-e name=5` gives text: text plus a number fails in the middle of a run, and text times 60 is long."""
+    names = "|".join(name for role in NAMES for name, option in options(role).items() if option["type"] == "int")
+    calculated = re.compile(rf"\b({names})\b(?!\s*\|\s*int)\s*[-+*/]\s*[\w(]|[-+*/]\s*\b({names})\b(?!\s*\|\s*int)")
+    wrong = []
+    for path in [path for role in NAMES for path in (ROLES / role).rglob("*.*")]:
+        if path.suffix in (".yml", ".j2") and path.parts[-2] in ("tasks", "templates", "vars", "handlers", "main"):
+            expressions = re.findall(r"\{\{.*?\}\}", path.read_text(encoding="utf-8"), re.DOTALL)
+            wrong += [f"{path.name}: {each}" for each in expressions if calculated.search(each)]
+    assert not wrong
