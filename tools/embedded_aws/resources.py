@@ -73,8 +73,8 @@ _TAGGING = {
 # What of EC2 an id's beginning stands for.
 _EC2 = {
     "acl": "network-acl", "ami": "image", "eipalloc": "elastic-ip", "eni": "network-interface", "i": "instance",
-    "igw": "internet-gateway", "nat": "natgateway", "rtb": "route-table", "sg": "security-group", "subnet": "subnet",
-    "vol": "volume", "vpc": "vpc", "vpce": "vpc-endpoint",
+    "igw": "internet-gateway", "nat": "natgateway", "rtb": "route-table", "sg": "security-group", "snap": "snapshot",
+    "subnet": "subnet", "vol": "volume", "vpc": "vpc", "vpce": "vpc-endpoint",
 }  # fmt: skip
 
 
@@ -128,7 +128,7 @@ def associated(id_: str, region: str) -> str:
 def ec2_arn(id_: str, region: str) -> str:
     """The ARN of a thing of EC2's."""
     kind = _EC2.get(id_.partition("-")[0], "*")
-    owner = "" if kind == "image" else account.account_id()
+    owner = "" if kind in ("image", "snapshot") else account.account_id()
     return f"arn:{account.PARTITION}:ec2:{region}:{owner}:{kind}/{id_}"
 
 

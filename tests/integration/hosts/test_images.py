@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from ansible_collections.algo.trading.tests.integration.conftest import ROOT
 from ansible_collections.algo.trading.tests.integration.hosts.conftest import Host, until
-from embedded_aws import operator_role
+from embedded_aws.operator_role import make as make_operator
 
 if TYPE_CHECKING:
     from ansible_collections.algo.trading.tests.integration.hosts.conftest import Yard
@@ -41,7 +41,7 @@ class Bakes:
         self.code = {"trading_server_wheel": str(made), "trading_server_version": "1.0.0",
                      "trading_server_wheel_sha256": hashlib.sha256(made.read_bytes()).hexdigest()}  # fmt: skip
         self.ec2 = yard.aws.client("ec2")
-        self.role = operator_role.make(yard.aws.endpoint)
+        self.role = make_operator(yard.aws.endpoint)
         self("playbooks/site.yml", "--tags", "network,identity")
 
     def command(self, *args: str) -> list[str]:
