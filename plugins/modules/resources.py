@@ -178,7 +178,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 plan:
-  description: The decisions as lines of the run's plan, in the order of the list.
+  description:
+    - The decisions as lines of the run's plan, in the order of the list. What is absent and should be has none.
   returned: always
   type: list
   elements: dict

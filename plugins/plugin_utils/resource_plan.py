@@ -76,6 +76,11 @@ class Planned:
         }
 
     @property
+    def is_nothing(self) -> bool:
+        """Whether it is not there and should not be: no line of a plan, nor of what is unchanged."""
+        return self.desired is None and self.found is None
+
+    @property
     def attributes(self) -> Settings:
         """What others refer to, without anything being done: values that AWS gives later are unknown."""
         if self.decision.action == "delete":

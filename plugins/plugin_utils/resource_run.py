@@ -118,7 +118,7 @@ class ResourceRun:
                 **({"shown": True} if outcome.shown else {}),
             }
             for outcome in self._in_order()
-            if outcome.planned
+            if outcome.planned and not outcome.planned.is_nothing
         ]
 
     @property

@@ -151,6 +151,13 @@ class Aws:
         """The calls that wait."""
         return list(json.loads(self._http("GET", "/_algo/interruptions"))["waiting"])
 
+    def answer_after(self, seconds: float) -> None:
+        """Each call takes so much longer, until `release`."""
+        self._http("PUT", "/_algo/interruptions", json.dumps({"latency": seconds}).encode())
+
+    def latency(self) -> float:
+        return float(json.loads(self._http("GET", "/_algo/interruptions"))["latency"])
+
     def release(self) -> None:
         self._http("DELETE", "/_algo/interruptions")
 

@@ -4,7 +4,7 @@ manager        starts, stops and finds the server
 server         puts the parts together and answers
 recording      every API call passes here, is noted, and goes to whoever answers it
 operations     names the operation behind an HTTP request
-interruptions  keeps calls waiting, for tests
+interruptions  keeps calls waiting, for tests and benchmarks
 permissions    refuses what a role's policies do not allow
   needs          what each request needs
   resources      the resources that a request names

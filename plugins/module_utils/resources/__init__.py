@@ -75,8 +75,6 @@ _AREAS = (
 )
 TYPES: dict[str, ResourceType] = {kind.module: kind for area in _AREAS for kind in area.TYPES}
 
-_THREADS = 8
-
 State = dict[str, dict[str, dict[str, Any]]]
 
 
@@ -104,7 +102,8 @@ def read_environment(
             missing.append(kind.module)
             return []
 
-    with ThreadPoolExecutor(max_workers=_THREADS) as pool:
+    # A thread for each kind: all wait for AWS, and few have as much as ten calls to make.
+    with ThreadPoolExecutor(max(1, len(kinds))) as pool:
         answers = list(pool.map(read, kinds))
     owners = {
         found.key: found.tags

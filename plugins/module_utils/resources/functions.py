@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from .._aws import pages, unless_missing
+from .._aws import pages, read_each, unless_missing
 from .._components import FUNCTIONS
 from .._invocations import invocation_view
 from .._naming import NEW_MODELS, Scope, arn
@@ -41,11 +41,10 @@ def _normalize(arguments: Settings) -> Settings:
 
 
 def _read_functions(clients: Any, scope: Scope) -> Iterable[Found]:
-    # By name: a listing of the account's functions would tell neither tags nor less in fewer calls.
-    for name in map(scope.name, FUNCTIONS):
+    def read(name: str) -> list[Found]:
         answer = unless_missing(clients("lambda").get_function, "ResourceNotFoundException", FunctionName=name)
         if answer is None:
-            continue
+            return []
         configuration, tags = answer["Configuration"], dict(answer.get("Tags") or {})
         network = configuration.get("VpcConfig") or {}
         settings = {
@@ -66,7 +65,11 @@ def _read_functions(clients: Any, scope: Scope) -> Iterable[Found]:
             "code_sha256": configuration["CodeSha256"],
             "tags": tags,
         }
-        yield Found(name, settings, {"arn": configuration["FunctionArn"], "state": _state(configuration)}, tags)
+        attributes = {"arn": configuration["FunctionArn"], "state": _state(configuration)}
+        return [Found(name, settings, attributes, tags)]
+
+    # By name: a listing of the account's functions would tell neither tags nor less in fewer calls.
+    return read_each(read, map(scope.name, FUNCTIONS))
 
 
 def _state(configuration: Settings) -> str | None:
@@ -125,11 +128,12 @@ FUNCTION = ResourceType(
 
 
 def _read_invocations(clients: Any, scope: Scope) -> Iterable[Found]:
-    for name in map(scope.name, FUNCTIONS):
+    def read(name: str) -> list[Found]:
         get = clients("lambda").get_function_event_invoke_config
         answer = unless_missing(get, "ResourceNotFoundException", FunctionName=name)
-        if answer is not None:
-            yield Found(name, {"name": name, **invocation_view(answer)}, owner=name)
+        return [] if answer is None else [Found(name, {"name": name, **invocation_view(answer)}, owner=name)]
+
+    return read_each(read, map(scope.name, FUNCTIONS))
 
 
 INVOCATION = ResourceType(

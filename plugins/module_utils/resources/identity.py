@@ -9,11 +9,10 @@ IAM cannot search by tag, and listing an account's roles costs pages and tells n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from .._aws import pages, unless_missing
+from .._aws import pages, read_each, unless_missing
 from .._components import HOSTS
 from .._naming import Scope, identities
 from .._policies import by_sid
@@ -21,7 +20,6 @@ from .._tags import tag_dict
 from ._model import Found, ResourceType, Settings
 
 _MISSING = "NoSuchEntity"
-_THREADS = 4
 
 
 def role_names(scope: Scope) -> list[str]:
@@ -34,13 +32,6 @@ def _normalize(argument: str) -> Callable[[Settings], Settings]:
         return {name: by_sid(value) if name == argument else value for name, value in arguments.items()}
 
     return normalize
-
-
-def _each(read: Callable[[str], list[Found]], names: Iterable[str]) -> Iterator[Found]:
-    """Read resources side by side, IAM being slow to answer."""
-    with ThreadPoolExecutor(max_workers=_THREADS) as pool:
-        for found in pool.map(read, names):
-            yield from found
 
 
 # ---- role ----
@@ -66,7 +57,7 @@ def _read_roles(clients: Any, scope: Scope) -> Iterable[Found]:
         }
         return [Found(name, settings, {"arn": role["Arn"]}, tags)]
 
-    return _each(read, role_names(scope))
+    return read_each(read, role_names(scope))
 
 
 def _role_extra(arguments: Settings, found: Mapping[str, Any] | None) -> Settings:
@@ -122,7 +113,7 @@ def _read_policies(clients: Any, scope: Scope) -> Iterable[Found]:
                 found.append(Found(policy_key(role, policy), settings, owner=role))
         return found
 
-    return _each(read, role_names(scope))
+    return read_each(read, role_names(scope))
 
 
 POLICY = ResourceType(
@@ -156,7 +147,7 @@ def _read_instance_profiles(clients: Any, scope: Scope) -> Iterable[Found]:
         settings = {"name": name, "role": roles[0] if roles else "", "tags": tags}
         return [Found(name, settings, {"arn": profile["Arn"]}, tags)]
 
-    return _each(read, map(scope.name, HOSTS))
+    return read_each(read, map(scope.name, HOSTS))
 
 
 INSTANCE_PROFILE = ResourceType(

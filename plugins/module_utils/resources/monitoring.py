@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from .._aws import pages, unless_missing
+from .._aws import pages, read_each, unless_missing
 from .._naming import Scope
 from .._tags import tag_dict
 from ._model import Found, ResourceType, Settings
@@ -28,22 +28,26 @@ def _owns_log_group(scope: Scope, name: str) -> bool:
 
 def _read_log_groups(clients: Any, scope: Scope) -> Iterable[Found]:
     logs = clients("logs")
-    for prefix in (f"{_LAMBDA_LOGS}{scope.project}-", f"{scope.parameter()}/"):
-        for group in pages(logs, "describe_log_groups", "logGroups", logGroupNamePrefix=prefix):
-            name, arn = group["logGroupName"], group["arn"].removesuffix(":*")
-            if not _owns_log_group(scope, name):
-                continue
-            answer = unless_missing(logs.list_tags_for_resource, "ResourceNotFoundException", resourceArn=arn)
-            if answer is None:
-                continue
-            tags = dict(answer.get("tags") or {})
-            settings = {
-                "log_group_name": name,
-                "retention": group.get("retentionInDays"),
-                "kms_key_id": group.get("kmsKeyId"),
-                "tags": tags,
-            }
-            yield Found(name, settings, {"arn": arn}, tags)
+
+    def of(prefix: str) -> list[Settings]:
+        groups = pages(logs, "describe_log_groups", "logGroups", logGroupNamePrefix=prefix)
+        return [group for group in groups if _owns_log_group(scope, group["logGroupName"])]
+
+    def read(group: Settings) -> list[Found]:
+        name, arn = group["logGroupName"], group["arn"].removesuffix(":*")
+        answer = unless_missing(logs.list_tags_for_resource, "ResourceNotFoundException", resourceArn=arn)
+        if answer is None:
+            return []
+        tags = dict(answer.get("tags") or {})
+        settings = {
+            "log_group_name": name,
+            "retention": group.get("retentionInDays"),
+            "kms_key_id": group.get("kmsKeyId"),
+            "tags": tags,
+        }
+        return [Found(name, settings, {"arn": arn}, tags)]
+
+    return read_each(read, read_each(of, (f"{_LAMBDA_LOGS}{scope.project}-", f"{scope.parameter()}/")))
 
 
 LOG_GROUP = ResourceType(
@@ -96,15 +100,14 @@ def _normalize_alarm(arguments: Settings) -> Settings:
 
 def _read_alarms(clients: Any, scope: Scope) -> Iterable[Found]:
     cloudwatch = clients("cloudwatch")
-    for alarm in pages(cloudwatch, "describe_alarms", "MetricAlarms", AlarmNamePrefix=f"{scope.project}-"):
+
+    def read(alarm: Settings) -> list[Found]:
         name, arn = alarm["AlarmName"], alarm["AlarmArn"]
-        if not scope.owns_name(name):
-            continue
         answer = unless_missing(
             cloudwatch.list_tags_for_resource, "ResourceNotFoundException", "ResourceNotFound", ResourceARN=arn
         )
         if answer is None:
-            continue
+            return []
         tags = tag_dict(answer.get("Tags"))
         settings: Settings = {
             "name": name,
@@ -117,7 +120,10 @@ def _read_alarms(clients: Any, scope: Scope) -> Iterable[Found]:
         # Making an alarm and tagging it are two calls; one without tags that tells only us is an interrupted run's.
         told = [action.rpartition(":")[2] for action in settings["alarm_actions"]]
         unfinished = not tags and bool(told) and all(map(scope.owns_name, told))
-        yield Found(name, settings, {"arn": arn}, tags, unfinished=unfinished)
+        return [Found(name, settings, {"arn": arn}, tags, unfinished=unfinished)]
+
+    alarms = pages(cloudwatch, "describe_alarms", "MetricAlarms", AlarmNamePrefix=f"{scope.project}-")
+    return read_each(read, [alarm for alarm in alarms if scope.owns_name(alarm["AlarmName"])])
 
 
 ALARM = ResourceType(

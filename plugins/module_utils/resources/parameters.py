@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from .._aws import pages, unless_missing
+from .._aws import pages, read_each, unless_missing
 from .._naming import Scope
 from .._tags import tag_dict
 from ._model import Found, ResourceType, Settings, States
@@ -43,13 +43,12 @@ def _read_parameters(clients: Any, scope: Scope) -> Iterable[Found]:
     }
     if not values:
         return
-    filters = [{"Key": "Path", "Option": "Recursive", "Values": [path]}]
-    for described in pages(ssm, "describe_parameters", "Parameters", ParameterFilters=filters):
+
+    def read(described: dict[str, Any]) -> list[Found]:
         name = described["Name"]
-        # The lock is no part of what it protects: a removal holds it until the end.
-        tags = _tags(ssm, "Parameter", name) if name in values and name != scope.lock else None
+        tags = _tags(ssm, "Parameter", name)
         if tags is None:
-            continue
+            return []
         settings = {
             "name": name,
             "string_type": described["Type"],
@@ -59,7 +58,13 @@ def _read_parameters(clients: Any, scope: Scope) -> Iterable[Found]:
         }
         if described["Type"] != "SecureString":
             settings["value"] = _parsed(values[name]["Value"])
-        yield Found(name, settings, {"arn": values[name].get("ARN"), "version": values[name].get("Version")}, tags)
+        attributes = {"arn": values[name].get("ARN"), "version": values[name].get("Version")}
+        return [Found(name, settings, attributes, tags)]
+
+    filters = [{"Key": "Path", "Option": "Recursive", "Values": [path]}]
+    parameters = pages(ssm, "describe_parameters", "Parameters", ParameterFilters=filters)
+    # The lock is no part of what it protects: a removal holds it until the end.
+    yield from read_each(read, [one for one in parameters if one["Name"] in values and one["Name"] != scope.lock])
 
 
 def _normalize_parameter(arguments: Settings) -> Settings:
@@ -94,25 +99,22 @@ def document_names(scope: Scope) -> list[str]:
 
 def _read_documents(clients: Any, scope: Scope) -> Iterable[Found]:
     ssm = clients("ssm")
-    for name in document_names(scope):
+
+    def read(name: str) -> list[Found]:
         answer = unless_missing(ssm.get_document, "InvalidDocument", Name=name)
-        if answer is None:
-            continue
-        tags = _tags(ssm, "Document", name)
+        tags = None if answer is None else _tags(ssm, "Document", name)
         if tags is None:
-            continue
+            return []
         settings = {
             "name": name,
             "document_type": answer["DocumentType"],
             "content": _parsed(answer["Content"]),
             "tags": tags,
         }
-        yield Found(
-            name,
-            settings,
-            {"name": name, "version": answer.get("DocumentVersion"), "state": answer.get("Status")},
-            tags,
-        )
+        attributes = {"name": name, "version": answer.get("DocumentVersion"), "state": answer.get("Status")}
+        return [Found(name, settings, attributes, tags)]
+
+    return read_each(read, document_names(scope))
 
 
 DOCUMENT = ResourceType(

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from .._aws import pages, unless_missing
+from .._aws import pages, read_each, unless_missing
 from .._naming import Scope
 from .._schedules import request_form, schedule_view
 from .._tags import tag_dict
@@ -36,12 +36,15 @@ def _groups(reading: Any, scope: Scope) -> list[tuple[Settings, dict[str, str]]]
 
 def _read_tagged_groups(clients: Any, scope: Scope) -> Iterable[tuple[Settings, dict[str, str]]]:
     scheduler = clients("scheduler")
-    for group in pages(scheduler, "list_schedule_groups", "ScheduleGroups", NamePrefix=f"{scope.project}-"):
-        if not scope.owns_name(group["Name"]) or group.get("State") == "DELETING":
-            continue
+
+    def read(group: Settings) -> list[tuple[Settings, dict[str, str]]]:
         answer = unless_missing(scheduler.list_tags_for_resource, _MISSING, ResourceArn=group["Arn"])
-        if answer is not None:
-            yield group, tag_dict(answer.get("Tags"))
+        return [] if answer is None else [(group, tag_dict(answer.get("Tags")))]
+
+    groups = pages(scheduler, "list_schedule_groups", "ScheduleGroups", NamePrefix=f"{scope.project}-")
+    return read_each(
+        read, [group for group in groups if scope.owns_name(group["Name"]) and group.get("State") != "DELETING"]
+    )
 
 
 def _read_groups(clients: Any, scope: Scope) -> Iterable[Found]:
@@ -87,14 +90,15 @@ def _normalize_schedule(arguments: Settings) -> Settings:
 def _read_schedules(clients: Any, scope: Scope) -> Iterable[Found]:
     scheduler = clients("scheduler")
     groups = {group["Name"]: tags for group, tags in _groups(clients, scope)}
-    # One list of all groups' schedules, not one for each group.
-    for entry in pages(scheduler, "list_schedules", "Schedules") if groups else ():
+
+    def read(entry: Settings) -> list[Found]:
         group, name = entry["GroupName"], entry["Name"]
-        if group not in groups:
-            continue
         described = unless_missing(scheduler.get_schedule, _MISSING, GroupName=group, Name=name)
-        if described is not None:
-            yield _schedule(group, described, scope.owns(groups[group]))
+        return [] if described is None else [_schedule(group, described, scope.owns(groups[group]))]
+
+    # One list of all groups' schedules, not one for each group.
+    entries = pages(scheduler, "list_schedules", "Schedules") if groups else ()
+    return read_each(read, [entry for entry in entries if entry["GroupName"] in groups])
 
 
 def _schedule(group: str, described: Settings, ours: bool) -> Found:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from .._aws import unless_missing
+from .._aws import read_each, unless_missing
 from .._components import SECRETS
 from .._naming import Scope
 from .._tags import tag_dict
@@ -19,12 +19,12 @@ _RECOVERY_DAYS = 7
 
 
 def _read_secrets(clients: Any, scope: Scope) -> Iterable[Found]:
-    # By name: listing lags minutes behind, and a foreign secret of our name has to be seen.
     client = clients("secretsmanager")
-    for name in map(scope.name, SECRETS):
+
+    def read(name: str) -> list[Found]:
         secret = unless_missing(client.describe_secret, "ResourceNotFoundException", SecretId=name)
         if secret is None:
-            continue
+            return []
         tags = tag_dict(secret.get("Tags"))
         settings: Settings = {"name": name, "kms_key_id": secret.get("KmsKeyId"), "tags": tags}
         attributes = {
@@ -33,7 +33,10 @@ def _read_secrets(clients: Any, scope: Scope) -> Iterable[Found]:
             "untouched": len(secret.get("VersionIdsToStages") or ()) <= 1,
         }
         deletion = "scheduled for deletion" if secret.get("DeletedDate") else ""
-        yield Found(name, settings, attributes, tags, pending_deletion=deletion)
+        return [Found(name, settings, attributes, tags, pending_deletion=deletion)]
+
+    # By name: listing lags minutes behind, and a foreign secret of our name has to be seen.
+    return read_each(read, map(scope.name, SECRETS))
 
 
 SECRET = ResourceType(

@@ -9,11 +9,10 @@ Bucket names are global and cannot be searched by tag: an environment's buckets 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from .._aws import caller, snake, unless_missing
+from .._aws import caller, read_each, snake, unless_missing
 from .._errors import error_code
 from .._naming import NEW_MODELS, Scope, arn
 from .._policies import normalize_policy
@@ -21,18 +20,10 @@ from .._tags import tag_dict
 from ._model import Found, ResourceType, Settings
 from .messaging import queue_urls
 
-_THREADS = 4
 _MISSING = frozenset({"404", "NoSuchBucket", "NotFound"})
 _REFUSED = frozenset({"403", "AccessDenied", "Forbidden"})
 ANOTHER_ACCOUNT = "it belongs to another account"
 _BLOCKS = ("block_public_acls", "ignore_public_acls", "block_public_policy", "restrict_public_buckets")
-
-
-def _each(read: Callable[[str], list[Found]], names: Iterable[str]) -> Iterator[Found]:
-    """Read buckets side by side: each costs half a dozen calls, because S3 has none that tells all of it."""
-    with ThreadPoolExecutor(max_workers=_THREADS) as pool:
-        for found in pool.map(read, names):
-            yield from found
 
 
 # ---- bucket ----
@@ -108,17 +99,24 @@ def _is_unfinished(s3: Any, bucket: str) -> bool:
 
 
 def _bucket_settings(s3: Any, bucket: str) -> Settings:
-    rules = unless_missing(
-        s3.get_bucket_encryption, "ServerSideEncryptionConfigurationNotFoundError", Bucket=bucket
-    ) or {"ServerSideEncryptionConfiguration": {"Rules": [{}]}}
+    # S3 has no call that tells all of it.
+    answers = read_each(
+        lambda question: [unless_missing(question[0], *question[1:], Bucket=bucket)],
+        [
+            (s3.get_bucket_encryption, "ServerSideEncryptionConfigurationNotFoundError"),
+            (s3.get_public_access_block, "NoSuchPublicAccessBlockConfiguration"),
+            (s3.get_bucket_policy, "NoSuchBucketPolicy"),
+            (s3.get_bucket_ownership_controls, "OwnershipControlsNotFoundError"),
+            (s3.get_bucket_versioning,),
+        ],
+    )
+    rules, block, policy, ownership, versioning = answers
+    rules = rules or {"ServerSideEncryptionConfiguration": {"Rules": [{}]}}
     rule = rules["ServerSideEncryptionConfiguration"]["Rules"][0]
     encryption = rule.get("ApplyServerSideEncryptionByDefault", {})
-    block = unless_missing(s3.get_public_access_block, "NoSuchPublicAccessBlockConfiguration", Bucket=bucket) or {}
-    blocked = {snake(name): value for name, value in block.get("PublicAccessBlockConfiguration", {}).items()}
-    policy = unless_missing(s3.get_bucket_policy, "NoSuchBucketPolicy", Bucket=bucket)
-    ownership = unless_missing(s3.get_bucket_ownership_controls, "OwnershipControlsNotFoundError", Bucket=bucket)
+    blocked = {snake(name): value for name, value in (block or {}).get("PublicAccessBlockConfiguration", {}).items()}
     return {
-        "versioning": s3.get_bucket_versioning(Bucket=bucket).get("Status") == "Enabled",
+        "versioning": versioning.get("Status") == "Enabled",
         "encryption": encryption.get("SSEAlgorithm", "none"),
         "encryption_key_id": encryption.get("KMSMasterKeyID"),
         "bucket_key_enabled": rule.get("BucketKeyEnabled", False),
@@ -146,7 +144,7 @@ BUCKET = ResourceType(
     module="amazon.aws.s3_bucket",
     service="s3",
     title="S3 bucket",
-    read=lambda reading, scope: _each(lambda bucket: _read_bucket(reading, scope, bucket), scope.buckets),
+    read=lambda reading, scope: read_each(lambda bucket: _read_bucket(reading, scope, bucket), scope.buckets),
     compared=frozenset(
         {
             "name",
@@ -241,7 +239,7 @@ LIFECYCLE_RULE = ResourceType(
     module="community.aws.s3_lifecycle",
     service="s3",
     title="life-cycle rule",
-    read=lambda reading, scope: _each(lambda bucket: _read_rules(reading, scope, bucket), scope.buckets),
+    read=lambda reading, scope: read_each(lambda bucket: _read_rules(reading, scope, bucket), scope.buckets),
     compared=frozenset({"name", "rule_id", "status", "prefix", *_RULE}),
     tagged=False,
     name_argument=None,
@@ -263,7 +261,7 @@ def _read_notifications(reading: Any, scope: Scope) -> Iterator[Found]:
     queue = scope.name("trading_server", NEW_MODELS)
     if queue not in queue_urls(reading, scope):  # then no bucket tells it anything, and no call is made
         return iter(())
-    return _each(lambda bucket: _notifications(reading, bucket, queue), scope.buckets)
+    return read_each(lambda bucket: _notifications(reading, bucket, queue), scope.buckets)
 
 
 def _notifications(clients: Any, bucket: str, queue: str) -> list[Found]:

@@ -6,6 +6,7 @@
 
     python tests/bench/site --models 12 100 1000 --repeat 3    # 1000 is above --terraform-limit
     python tests/bench/site --models 12 --rounds 3 --add       # to the same tables
+    python tests/bench/site --latency 0.1 --out build/slow     # each call takes 100 ms longer, as on AWS
 
 Each round, each contestant has an AWS of its own, and the contestants take turns phase by phase. It asserts nothing
 about time.
@@ -64,6 +65,7 @@ def life(
             aws = stack.enter_context(embedded_aws(scratch / f"aws-{name}-{models}-{number}"))
             aws.stop_clock()
             aws.publish(settings()["algo_model_bucket"], models)
+            aws.answer_after(options.latency)
             return aws
 
         ours = Ours(account("ours"), scratch / "ours", logs / f"{models}-{number}")
@@ -95,7 +97,8 @@ def machine() -> dict[str, Any]:
 
 def described(where: dict[str, Any], terraform: str) -> str:
     text = f"{where['cpus']} cores, load {where['load'][0]:.1f} before the run, Python {where['python']}"
-    return f"{text}, ansible-core {where['ansible-core']}" + (f", {terraform}" if terraform else "") + "."
+    text += f", ansible-core {where['ansible-core']}" + (f", {terraform}" if terraform else "")
+    return text + (f". Each call takes {1000 * where['latency']:.0f} ms longer." if where.get("latency") else ".")
 
 
 def terraform_version(work: Path) -> str:
@@ -151,6 +154,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--repeat", type=int, default=1, help="how often a plan and an unchanged run are measured in each round"
     )
+    parser.add_argument(
+        "--latency", type=float, default=0.0, help="seconds that each call takes longer; AWS needs 0.02 to 0.3"
+    )
     parser.add_argument("--terraform-limit", type=int, default=100, help="largest number of models for Terraform")
     parser.add_argument("--terraform-plugin-dir", default="", help="local mirror of Terraform providers")
     parser.add_argument("--no-terraform", action="store_true", help="measure ours only")
@@ -161,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     kept = options.out / "site.json"
     results = Results(**json.loads(kept.read_text())["results"]) if options.add and kept.exists() else Results()
-    results.machine, failed = results.machine or machine(), ""
+    results.machine, failed = results.machine or {**machine(), "latency": options.latency}, ""
     try:
         measure_all(results, options)
     except CommandFailed as problem:

@@ -73,6 +73,10 @@ class Aws:
         """No schedule fires during a measurement, whatever the time of day."""
         self._http("PUT", "clock", {"rate": 0})
 
+    def answer_after(self, seconds: float) -> None:
+        """Each call takes so much longer from now on."""
+        self._http("PUT", "interruptions", {"latency": seconds})
+
     def publish(self, bucket: str, count: int) -> None:
         """Models of two files each, as the model repository publishes them."""
         s3 = self.client("s3")

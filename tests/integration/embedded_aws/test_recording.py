@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+import urllib.error
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,3 +139,18 @@ def test_a_dry_run_is_no_write(fresh_aws: Aws) -> None:
     with pytest.raises(Exception, match="DryRunOperation"):
         ec2.run_instances(ImageId="ami-03cf127a", MinCount=1, MaxCount=1, DryRun=True)
     assert fresh_aws.calls(write=True) == []
+
+
+def test_calls_can_take_as_long_as_on_aws(aws: Aws) -> None:
+    s3 = aws.client("s3")
+    aws.answer_after(0.2)
+    try:
+        began = time.monotonic()
+        s3.list_buckets()
+        # No sleep ends early, however busy the machine is.
+        assert time.monotonic() - began >= 0.2
+        with pytest.raises(urllib.error.HTTPError, match="400"):
+            aws.answer_after(-1)
+    finally:
+        aws.release()
+    assert aws.latency() == 0
