@@ -25,6 +25,8 @@ pytestmark = pytest.mark.hosts
 
 PARAMETER = "/algo-trading/local/image/trading_server"
 NAME = "algo-trading-trading-server-local-builder"
+# Of the part of docs/permissions.md for hosts and images, what needs an AWS with SSM's sessions, or a wheel in S3.
+UNNEEDED = {"HostsS3", "HostsEc2InstanceConnect", "HostsSsm", "HostsSsmb", "HostsSsmc"}
 
 
 class Bakes:
@@ -73,6 +75,16 @@ class Bakes:
         filters = [{"Name": "tag:Name", "Values": [NAME]}, {"Name": "instance-state-name", "Values": list(states)}]
         found = self.ec2.describe_instances(Filters=filters)["Reservations"]
         return [instance for reservation in found for instance in reservation["Instances"]]
+
+    def older(self, image: dict[str, Any]) -> str:
+        """Make another image of the component, with its snapshot and their tags, as an earlier bake did."""
+        copied = {"SourceImageId": image["ImageId"], "SourceRegion": "us-east-1", "Name": "older"}
+        made = str(self.ec2.copy_image(**copied)["ImageId"])
+        (record,) = self.ec2.describe_images(ImageIds=[made])["Images"]
+        snapshots = [disk["Ebs"]["SnapshotId"] for disk in record["BlockDeviceMappings"] if "Ebs" in disk]
+        tags = [{**tag, "Value": "older"} if tag["Key"] == "ContentDigest" else tag for tag in image["Tags"]]
+        self.ec2.create_tags(Resources=[made, *snapshots], Tags=tags)
+        return made
 
     def images(self) -> list[dict[str, Any]]:
         return list(self.ec2.describe_images(Owners=["self"])["Images"])
@@ -131,11 +143,21 @@ def test_an_image_is_made_and_not_made_again(bakes: Bakes) -> None:
     groups = bakes.ec2.describe_security_groups(Filters=[{"Name": "group-name", "Values": [NAME]}])
     assert groups["SecurityGroups"] == []
 
+    older = bakes.older(image)
+    assert {each["ImageId"] for each in bakes.images()} == {image["ImageId"], older}
     bakes.yard.aws.forget_calls()
-    assert f"{image['ImageId']}, which has this content already" in bakes.bake()
+    assert f"{image['ImageId']}, which has this content already" in bakes.bake("-e", "algo_image_keep=0")
     changing = bakes.yard.aws.calls(write=True, by_role=False)  # a builder that just ended may still report itself
-    assert {call.operation for call in changing} <= {"PutParameter", "DeleteParameter"}
+    # Of the images, only the older one goes: this one is the candidate.
+    removed = {"DeregisterImage", "DeleteSnapshot"}
+    assert removed < {call.operation for call in changing} <= {"PutParameter", "DeleteParameter", *removed}
     assert bakes.images() == [image]
+    told = bakes.yard.aws.permissions()
+    assert [each for each in told["refused"] if each["role"] == bakes.role] == []
+    unneeded = {
+        each["statement"] for each in told["unneeded"] if (each["role"], each["policy"]) == (bakes.role, "hosts")
+    }
+    assert unneeded == UNNEEDED
 
 
 def test_a_host_of_the_image_is_a_new_host(bakes: Bakes) -> None:
