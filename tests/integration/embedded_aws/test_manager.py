@@ -260,6 +260,18 @@ def test_control_groups_that_systemd_cannot_use_are_named(
     assert bool(said) == bool(told) == ("systemd.unified_cgroup_hierarchy=1" in told)
 
 
+@pytest.mark.parametrize(
+    ("limit", "said"), [("128", "about 18 hosts"), ("1024", ""), ("8192", ""), (None, ""), ("?", "")]
+)
+def test_a_limit_that_few_hosts_reach_is_told_with_its_remedy(tmp_path: Path, limit: str | None, said: str) -> None:
+    file = tmp_path / "max_user_instances"
+    if limit is not None:
+        file.write_text(f"{limit}\n")
+    told = requirements.narrow(file)
+    assert said in told
+    assert bool(said) == bool(told) == ("sysctl -w fs.inotify.max_user_instances=1024" in told)
+
+
 @pytest.mark.skipif(shutil.which("apt-cache") is None, reason="apt knows the version, and this machine has none")
 def test_the_systemd_that_hosts_get_is_known() -> None:
     assert 200 < requirements.systemd_version() < 1000

@@ -24,6 +24,10 @@ _PROGRAMS = {
     "ssh": "openssh-client",
 }
 
+# Of all hosts together, as all are root's. A host's systemd, journald, udevd, logind and others take so many.
+_INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
+_EACH, _ENOUGH = 7, 1024
+
 # systemd 256 asks for a kernel argument before it runs with version 1, 258 has no code for it (its NEWS file).
 _WITHOUT_VERSION_1 = 256
 
@@ -89,6 +93,20 @@ def missing() -> str:
     if trial.returncode:
         return f"hosts need namespaces of their own: {trial.stderr.strip()}; allow CAP_SYS_ADMIN, on Linux 4.6 or later"
     return ""
+
+
+def narrow(limit: Path = _INOTIFY) -> str:
+    """What keeps more than a few hosts from running here, and what to type; empty if nothing does."""
+    try:
+        instances = int(limit.read_text())
+    except (OSError, ValueError):
+        return ""
+    if instances >= _ENOUGH:
+        return ""
+    return (
+        f"fs.inotify.max_user_instances is {instances}, enough for about {instances // _EACH} hosts of all clones "
+        f"together; systemd ends at once in others. For more: sysctl -w fs.inotify.max_user_instances={_ENOUGH}"
+    )
 
 
 def control_groups(root: Path, systemd: Callable[[], int]) -> str:

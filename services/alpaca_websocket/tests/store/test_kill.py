@@ -60,8 +60,8 @@ def test_nothing_acknowledged_is_missing_and_nothing_is_there_twice(
     for number in range(ROUNDS):
         files = len(parquet(tmp_path)) + chance.randint(1, 4) if number % 7 == 6 else 0
         acknowledged = _round(writers, chance.randint(1, 60), lambda files=files: len(parquet(tmp_path)) >= files)  # type: ignore[misc]
+    # Where the last kill came between two segments, there was nothing open, and so nothing to recover.
     store = Store.open(settings(tmp_path))
-    assert not store.recovery.clean
     assert not any(segment.missing for segment in store.recovery.segments)
     items = list(store.replay("tq"))
     assert_contiguous(item.sequence for item in items)
