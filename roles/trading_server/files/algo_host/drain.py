@@ -10,6 +10,7 @@ host that lost its power, is not taken for a drained one.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import subprocess
@@ -36,7 +37,8 @@ def drain(places: Places) -> str:
         confirmed = _drain(places)
     except HostError as error:
         found = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "reason": str(error)}
-        replace(places.failed_drain, as_json(found))
+        with contextlib.suppress(OSError):  # a full disk must not hide the reason
+            replace(places.failed_drain, as_json(found))
         raise
     places.failed_drain.unlink(missing_ok=True)
     return confirmed

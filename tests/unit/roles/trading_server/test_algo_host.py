@@ -411,6 +411,21 @@ def test_a_drain_that_failed_stands_in_the_status_until_one_is_confirmed(
     assert "drain:" not in status.as_text(status.status(places))
 
 
+def test_a_drain_that_cannot_be_noted_fails_with_its_own_reason(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unit = units.Unit(load="loaded", active="failed", result="signal", status=9)
+    monkeypatch.setattr(units, "show", lambda _: unit)
+    drain.starting(places, "first")
+
+    def full(path: Path, text: str) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(drain, "replace", full)
+    with pytest.raises(HostError, match="without a confirmed drain"):
+        drain.drain(places)
+
+
 def test_only_root_sees_the_trader(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     assert cli.main(["status"]) == 1
