@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -84,6 +85,14 @@ def read_each(read: Callable[[_Thing], Iterable[_Answer]], things: Iterable[_Thi
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
         for found in pool.map(read, things):
             yield from found
+
+
+def meaning(value: Any) -> Any:
+    """JSON as what it says, anything else as it is: neither order nor blanks are a difference."""
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 def snake(name: str) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from ansible_collections.algo.trading.plugins.module_utils._aws import meaning
 from ansible_collections.amazon.aws.plugins.module_utils.botocore import is_boto3_error_code
 from ansible_collections.amazon.aws.plugins.module_utils.errors import AWSErrorHandler
 from ansible_collections.amazon.aws.plugins.module_utils.exceptions import AnsibleAWSError
@@ -36,14 +37,6 @@ class DashboardErrorHandler(AWSErrorHandler):
 
 
 # --- deciding -------------------------------------------------------------------------------------------------------
-
-
-def meaning(body: Any) -> Any:
-    """A body as what its JSON says, so that neither blanks nor order are a difference."""
-    try:
-        return json.loads(body) if isinstance(body, str) else body
-    except ValueError:
-        return body
 
 
 def body_problem(body: Any) -> str | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from ansible_collections.algo.trading.plugins.module_utils._aws import meaning
 from ansible_collections.amazon.aws.plugins.module_utils.botocore import is_boto3_error_code
 from ansible_collections.amazon.aws.plugins.module_utils.errors import AWSErrorHandler
 from ansible_collections.amazon.aws.plugins.module_utils.exceptions import AnsibleAWSError
@@ -38,14 +39,6 @@ class DocumentErrorHandler(AWSErrorHandler):
 
 
 # --- deciding -------------------------------------------------------------------------------------------------------
-
-
-def meaning(content: Any) -> Any:
-    """A document's content as what its JSON says, so that neither blanks nor order are a difference; YAML as text."""
-    try:
-        return json.loads(content) if isinstance(content, str) else content
-    except ValueError:
-        return content
 
 
 def content_problem(content: Any) -> str | None:

@@ -109,12 +109,12 @@ dashboard:
 
 from typing import Any
 
+from ansible_collections.algo.trading.plugins.module_utils._aws import meaning
 from ansible_collections.algo.trading.plugins.module_utils.cloudwatch_dashboard import (
     AnsibleDashboardError,
     body_problem,
     delete_dashboard,
     get_dashboard,
-    meaning,
     put_dashboard,
     tag_dashboard,
 )

@@ -113,13 +113,13 @@ document:
 
 from typing import Any
 
+from ansible_collections.algo.trading.plugins.module_utils._aws import meaning
 from ansible_collections.algo.trading.plugins.module_utils.ssm_document import (
     AnsibleDocumentError,
     content_problem,
     create_document,
     delete_document,
     get_document,
-    meaning,
     tag_document,
     update_content,
 )

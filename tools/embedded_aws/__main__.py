@@ -102,11 +102,11 @@ def _start(state: State, args: argparse.Namespace) -> int:
             raise EmbeddedAwsError(f"hosts cannot run here: {why}")
         say(f"embedded AWS: without hosts: {why}")
         hosts = False
-    if hosts and (narrow := requirements.narrow()):
-        say(f"embedded AWS: {narrow}")
     server, started = manager.start(state, with_hosts=hosts)
     if args.hosts == "on" and not server.hosts:
         raise EmbeddedAwsError(f"already runs at {server.endpoint} without hosts. Stop it first: make down")
+    if started and server.hosts and (narrow := requirements.narrow()):
+        say(f"embedded AWS: {narrow}")
     if started:
         took = time.monotonic() - began
         print(

@@ -6,11 +6,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import Any
 
-from .._aws import pages, read_each, unless_missing
+from .._aws import meaning, pages, read_each, unless_missing
 from .._naming import Scope
 from .._tags import tag_dict
 from ._model import Found, ResourceType, Settings
@@ -144,14 +143,6 @@ ALARM = ResourceType(
 # ---- dashboard ----
 
 
-def _meaning(body: Any) -> Any:
-    """JSON as what it says, anything else as it is: neither order nor blanks are a difference."""
-    try:
-        return json.loads(body) if isinstance(body, str) else body
-    except ValueError:
-        return body
-
-
 def dashboard_names(scope: Scope) -> list[str]:
     return [scope.name("trading_server_shutdown", "day")]
 
@@ -167,7 +158,7 @@ def _read_dashboards(clients: Any, scope: Scope) -> Iterable[Found]:
         if answer is None or listed is None:
             continue
         tags = tag_dict(listed.get("Tags"))
-        yield Found(name, {"name": name, "body": _meaning(answer["DashboardBody"]), "tags": tags}, {"arn": arn}, tags)
+        yield Found(name, {"name": name, "body": meaning(answer["DashboardBody"]), "tags": tags}, {"arn": arn}, tags)
 
 
 DASHBOARD = ResourceType(
@@ -177,7 +168,7 @@ DASHBOARD = ResourceType(
     read=_read_dashboards,
     compared=frozenset({"name", "body", "tags"}),
     normalize=lambda arguments: {
-        name: _meaning(value) if name == "body" else value for name, value in arguments.items()
+        name: meaning(value) if name == "body" else value for name, value in arguments.items()
     },
     computed=(),
     # It shows the alarms.

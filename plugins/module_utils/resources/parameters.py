@@ -6,22 +6,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import Any
 
-from .._aws import pages, read_each, unless_missing
+from .._aws import meaning, pages, read_each, unless_missing
 from .._naming import Scope
 from .._tags import tag_dict
 from ._model import Found, ResourceType, Settings, States
-
-
-def _parsed(value: Any) -> Any:
-    """JSON as what it says, anything else as it is: neither order nor blanks are a difference."""
-    try:
-        return json.loads(value) if isinstance(value, str) else value
-    except ValueError:
-        return value
 
 
 def _tags(ssm: Any, kind: str, name: str) -> dict[str, str] | None:
@@ -57,7 +48,7 @@ def _read_parameters(clients: Any, scope: Scope) -> Iterable[Found]:
             "tags": tags,
         }
         if described["Type"] != "SecureString":
-            settings["value"] = _parsed(values[name]["Value"])
+            settings["value"] = meaning(values[name]["Value"])
         attributes = {"arn": values[name].get("ARN"), "version": values[name].get("Version")}
         return [Found(name, settings, attributes, tags)]
 
@@ -68,7 +59,7 @@ def _read_parameters(clients: Any, scope: Scope) -> Iterable[Found]:
 
 
 def _normalize_parameter(arguments: Settings) -> Settings:
-    described = {name: _parsed(value) if name == "value" else value for name, value in arguments.items()}
+    described = {name: meaning(value) if name == "value" else value for name, value in arguments.items()}
     if described.get("string_type") == "SecureString":
         described.pop("value", None)
     if described.get("tier") == "Intelligent-Tiering":
@@ -108,7 +99,7 @@ def _read_documents(clients: Any, scope: Scope) -> Iterable[Found]:
         settings = {
             "name": name,
             "document_type": answer["DocumentType"],
-            "content": _parsed(answer["Content"]),
+            "content": meaning(answer["Content"]),
             "tags": tags,
         }
         attributes = {"name": name, "version": answer.get("DocumentVersion"), "state": answer.get("Status")}
@@ -127,7 +118,7 @@ DOCUMENT = ResourceType(
     force_new=frozenset({"document_type"}),
     replaceable=True,
     normalize=lambda arguments: {
-        name: _parsed(value) if name == "content" else value for name, value in arguments.items()
+        name: meaning(value) if name == "content" else value for name, value in arguments.items()
     },
     computed=("version",),
     attributes=lambda result, arguments: {"version": (result.get("document") or {}).get("document_version")},

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
+from ansible_collections.algo.trading.plugins.module_utils._aws import meaning
 from ansible_collections.algo.trading.plugins.module_utils.ssm_document import (
     content_problem,
     document_text,
-    meaning,
 )
 
 CONTENT = {"schemaVersion": "2.2", "mainSteps": []}
