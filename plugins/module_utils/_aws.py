@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from threading import Lock
 from typing import Any, TypeVar
 
@@ -72,6 +73,41 @@ def unless_missing(call: Callable[..., Any], *codes: str, **arguments: Any) -> A
         if error_code(error) in codes:
             return None
         raise
+
+
+class Api:
+    """Calls of one AWS service. ``doing`` says in plain words what a call is for.
+
+    Errors stay botocore's here; `aws_module.ModuleApi` puts them into words.
+
+    :param missing: the codes by which the service says that a resource is not there.
+    """
+
+    def __init__(self, client: Any, *missing: str) -> None:
+        self.client = client
+        self._missing = missing
+
+    def unless(self, *codes: str) -> Api:
+        """The same calls, where `find` answers None to these codes instead."""
+        return type(self)(self.client, *codes)
+
+    def call(self, method: str, doing: str, **arguments: Any) -> dict[str, Any]:
+        """Make a call."""
+        answer: dict[str, Any] = self._make(doing, getattr(self.client, method), arguments)
+        return answer
+
+    def find(self, method: str, doing: str, **arguments: Any) -> dict[str, Any] | None:
+        """Make a call; None where the resource is not there."""
+        call = partial(unless_missing, getattr(self.client, method), *self._missing)
+        answer: dict[str, Any] | None = self._make(doing, call, arguments)
+        return answer
+
+    def delete(self, method: str, doing: str, **arguments: Any) -> bool:
+        """Make a call that deletes; False where the resource is not there any more."""
+        return self.find(method, doing, **arguments) is not None
+
+    def _make(self, doing: str, call: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+        return call(**arguments)
 
 
 def pages(client: Any, operation: str, result: str, **arguments: Any) -> Iterable[Any]:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A schedule of EventBridge Scheduler as a value: the request that makes it, and what users see of it."""
+"""A schedule of EventBridge Scheduler: reading it, the request that makes it, and what users see of it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from typing import Any
 
 from ansible.module_utils.common.dict_transformations import camel_dict_to_snake_dict
 
+from ._aws import Api
+
+MISSING = ("ResourceNotFoundException",)
 # option -> field of the request, for everything that is copied as it is
 PLAIN_FIELDS = {
     "action_after_completion": "ActionAfterCompletion",
@@ -23,6 +26,11 @@ PLAIN_FIELDS = {
     "start_date": "StartDate",
 }
 _REQUEST_FIELDS = {*PLAIN_FIELDS.values(), "FlexibleTimeWindow", "GroupName", "Name", "State", "Target"}
+
+
+def find_schedule(api: Api, name: str, group_name: str) -> dict[str, Any] | None:
+    """The schedule as AWS describes it, None where it (or its group) does not exist."""
+    return api.find("get_schedule", f"read schedule {group_name}/{name}", Name=name, GroupName=group_name)
 
 
 def request_form(described: dict[str, Any]) -> dict[str, Any]:

@@ -30,3 +30,8 @@ def carries(tags: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
 def tag_dict(tags: Iterable[Mapping[str, str]] | None, key: str = "Key", value: str = "Value") -> dict[str, str]:
     """AWS's list of tags as a dictionary; some services spell the two fields in their own way."""
     return {tag[key]: tag.get(value, "") for tag in tags or ()}
+
+
+def tag_list(tags: Mapping[str, object]) -> list[dict[str, str]]:
+    """A dictionary as AWS's list of tags."""
+    return [{"Key": key, "Value": str(value)} for key, value in tags.items()]

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import json
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -24,9 +23,8 @@ from typing import Any
 with contextlib.suppress(ImportError):  # The modules report a missing SDK themselves.
     from botocore import xform_name
 
+from ansible_collections.algo.trading.plugins.module_utils._aws import Api, meaning
 from ansible_collections.algo.trading.plugins.module_utils._schedules import PLAIN_FIELDS, request_form
-from ansible_collections.amazon.aws.plugins.module_utils.botocore import is_boto3_error_code
-from ansible_collections.amazon.aws.plugins.module_utils.errors import AWSErrorHandler
 from ansible_collections.amazon.aws.plugins.module_utils.exceptions import AnsibleAWSError
 
 NAME_PATTERN = re.compile(r"^[0-9a-zA-Z_.-]{1,64}$")
@@ -40,21 +38,6 @@ _EXPRESSION = re.compile(
     re.VERBOSE,
 )
 _ROLE_NOT_READY = "must allow AWS EventBridge Scheduler to assume the role"
-
-
-class AnsibleSchedulerError(AnsibleAWSError):
-    """What the scheduler functions raise; modules turn it into fail_json."""
-
-
-class SchedulerErrorHandler(AWSErrorHandler):
-    """Name the action in plain words when a call fails."""
-
-    _CUSTOM_EXCEPTION = AnsibleSchedulerError
-
-    @classmethod
-    def _is_missing(cls) -> type[Exception]:
-        missing: type[Exception] = is_boto3_error_code("ResourceNotFoundException")
-        return missing
 
 
 # --- deciding -------------------------------------------------------------------------------------------------------
@@ -109,7 +92,7 @@ def to_api(shape: Any, value: Any, where: str = "target") -> Any:
         members = {xform_name(member): member for member in shape.members}
         unknown = sorted(set(value) - set(members))
         if unknown:
-            raise AnsibleSchedulerError(
+            raise AnsibleAWSError(
                 message=f"{', '.join(unknown)} is not valid in {where}; valid are {', '.join(members)}"
             )
         return {
@@ -165,57 +148,38 @@ def _comparable(request: dict[str, Any] | None) -> dict[str, Any] | None:
     if request is None:
         return None
     comparable = copy.deepcopy(request)
-    with contextlib.suppress(KeyError, ValueError):
-        comparable["Target"]["Input"] = json.loads(comparable["Target"]["Input"])
+    with contextlib.suppress(KeyError):
+        comparable["Target"]["Input"] = meaning(comparable["Target"]["Input"])
     return comparable
 
 
 # --- calling --------------------------------------------------------------------------------------------------------
 
 
-def call_api(client: Any, method: str, doing: str, **arguments: Any) -> dict[str, Any]:
-    """Make a call, retried where it is throttled; `doing` says in an error what was tried."""
-    call = SchedulerErrorHandler.common_error_handler(doing)(getattr(client, method))
-    response: dict[str, Any] = call(aws_retry=True, **arguments)
-    return response
-
-
-def get_or_none(client: Any, method: str, doing: str, **arguments: Any) -> dict[str, Any] | None:
-    """Make a reading call; None where the resource does not exist."""
-    call = SchedulerErrorHandler.list_error_handler(doing)(getattr(client, method))
-    response: dict[str, Any] | None = call(aws_retry=True, **arguments)
-    return response
-
-
-def get_schedule(client: Any, name: str, group_name: str) -> dict[str, Any] | None:
-    """The schedule as AWS describes it, None where it (or its group) does not exist."""
-    return get_or_none(client, "get_schedule", f"read schedule {group_name}/{name}", Name=name, GroupName=group_name)
-
-
-def create_schedule(client: Any, request: dict[str, Any], role_timeout: float) -> str:
+def create_schedule(api: Api, request: dict[str, Any], role_timeout: float) -> str:
     """Create a schedule and return its ARN; its role may be so new that the service can't assume it yet."""
     doing = f"create schedule {request['GroupName']}/{request['Name']}"
-    answer = _once_role_is_ready(lambda: call_api(client, "create_schedule", doing, **request), role_timeout)
+    answer = _once_role_is_ready(lambda: api.call("create_schedule", doing, **request), role_timeout)
     return str(answer["ScheduleArn"])
 
 
-def update_schedule(client: Any, request: dict[str, Any], role_timeout: float) -> None:
+def update_schedule(api: Api, request: dict[str, Any], role_timeout: float) -> None:
     """Replace a schedule by this request, which must be complete."""
     doing = f"update schedule {request['GroupName']}/{request['Name']}"
-    _once_role_is_ready(lambda: call_api(client, "update_schedule", doing, **request), role_timeout)
+    _once_role_is_ready(lambda: api.call("update_schedule", doing, **request), role_timeout)
 
 
-def delete_schedule(client: Any, name: str, group_name: str) -> bool:
+def delete_schedule(api: Api, name: str, group_name: str) -> bool:
     """Delete a schedule; False if it no longer exists."""
-    delete = SchedulerErrorHandler.deletion_error_handler(f"delete schedule {group_name}/{name}")
-    return bool(delete(client.delete_schedule)(aws_retry=True, Name=name, GroupName=group_name))
+    doing = f"delete schedule {group_name}/{name}"
+    return api.delete("delete_schedule", doing, Name=name, GroupName=group_name)
 
 
 def _once_role_is_ready(call: Callable[[], dict[str, Any]], timeout: float) -> dict[str, Any]:
     for patient in patience(timeout):
         try:
             return call()
-        except AnsibleSchedulerError as error:
+        except AnsibleAWSError as error:
             if not patient or _ROLE_NOT_READY not in str(error.exception):
                 raise
     return {}

@@ -32,14 +32,6 @@ options:
         U(https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/CloudWatch-Dashboard-Body-Structure.html).
       - Required to create one.
     type: raw
-  tags:
-    description: Tags of the dashboard. Left as they are where not given.
-    type: dict
-    aliases: [resource_tags]
-  purge_tags:
-    description: Whether tags that are not in O(tags) are removed.
-    type: bool
-    default: true
 attributes:
   check_mode:
     description: Reads only.
@@ -52,6 +44,7 @@ notes:
 extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
+  - amazon.aws.tags.modules
   - amazon.aws.boto3
 """
 
@@ -109,94 +102,63 @@ dashboard:
 
 from typing import Any
 
-from ansible_collections.algo.trading.plugins.module_utils._aws import meaning
+from ansible_collections.algo.trading.plugins.module_utils._aws import Api, meaning
+from ansible_collections.algo.trading.plugins.module_utils.aws_module import (
+    TAG_OPTIONS,
+    Outcome,
+    change_tags,
+    run_module,
+    tag_change,
+)
 from ansible_collections.algo.trading.plugins.module_utils.cloudwatch_dashboard import (
-    AnsibleDashboardError,
+    MISSING,
     body_problem,
     delete_dashboard,
-    get_dashboard,
+    find_dashboard,
     put_dashboard,
-    tag_dashboard,
 )
-from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.amazon.aws.plugins.module_utils.retries import AWSRetry
-from ansible_collections.amazon.aws.plugins.module_utils.tagging import compare_aws_tags
-
-Outcome = tuple[bool, dict[str, Any], dict[str, Any], list[str]]
+from ansible_collections.amazon.aws.plugins.module_utils.exceptions import AnsibleAWSError
 
 
-def view(dashboard: dict[str, Any] | None) -> dict[str, Any]:
-    """What users see of a dashboard, in results and in diffs."""
-    if dashboard is None:
-        return {}
-    return {
-        "name": dashboard["DashboardName"],
-        "arn": dashboard["DashboardArn"],
-        "body": meaning(dashboard["DashboardBody"]),
-        "tags": dashboard["tags"],
-    }
-
-
-def ensure_absent(client: Any, params: dict[str, Any], check_mode: bool) -> Outcome:
-    """Return changed, before, after and warnings."""
-    before = view(get_dashboard(client, params["name"]))
+def ensure_absent(api: Api, params: dict[str, Any], check_mode: bool) -> Outcome:
+    before = find_dashboard(api, params["name"])
     if not before:
-        return False, {}, {}, []
-    return check_mode or delete_dashboard(client, params["name"]), before, {}, []
+        return Outcome(False, {}, {})
+    return Outcome(check_mode or delete_dashboard(api, params["name"]), before, {})
 
 
-def ensure_present(client: Any, params: dict[str, Any], check_mode: bool) -> Outcome:
-    """Return changed, before, after and warnings."""
+def ensure_present(api: Api, params: dict[str, Any], check_mode: bool) -> Outcome:
     name = params["name"]
-    before = view(get_dashboard(client, name))
+    before = find_dashboard(api, name)
     if not before and params["body"] is None:
-        raise AnsibleDashboardError(message=f"Dashboard {name} cannot be created without a body")
+        raise AnsibleAWSError(message=f"Dashboard {name} cannot be created without a body")
     body = meaning(params["body"]) if params["body"] is not None else before["body"]
-    old_tags = before.get("tags", {})
-    tags = params["tags"] if params["tags"] is not None else old_tags
-    set_tags, remove_keys = compare_aws_tags(old_tags, tags, params["purge_tags"] and params["tags"] is not None)
+    tags = tag_change(before.get("tags", {}), params)
     new_body = body != before.get("body")
-    if not new_body and not set_tags and not remove_keys:
-        return False, before, before, []
-    kept = {key: value for key, value in old_tags.items() if key not in remove_keys}
-    after = {**before, "name": name, "body": body, "tags": kept | set_tags}
+    if not new_body and not tags.changed:
+        return Outcome(False, before, before)
+    after = {**before, "name": name, "body": body, "tags": tags.after}
     told: list[str] = []
     if not check_mode:
         # Tags count when a dashboard is made; those of one that exists are changed by themselves.
         if new_body:
-            told = put_dashboard(client, name, body, {} if before else set_tags)
+            told = put_dashboard(api, name, body, {} if before else tags.to_set)
         if before:
-            tag_dashboard(client, before["arn"], set_tags, remove_keys)
-    return True, before, after, told
+            change_tags(api, before["arn"], tags, ResourceARN=before["arn"])
+    hidden = tuple(f"CloudWatch does not show all of dashboard {name}: {message}" for message in told)
+    return Outcome(True, before, after, hidden)
 
 
 def main() -> None:
-    """Read the options, make it so, report."""
-    module = AnsibleAWSModule(
-        argument_spec={
-            "name": {"type": "str", "required": True},
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-            "body": {"type": "raw"},
-            "tags": {"type": "dict", "aliases": ["resource_tags"]},
-            "purge_tags": {"type": "bool", "default": True},
-        },
-        supports_check_mode=True,
+    run_module(
+        service="cloudwatch",
+        missing=MISSING,
+        result="dashboard",
+        options={"body": {"type": "raw"}, **TAG_OPTIONS},
+        problem=lambda params: None if params["body"] is None else body_problem(params["body"]),
+        present=ensure_present,
+        absent=ensure_absent,
     )
-    problem = body_problem(module.params["body"]) if module.params["body"] is not None else None
-    if problem:
-        module.fail_json(msg=problem)
-    client = module.client("cloudwatch", retry_decorator=AWSRetry.jittered_backoff())
-    ensure = ensure_present if module.params["state"] == "present" else ensure_absent
-    try:
-        changed, before, after, told = ensure(client, module.params, module.check_mode)
-    except AnsibleDashboardError as error:
-        module.fail_json_aws_error(error)
-    for message in told:
-        module.warn(f"CloudWatch does not show all of dashboard {module.params['name']}: {message}")
-    result: dict[str, Any] = {"changed": changed, "dashboard": after}
-    if changed:
-        result["diff"] = {"before": before, "after": after}
-    module.exit_json(**result)
 
 
 if __name__ == "__main__":

@@ -108,15 +108,14 @@ event_invoke_config:
 
 from typing import Any
 
-from ansible_collections.algo.trading.plugins.module_utils._invocations import invocation_view
+from ansible_collections.algo.trading.plugins.module_utils._aws import Api
+from ansible_collections.algo.trading.plugins.module_utils.aws_module import Outcome, run_module
 from ansible_collections.algo.trading.plugins.module_utils.lambda_event_invoke import (
-    AnsibleEventInvokeError,
+    MISSING,
     delete_config,
-    get_config,
+    find_invocation,
     put_config,
 )
-from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.amazon.aws.plugins.module_utils.retries import AWSRetry
 
 DEFAULTS: dict[str, Any] = {
     "maximum_retry_attempts": 2,
@@ -125,8 +124,6 @@ DEFAULTS: dict[str, Any] = {
     "on_success": "",
 }
 LIMITS = {"maximum_retry_attempts": (0, 2), "maximum_event_age_in_seconds": (60, 21600)}
-
-Outcome = tuple[bool, dict[str, Any], dict[str, Any]]
 
 
 def option_problem(params: dict[str, Any]) -> str | None:
@@ -137,53 +134,40 @@ def option_problem(params: dict[str, Any]) -> str | None:
     return None
 
 
-def ensure_absent(client: Any, params: dict[str, Any], check_mode: bool) -> Outcome:
-    """Return changed, before and after."""
-    before = invocation_view(get_config(client, params["name"], params["qualifier"]))
+def ensure_absent(api: Api, params: dict[str, Any], check_mode: bool) -> Outcome:
+    before = find_invocation(api, params["name"], params["qualifier"])
     if not before:
-        return False, {}, {}
-    return check_mode or delete_config(client, params["name"], params["qualifier"]), before, {}
+        return Outcome(False, {}, {})
+    return Outcome(check_mode or delete_config(api, params["name"], params["qualifier"]), before, {})
 
 
-def ensure_present(client: Any, params: dict[str, Any], check_mode: bool) -> Outcome:
-    """Return changed, before and after."""
-    before = invocation_view(get_config(client, params["name"], params["qualifier"]))
+def ensure_present(api: Api, params: dict[str, Any], check_mode: bool) -> Outcome:
+    before = find_invocation(api, params["name"], params["qualifier"])
     given = {option: params[option] for option in DEFAULTS if params[option] is not None}
     after = {**DEFAULTS, **before, **given}
     if before == after:
-        return False, before, before
+        return Outcome(False, before, before)
     if not check_mode:
-        put_config(client, params["name"], params["qualifier"], after)
-    return True, before, after
+        put_config(api, params["name"], params["qualifier"], after)
+    return Outcome(True, before, after)
 
 
 def main() -> None:
-    """Read the options, make it so, report."""
-    module = AnsibleAWSModule(
-        argument_spec={
-            "name": {"type": "str", "required": True},
+    run_module(
+        service="lambda",
+        missing=MISSING,
+        result="event_invoke_config",
+        options={
             "qualifier": {"type": "str"},
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "maximum_retry_attempts": {"type": "int"},
             "maximum_event_age_in_seconds": {"type": "int"},
             "on_failure": {"type": "str"},
             "on_success": {"type": "str"},
         },
-        supports_check_mode=True,
+        problem=option_problem,
+        present=ensure_present,
+        absent=ensure_absent,
     )
-    problem = option_problem(module.params)
-    if problem:
-        module.fail_json(msg=problem)
-    client = module.client("lambda", retry_decorator=AWSRetry.jittered_backoff())
-    ensure = ensure_present if module.params["state"] == "present" else ensure_absent
-    try:
-        changed, before, after = ensure(client, module.params, module.check_mode)
-    except AnsibleEventInvokeError as error:
-        module.fail_json_aws_error(error)
-    result: dict[str, Any] = {"changed": changed, "event_invoke_config": after}
-    if changed:
-        result["diff"] = {"before": before, "after": after}
-    module.exit_json(**result)
 
 
 if __name__ == "__main__":

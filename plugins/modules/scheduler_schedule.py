@@ -277,62 +277,61 @@ schedule:
 
 from typing import Any
 
-from ansible_collections.algo.trading.plugins.module_utils._schedules import request_form, schedule_view
+from ansible_collections.algo.trading.plugins.module_utils._aws import Api
+from ansible_collections.algo.trading.plugins.module_utils._schedules import (
+    MISSING,
+    find_schedule,
+    request_form,
+    schedule_view,
+)
+from ansible_collections.algo.trading.plugins.module_utils.aws_module import Outcome, run_module
 from ansible_collections.algo.trading.plugins.module_utils.scheduler import (
-    AnsibleSchedulerError,
     create_schedule,
     delete_schedule,
     desired_schedule,
-    get_schedule,
     missing_for_creation,
     option_problem,
     same_schedule,
     to_api,
     update_schedule,
 )
-from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.amazon.aws.plugins.module_utils.retries import AWSRetry
-
-Outcome = tuple[bool, dict[str, Any], dict[str, Any]]
+from ansible_collections.amazon.aws.plugins.module_utils.exceptions import AnsibleAWSError
 
 
-def ensure_absent(client: Any, params: dict[str, Any], check_mode: bool) -> Outcome:
-    """Return changed, before and after."""
-    described = get_schedule(client, params["name"], params["group_name"])
+def ensure_absent(api: Api, params: dict[str, Any], check_mode: bool) -> Outcome:
+    described = find_schedule(api, params["name"], params["group_name"])
     if described is None:
-        return False, {}, {}
-    changed = check_mode or delete_schedule(client, params["name"], params["group_name"])
-    return changed, schedule_view(described), {}
+        return Outcome(False, {}, {})
+    changed = check_mode or delete_schedule(api, params["name"], params["group_name"])
+    return Outcome(changed, schedule_view(described), {})
 
 
-def ensure_present(client: Any, params: dict[str, Any], check_mode: bool) -> Outcome:
-    """Return changed, before and after."""
-    described = get_schedule(client, params["name"], params["group_name"])
+def ensure_present(api: Api, params: dict[str, Any], check_mode: bool) -> Outcome:
+    described = find_schedule(api, params["name"], params["group_name"])
     current = request_form(described) if described else None
     if params["target"] is not None:
-        params = {**params, "target": to_api(client.meta.service_model.shape_for("Target"), params["target"])}
+        params = {**params, "target": to_api(api.client.meta.service_model.shape_for("Target"), params["target"])}
     wanted = desired_schedule(current, params)
     missing = missing_for_creation(wanted)
     if missing:
-        raise AnsibleSchedulerError(
+        raise AnsibleAWSError(
             message=f"Schedule {params['group_name']}/{params['name']} cannot be created without {', '.join(missing)}"
         )
     before = schedule_view(described)
     if same_schedule(current, wanted):
-        return False, before, before
+        return Outcome(False, before, before)
     # Whatever the request does not speak of (ARN, dates of creation and change) stays as it was described.
     planned = {key: value for key, value in before.items() if key in ("arn", "creation_date")} | schedule_view(wanted)
     if check_mode:
-        return True, before, planned
+        return Outcome(True, before, planned)
     if not current:
         # It is as it was asked for. Asking for its dates would cost each schedule a call.
-        return True, before, {**planned, "arn": create_schedule(client, wanted, params["role_timeout"])}
-    update_schedule(client, wanted, params["role_timeout"])
-    return True, before, schedule_view(get_schedule(client, params["name"], params["group_name"])) or planned
+        return Outcome(True, before, {**planned, "arn": create_schedule(api, wanted, params["role_timeout"])})
+    update_schedule(api, wanted, params["role_timeout"])
+    return Outcome(True, before, schedule_view(find_schedule(api, params["name"], params["group_name"])) or planned)
 
 
 def main() -> None:
-    """Read the options, make it so, report."""
     target_options = {
         "arn": {"type": "str"},
         "role_arn": {"type": "str"},
@@ -355,11 +354,12 @@ def main() -> None:
         "mode": {"type": "str", "choices": ["OFF", "FLEXIBLE"], "required": True},
         "maximum_window_in_minutes": {"type": "int"},
     }
-    module = AnsibleAWSModule(
-        argument_spec={
-            "name": {"type": "str", "required": True},
+    run_module(
+        service="scheduler",
+        missing=MISSING,
+        result="schedule",
+        options={
             "group_name": {"type": "str", "default": "default"},
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "enabled": {"type": "bool"},
             "schedule_expression": {"type": "str", "aliases": ["expression"]},
             "schedule_expression_timezone": {"type": "str", "aliases": ["timezone"]},
@@ -372,23 +372,10 @@ def main() -> None:
             "kms_key_arn": {"type": "str", "no_log": False},
             "role_timeout": {"type": "int", "default": 60},
         },
-        supports_check_mode=True,
+        problem=option_problem,
+        present=ensure_present,
+        absent=ensure_absent,
     )
-    problem = option_problem(module.params)
-    if problem:
-        module.fail_json(msg=problem)
-
-    client = module.client("scheduler", retry_decorator=AWSRetry.jittered_backoff())
-    ensure = ensure_present if module.params["state"] == "present" else ensure_absent
-    try:
-        changed, before, after = ensure(client, module.params, module.check_mode)
-    except AnsibleSchedulerError as error:
-        module.fail_json_aws_error(error)
-
-    result: dict[str, Any] = {"changed": changed, "schedule": after}
-    if changed:
-        result["diff"] = {"before": before, "after": after}
-    module.exit_json(**result)
 
 
 if __name__ == "__main__":

@@ -99,94 +99,85 @@ schedule_group:
 
 from typing import Any
 
-from ansible_collections.algo.trading.plugins.module_utils.scheduler import NAME_PATTERN, AnsibleSchedulerError
+from ansible_collections.algo.trading.plugins.module_utils._aws import Api
+from ansible_collections.algo.trading.plugins.module_utils._schedules import MISSING
+from ansible_collections.algo.trading.plugins.module_utils.aws_module import (
+    TAG_OPTIONS,
+    Outcome,
+    change_tags,
+    run_module,
+    tag_change,
+)
+from ansible_collections.algo.trading.plugins.module_utils.scheduler import NAME_PATTERN
 from ansible_collections.algo.trading.plugins.module_utils.scheduler_group import (
     create_group,
     delete_group,
     get_group,
     group_view,
-    tag_group,
     wait_for_group,
 )
-from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.amazon.aws.plugins.module_utils.retries import AWSRetry
-from ansible_collections.amazon.aws.plugins.module_utils.tagging import compare_aws_tags
-
-Outcome = tuple[bool, dict[str, Any], dict[str, Any]]
 
 
-def ensure_absent(client: Any, params: dict[str, Any], check_mode: bool) -> Outcome:
-    """Return changed, before and after."""
+def option_problem(params: dict[str, Any]) -> str | None:
     name = params["name"]
-    group = get_group(client, name)
+    if not NAME_PATTERN.match(name):
+        return f"name {name!r} must be 1 to 64 letters, digits, hyphens, underscores and dots"
+    if name == "default" and (params["state"] == "absent" or params["tags"]):
+        return "The group 'default' belongs to AWS and cannot be tagged or deleted"
+    return None
+
+
+def ensure_absent(api: Api, params: dict[str, Any], check_mode: bool) -> Outcome:
+    name = params["name"]
+    group = get_group(api, name)
     if group is None:
-        return False, {}, {}
+        return Outcome(False, {}, {})
     going = group.get("State") == "DELETING"
     if not check_mode:
         if not going:
-            delete_group(client, name)
+            delete_group(api, name)
         if params["wait"]:
-            wait_for_group(client, name, gone=True, timeout=params["wait_timeout"])
-    return not going, group_view(group), {}
+            wait_for_group(api, name, gone=True, timeout=params["wait_timeout"])
+    return Outcome(not going, group_view(group), {})
 
 
-def ensure_present(client: Any, params: dict[str, Any], check_mode: bool) -> Outcome:
-    """Return changed, before and after."""
+def ensure_present(api: Api, params: dict[str, Any], check_mode: bool) -> Outcome:
     name = params["name"]
-    group = get_group(client, name)
+    group = get_group(api, name)
     if group is not None and group.get("State") == "DELETING":
         # It is as good as gone, but its name is free only afterwards.
         if not check_mode:
-            wait_for_group(client, name, gone=True, timeout=params["wait_timeout"])
+            wait_for_group(api, name, gone=True, timeout=params["wait_timeout"])
         group = None
     before = group_view(group)
-    current_tags = before.get("tags", {})
-    tags = params["tags"] if params["tags"] is not None else current_tags
-    set_tags, remove_keys = compare_aws_tags(current_tags, tags, params["purge_tags"] and params["tags"] is not None)
-    if group is not None and not set_tags and not remove_keys:
-        return False, before, before
-    kept = {key: value for key, value in current_tags.items() if key not in remove_keys}
+    tags = tag_change(before.get("tags", {}), params)
+    if group is not None and not tags.changed:
+        return Outcome(False, before, before)
     if check_mode:
-        return True, before, {"name": name, "state": "ACTIVE", **before, "tags": kept | set_tags}
+        return Outcome(True, before, {"name": name, "state": "ACTIVE", **before, "tags": tags.after})
     if group is None:
-        create_group(client, name, set_tags)
+        create_group(api, name, tags.to_set)
         if params["wait"]:
-            wait_for_group(client, name, gone=False, timeout=params["wait_timeout"])
+            wait_for_group(api, name, gone=False, timeout=params["wait_timeout"])
     else:
-        tag_group(client, group["Arn"], set_tags, remove_keys)
-    return True, before, group_view(get_group(client, name))
+        change_tags(api, group["Arn"], tags, ResourceArn=group["Arn"])
+    return Outcome(True, before, group_view(get_group(api, name)))
 
 
 def main() -> None:
-    """Read the options, make it so, report."""
-    module = AnsibleAWSModule(
-        argument_spec={
-            "name": {"type": "str", "required": True},
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-            "tags": {"type": "dict", "aliases": ["resource_tags"]},
-            "purge_tags": {"type": "bool", "default": True},
+    run_module(
+        service="scheduler",
+        missing=MISSING,
+        result="schedule_group",
+        options={
+            **TAG_OPTIONS,
             "wait": {"type": "bool", "default": True},
             "wait_timeout": {"type": "int", "default": 300},
         },
-        supports_check_mode=True,
+        problem=option_problem,
+        present=ensure_present,
+        absent=ensure_absent,
     )
-    params = module.params
-    if not NAME_PATTERN.match(params["name"]):
-        module.fail_json(msg=f"name {params['name']!r} must be 1 to 64 letters, digits, hyphens, underscores and dots")
-    if params["name"] == "default" and (params["state"] == "absent" or params["tags"]):
-        module.fail_json(msg="The group 'default' belongs to AWS and cannot be tagged or deleted")
-
-    client = module.client("scheduler", retry_decorator=AWSRetry.jittered_backoff())
-    ensure = ensure_present if params["state"] == "present" else ensure_absent
-    try:
-        changed, before, after = ensure(client, params, module.check_mode)
-    except AnsibleSchedulerError as error:
-        module.fail_json_aws_error(error)
-
-    result: dict[str, Any] = {"changed": changed, "schedule_group": after}
-    if changed:
-        result["diff"] = {"before": before, "after": after}
-    module.exit_json(**result)
 
 
 if __name__ == "__main__":

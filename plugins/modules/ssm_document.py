@@ -35,14 +35,6 @@ options:
     type: str
     choices: [Automation, Command, Policy, Session]
     default: Command
-  tags:
-    description: Tags of the document. Left as they are where not given.
-    type: dict
-    aliases: [resource_tags]
-  purge_tags:
-    description: Whether tags that are not in O(tags) are removed.
-    type: bool
-    default: true
 attributes:
   check_mode:
     description: Reads only.
@@ -53,6 +45,7 @@ attributes:
 extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
+  - amazon.aws.tags.modules
   - amazon.aws.boto3
 """
 
@@ -113,112 +106,78 @@ document:
 
 from typing import Any
 
-from ansible_collections.algo.trading.plugins.module_utils._aws import meaning
+from ansible_collections.algo.trading.plugins.module_utils._aws import Api, meaning
+from ansible_collections.algo.trading.plugins.module_utils._documents import MISSING, document_view, find_document
+from ansible_collections.algo.trading.plugins.module_utils.aws_module import (
+    TAG_OPTIONS,
+    Outcome,
+    change_tags,
+    run_module,
+    tag_change,
+)
 from ansible_collections.algo.trading.plugins.module_utils.ssm_document import (
-    AnsibleDocumentError,
     content_problem,
     create_document,
     delete_document,
-    get_document,
-    tag_document,
     update_content,
 )
-from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.amazon.aws.plugins.module_utils.retries import AWSRetry
-from ansible_collections.amazon.aws.plugins.module_utils.tagging import compare_aws_tags
+from ansible_collections.amazon.aws.plugins.module_utils.exceptions import AnsibleAWSError
 
-Outcome = tuple[bool, dict[str, Any], dict[str, Any]]
-
-
-def view(document: dict[str, Any] | None) -> dict[str, Any]:
-    """What users see of a document, in results and in diffs."""
-    if document is None:
-        return {}
-    return {
-        "name": document["Name"],
-        "document_type": document["DocumentType"],
-        "document_version": str(document["DocumentVersion"]),
-        "content": meaning(document["Content"]),
-        "tags": document["tags"],
-    }
+TYPES = ["Automation", "Command", "Policy", "Session"]
+TAG_METHODS = ("remove_tags_from_resource", "add_tags_to_resource")
 
 
-def ensure_absent(client: Any, params: dict[str, Any], check_mode: bool) -> Outcome:
-    """Return changed, before and after."""
-    before = view(get_document(client, params["name"]))
+def ensure_absent(api: Api, params: dict[str, Any], check_mode: bool) -> Outcome:
+    before = document_view(find_document(api, params["name"]))
     if not before:
-        return False, {}, {}
-    return check_mode or delete_document(client, params["name"]), before, {}
+        return Outcome(False, {}, {})
+    return Outcome(check_mode or delete_document(api, params["name"]), before, {})
 
 
-def ensure_present(client: Any, params: dict[str, Any], check_mode: bool) -> Outcome:
-    """Return changed, before and after."""
+def ensure_present(api: Api, params: dict[str, Any], check_mode: bool) -> Outcome:
     name, kind = params["name"], params["document_type"]
-    before = view(get_document(client, name))
+    before = document_view(find_document(api, name))
     if not before and params["content"] is None:
-        raise AnsibleDocumentError(message=f"Document {name} cannot be created without content")
+        raise AnsibleAWSError(message=f"Document {name} cannot be created without content")
     if before and before["document_type"] != kind:
-        raise AnsibleDocumentError(
+        raise AnsibleAWSError(
             message=f"Document {name} is a {before['document_type']} document, which cannot become a {kind} document; "
             "delete it first"
         )
     content = meaning(params["content"]) if params["content"] is not None else before["content"]
-    old_tags = before.get("tags", {})
-    tags = params["tags"] if params["tags"] is not None else old_tags
-    set_tags, remove_keys = compare_aws_tags(old_tags, tags, params["purge_tags"] and params["tags"] is not None)
+    tags = tag_change(before.get("tags", {}), params)
     new_content = content != before.get("content")
-    if before and not new_content and not set_tags and not remove_keys:
-        return False, before, before
-    after = {
-        **before,
-        "name": name,
-        "document_type": kind,
-        "content": content,
-        "tags": {key: value for key, value in old_tags.items() if key not in remove_keys} | set_tags,
-    }
+    if before and not new_content and not tags.changed:
+        return Outcome(False, before, before)
+    after = {**before, "name": name, "document_type": kind, "content": content, "tags": tags.after}
     if new_content:
         after.pop("document_version", None)
     if check_mode:
-        return True, before, after
+        return Outcome(True, before, after)
     if not before:
         # It is as it was asked for; only its version is SSM's.
-        return True, before, {**after, "document_version": create_document(client, name, kind, content, set_tags)}
+        version = create_document(api, name, kind, content, tags.to_set)
+        return Outcome(True, before, {**after, "document_version": version})
     if new_content:
-        update_content(client, name, content)
-    tag_document(client, name, set_tags, remove_keys)
-    return True, before, view(get_document(client, name)) or after
+        update_content(api, name, content)
+    change_tags(api, f"document {name}", tags, methods=TAG_METHODS, ResourceType="Document", ResourceId=name)
+    return Outcome(True, before, document_view(find_document(api, name)) or after)
 
 
 def main() -> None:
-    """Read the options, make it so, report."""
-    module = AnsibleAWSModule(
-        argument_spec={
-            "name": {"type": "str", "required": True},
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    run_module(
+        service="ssm",
+        missing=MISSING,
+        result="document",
+        options={
             "content": {"type": "raw"},
-            "document_type": {
-                "type": "str",
-                "choices": ["Automation", "Command", "Policy", "Session"],
-                "default": "Command",
-            },
-            "tags": {"type": "dict", "aliases": ["resource_tags"]},
-            "purge_tags": {"type": "bool", "default": True},
+            "document_type": {"type": "str", "choices": TYPES, "default": "Command"},
+            **TAG_OPTIONS,
         },
-        supports_check_mode=True,
+        problem=lambda params: None if params["content"] is None else content_problem(params["content"]),
+        present=ensure_present,
+        absent=ensure_absent,
     )
-    problem = content_problem(module.params["content"]) if module.params["content"] is not None else None
-    if problem:
-        module.fail_json(msg=problem)
-    client = module.client("ssm", retry_decorator=AWSRetry.jittered_backoff())
-    ensure = ensure_present if module.params["state"] == "present" else ensure_absent
-    try:
-        changed, before, after = ensure(client, module.params, module.check_mode)
-    except AnsibleDocumentError as error:
-        module.fail_json_aws_error(error)
-    result: dict[str, Any] = {"changed": changed, "document": after}
-    if changed:
-        result["diff"] = {"before": before, "after": after}
-    module.exit_json(**result)
 
 
 if __name__ == "__main__":

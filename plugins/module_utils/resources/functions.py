@@ -12,10 +12,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from .._aws import pages, read_each, unless_missing
+from .._aws import Api, pages, read_each, unless_missing
 from .._components import FUNCTIONS
-from .._invocations import invocation_view
 from .._naming import NEW_MODELS, Scope, arn
+from ..lambda_event_invoke import MISSING, find_invocation
 from ._model import Found, ResourceType, Settings, States
 from .messaging import queue_urls
 
@@ -128,10 +128,11 @@ FUNCTION = ResourceType(
 
 
 def _read_invocations(clients: Any, scope: Scope) -> Iterable[Found]:
+    api = Api(clients("lambda"), *MISSING)
+
     def read(name: str) -> list[Found]:
-        get = clients("lambda").get_function_event_invoke_config
-        answer = unless_missing(get, "ResourceNotFoundException", FunctionName=name)
-        return [] if answer is None else [Found(name, {"name": name, **invocation_view(answer)}, owner=name)]
+        settings = find_invocation(api, name)
+        return [Found(name, {"name": name, **settings}, owner=name)] if settings else []
 
     return read_each(read, map(scope.name, FUNCTIONS))
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from .._aws import meaning, pages, read_each, unless_missing
+from .._aws import Api, meaning, pages, read_each, unless_missing
 from .._naming import Scope
 from .._tags import tag_dict
+from ..cloudwatch_dashboard import MISSING, find_dashboard
 from ._model import Found, ResourceType, Settings
 
 # ---- log group ----
@@ -149,16 +150,12 @@ def dashboard_names(scope: Scope) -> list[str]:
 
 def _read_dashboards(clients: Any, scope: Scope) -> Iterable[Found]:
     # By name: a listing of the account's dashboards would tell neither tags nor bodies.
-    cloudwatch = clients("cloudwatch")
-    missing = ("ResourceNotFound", "ResourceNotFoundException")
+    api = Api(clients("cloudwatch"), *MISSING)
     for name in dashboard_names(scope):
-        answer = unless_missing(cloudwatch.get_dashboard, *missing, DashboardName=name)
-        arn = answer["DashboardArn"] if answer else ""
-        listed = unless_missing(cloudwatch.list_tags_for_resource, *missing, ResourceARN=arn) if answer else None
-        if answer is None or listed is None:
-            continue
-        tags = tag_dict(listed.get("Tags"))
-        yield Found(name, {"name": name, "body": meaning(answer["DashboardBody"]), "tags": tags}, {"arn": arn}, tags)
+        found = find_dashboard(api, name)
+        if found:
+            settings = {option: found[option] for option in ("name", "body", "tags")}
+            yield Found(name, settings, {"arn": found["arn"]}, found["tags"])
 
 
 DASHBOARD = ResourceType(

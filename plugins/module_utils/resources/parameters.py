@@ -9,16 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from .._aws import meaning, pages, read_each, unless_missing
+from .._aws import Api, meaning, pages, read_each, unless_missing
+from .._documents import MISSING, document_view, find_document
 from .._naming import Scope
 from .._tags import tag_dict
 from ._model import Found, ResourceType, Settings, States
-
-
-def _tags(ssm: Any, kind: str, name: str) -> dict[str, str] | None:
-    answer = unless_missing(ssm.list_tags_for_resource, "InvalidResourceId", ResourceType=kind, ResourceId=name)
-    return None if answer is None else tag_dict(answer.get("TagList"))
-
 
 # ---- parameter ----
 
@@ -37,9 +32,11 @@ def _read_parameters(clients: Any, scope: Scope) -> Iterable[Found]:
 
     def read(described: dict[str, Any]) -> list[Found]:
         name = described["Name"]
-        tags = _tags(ssm, "Parameter", name)
-        if tags is None:
+        which = {"ResourceType": "Parameter", "ResourceId": name}
+        listed = unless_missing(ssm.list_tags_for_resource, "InvalidResourceId", **which)
+        if listed is None:
             return []
+        tags = tag_dict(listed.get("TagList"))
         settings = {
             "name": name,
             "string_type": described["Type"],
@@ -89,21 +86,15 @@ def document_names(scope: Scope) -> list[str]:
 
 
 def _read_documents(clients: Any, scope: Scope) -> Iterable[Found]:
-    ssm = clients("ssm")
+    api = Api(clients("ssm"), *MISSING)
 
     def read(name: str) -> list[Found]:
-        answer = unless_missing(ssm.get_document, "InvalidDocument", Name=name)
-        tags = None if answer is None else _tags(ssm, "Document", name)
-        if tags is None:
+        found = find_document(api, name)
+        if found is None:
             return []
-        settings = {
-            "name": name,
-            "document_type": answer["DocumentType"],
-            "content": meaning(answer["Content"]),
-            "tags": tags,
-        }
-        attributes = {"name": name, "version": answer.get("DocumentVersion"), "state": answer.get("Status")}
-        return [Found(name, settings, attributes, tags)]
+        settings = document_view(found)
+        attributes = {"name": name, "version": settings.pop("document_version"), "state": found.get("Status")}
+        return [Found(name, settings, attributes, settings["tags"])]
 
     return read_each(read, document_names(scope))
 

@@ -6,19 +6,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from .._aws import pages, read_each, unless_missing
+from .._aws import Api, meaning, pages, read_each, unless_missing
 from .._naming import Scope
-from .._schedules import request_form, schedule_view
+from .._schedules import MISSING, find_schedule, request_form, schedule_view
 from .._tags import tag_dict
 from ._model import Found, ResourceType, Settings, States
 
-_MISSING = "ResourceNotFoundException"
 # What AWS gives a schedule that says nothing about retries.
 _RETRIES = {"maximum_event_age_in_seconds": 86400, "maximum_retry_attempts": 185}
 
@@ -38,7 +35,7 @@ def _read_tagged_groups(clients: Any, scope: Scope) -> Iterable[tuple[Settings, 
     scheduler = clients("scheduler")
 
     def read(group: Settings) -> list[tuple[Settings, dict[str, str]]]:
-        answer = unless_missing(scheduler.list_tags_for_resource, _MISSING, ResourceArn=group["Arn"])
+        answer = unless_missing(scheduler.list_tags_for_resource, *MISSING, ResourceArn=group["Arn"])
         return [] if answer is None else [(group, tag_dict(answer.get("Tags")))]
 
     groups = pages(scheduler, "list_schedule_groups", "ScheduleGroups", NamePrefix=f"{scope.project}-")
@@ -77,9 +74,8 @@ GROUP = ResourceType(
 def _target(target: Settings) -> Settings:
     """A desired or actual target, in one shape: input as what its JSON says, retries with AWS's own defaults."""
     shaped = {name: value for name, value in target.items() if value not in (None, "", {})}
-    if isinstance(shaped.get("input"), str):
-        with contextlib.suppress(ValueError):  # the target may take plain text
-            shaped["input"] = json.loads(shaped["input"])
+    if "input" in shaped:
+        shaped["input"] = meaning(shaped["input"])  # the target may take plain text
     return {**shaped, "retry_policy": {**_RETRIES, **(shaped.get("retry_policy") or {})}}
 
 
@@ -89,11 +85,12 @@ def _normalize_schedule(arguments: Settings) -> Settings:
 
 def _read_schedules(clients: Any, scope: Scope) -> Iterable[Found]:
     scheduler = clients("scheduler")
+    api = Api(scheduler, *MISSING)
     groups = {group["Name"]: tags for group, tags in _groups(clients, scope)}
 
     def read(entry: Settings) -> list[Found]:
         group, name = entry["GroupName"], entry["Name"]
-        described = unless_missing(scheduler.get_schedule, _MISSING, GroupName=group, Name=name)
+        described = find_schedule(api, name, group)
         return [] if described is None else [_schedule(group, described, scope.owns(groups[group]))]
 
     # One list of all groups' schedules, not one for each group.

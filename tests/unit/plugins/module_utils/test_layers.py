@@ -22,19 +22,20 @@ PACKAGE = "ansible_collections.algo.trading.plugins.module_utils"
 LAYERS = (
     ("_components", "_environments", "_errors", "_exchange_days", "_process", "_subnets", "_tags"),
     ("_aws", "_naming", "_policies"),
-    ("_invocations", "_schedules", "images", "promotion", "sessions", "trading_day"),
+    (
+        "_documents",
+        "_schedules",
+        "cloudwatch_dashboard",
+        "images",
+        "lambda_event_invoke",
+        "promotion",
+        "sessions",
+        "trading_day",
+    ),
     ("fleet", "models", "_model_listing", "_model_manifest", "resources"),
     ("account", "account_checks", "model_history", "settings", "trading_orders"),
-    # One function for each API call, for modules of ours. These need amazon.aws.
-    (
-        "cloudwatch_dashboard",
-        "lambda_event_invoke",
-        "lambda_package",
-        "lock",
-        "scheduler",
-        "scheduler_group",
-        "ssm_document",
-    ),
+    # For modules of ours. These need amazon.aws.
+    ("aws_module", "lambda_package", "lock", "scheduler", "scheduler_group", "ssm_document"),
 )
 PURE = ("resources", "fleet.engine", "models", "sessions", "trading_day", "account", "account_checks", "settings")
 

@@ -16,6 +16,8 @@ from ansible_collections.algo.trading.plugins.module_utils._schedules import req
 pytest.importorskip("botocore", reason="the AWS SDK carries the API's own model")
 
 import boto3
+from ansible_collections.algo.trading.plugins.module_utils.aws_module import ModuleApi
+from ansible_collections.amazon.aws.plugins.module_utils.exceptions import AnsibleAWSError
 from ansible_collections.amazon.aws.plugins.module_utils.retries import AWSRetry, RetryingBotoClientWrapper
 from botocore.stub import Stubber
 
@@ -180,7 +182,7 @@ def test_options_get_the_apis_own_spelling() -> None:
 
 def test_an_unknown_parameter_is_named_with_its_place() -> None:
     shape = client().meta.service_model.shape_for("Target")
-    with pytest.raises(scheduler.AnsibleSchedulerError) as caught:
+    with pytest.raises(AnsibleAWSError) as caught:
         scheduler.to_api(shape, {"sqs_parameters": {"group": "x"}})
     assert "group is not valid in target.sqs_parameters; valid are message_group_id" in str(caught.value)
 
@@ -193,9 +195,9 @@ def test_users_see_snake_case_and_iso_times() -> None:
     assert schedule_view(None) == {}
 
 
-def _stub() -> tuple[Any, Stubber]:
+def _stub() -> tuple[ModuleApi, Stubber]:
     plain = client()
-    return RetryingBotoClientWrapper(plain, AWSRetry.jittered_backoff(retries=1)), Stubber(plain)
+    return ModuleApi(RetryingBotoClientWrapper(plain, AWSRetry.jittered_backoff(retries=1))), Stubber(plain)
 
 
 def _refuse(stub: Stubber, message: str) -> None:
@@ -207,18 +209,18 @@ REQUEST = request_form(EXISTING)
 
 
 def test_a_role_that_is_too_new_is_waited_for() -> None:
-    wrapped, stub = _stub()
+    api, stub = _stub()
     _refuse(stub, NOT_YET)
     stub.add_response("create_schedule", {"ScheduleArn": EXISTING["Arn"]})
     with stub:
-        scheduler.create_schedule(wrapped, REQUEST, role_timeout=30)
+        scheduler.create_schedule(api, REQUEST, role_timeout=30)
     stub.assert_no_pending_responses()
 
 
 @pytest.mark.parametrize(("message", "timeout"), [(NOT_YET, 0), ("Invalid Schedule Expression cron(1).", 30)])
 def test_a_role_is_not_waited_for_forever_nor_any_other_mistake_at_all(message: str, timeout: float) -> None:
-    wrapped, stub = _stub()
+    api, stub = _stub()
     _refuse(stub, message)
-    with stub, pytest.raises(scheduler.AnsibleSchedulerError) as caught:
-        scheduler.create_schedule(wrapped, REQUEST, role_timeout=timeout)
+    with stub, pytest.raises(AnsibleAWSError) as caught:
+        scheduler.create_schedule(api, REQUEST, role_timeout=timeout)
     assert "Failed to create schedule g/s" in str(caught.value)

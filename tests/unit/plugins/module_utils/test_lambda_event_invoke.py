@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.algo.trading.plugins.module_utils._invocations import invocation_view
+from ansible_collections.algo.trading.plugins.module_utils.lambda_event_invoke import invocation_view
 
 
 def test_what_aws_leaves_out_is_its_default() -> None:
