@@ -23,3 +23,5 @@ NOT_STORED = 74
 BUSY = 75
 # What `verify` ends with on a host without a GPU whose other results are as expected.
 NO_GPU = 3
+# Its services, its timer and its jobs are systemd's units.
+NO_SYSTEMD = "systemd does not run on this host"

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import REFUSED, HostError
+from .errors import NO_SYSTEMD, REFUSED, HostError
 from .job import powering_off, running
 from .places import JOB_UNIT, Places, held
 from .settings import Settings
@@ -55,7 +55,10 @@ def launch(places: Places, settings: Settings, order: Order, caller: Mapping[str
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, lambda number, _frame: asked.append(number))
     # Of its own session: Ctrl-C reaches this process only, which asks systemd to end the job.
-    started = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+    try:
+        started = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+    except FileNotFoundError:
+        raise HostError(f"The job was not started: {NO_SYSTEMD}.", REFUSED) from None
     while True:
         try:
             return started.wait(1)

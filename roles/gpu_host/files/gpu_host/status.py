@@ -12,7 +12,7 @@ import subprocess
 from typing import Any
 
 from . import gpu, idle
-from .errors import HostError
+from .errors import NO_SYSTEMD, HostError
 from .places import IDLE_UNIT, SPOT_UNIT, Places, held, read_json
 from .settings import Settings
 
@@ -32,7 +32,10 @@ def status(places: Places, settings: Settings) -> dict[str, Any]:
     if settings.torch and not version:
         reasons.append("PyTorch is not installed")
     units = {name: _active(name) for name in (SPOT_UNIT, *([IDLE_UNIT] if settings.idle_minutes else []))}
-    reasons += [f"{name} is {state}" for name, state in units.items() if state != "active"]
+    if "" in units.values():
+        reasons.append(f"{NO_SYSTEMD}, so {' and '.join(units)} {'do' if len(units) > 1 else 'does'} not run")
+    else:
+        reasons += [f"{name} is {state}" for name, state in units.items() if state != "active"]
     job, runs, notice = read_json(places.job), held(places.job_lock), read_json(places.notice)
     if runs and (job.get("checkpoints") or {}).get("error"):
         reasons.append(job["checkpoints"]["error"])
@@ -90,8 +93,12 @@ def as_text(found: dict[str, Any]) -> str:
 
 
 def _active(unit: str) -> str:
-    done = subprocess.run(["systemctl", "is-active", unit], capture_output=True, text=True, timeout=30, check=False)
-    return done.stdout.strip() or "unknown"
+    """A unit's state; empty where there is no systemd that could tell it."""
+    try:
+        done = subprocess.run(["systemctl", "is-active", unit], capture_output=True, text=True, timeout=30, check=False)
+    except FileNotFoundError:
+        return ""
+    return "" if "not been booted with systemd" in done.stderr else done.stdout.strip() or "unknown"
 
 
 def _told(value: Any) -> str:

@@ -508,6 +508,24 @@ def test_the_status_says_what_is_wrong(host: Host) -> None:
     )
 
 
+def test_without_systemd_status_and_run_say_so(host: Host) -> None:
+    host.settings(torch=False, user="nobody")
+    host.program("systemctl", 'echo "System has not been booted with systemd as init system (PID 1)." >&2; exit 1')
+    not_booted = host.run("status", "--json")
+    (host.bin / "systemctl").unlink()
+    host.env["PATH"] = str(host.bin)
+    for code, said in (not_booted, host.run("status", "--json")):
+        assert code == 1
+        assert json.loads(said)["reason"] == (
+            "systemd does not run on this host, so algo-gpu-spot.service and algo-gpu-idle.timer do not run"
+        )
+    code, said = host.run("run", "--no-store", "--", "train")
+    assert (code, said.splitlines()[-1]) == (
+        REFUSED,
+        "algo-gpu: The job was not started: systemd does not run on this host.",
+    )
+
+
 def test_a_host_without_a_gpu_is_healthy_unless_one_is_required(host: Host) -> None:
     host.settings(torch=False)
     assert json.loads(host.run("status", "--json")[1])["state"] == "free, without a GPU"
