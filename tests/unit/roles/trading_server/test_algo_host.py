@@ -381,8 +381,19 @@ def test_the_status_names_the_phases_of_the_boot_from_power_on(places: Places, m
     assert "3.2 s (claim 0.2, start 3.0)" in status.as_text(status.status(places))
 
 
+def unit_is(monkeypatch: pytest.MonkeyPatch, **state: Any) -> None:
+    """What systemd says of the trader's unit."""
+    monkeypatch.setattr(units, "show", lambda _: units.Unit(load="loaded", **state))
+
+
+def a_trader_was_killed(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that had started and was not drained."""
+    unit_is(monkeypatch, active="failed", result="signal", status=9)
+    drain.starting(places, "first")
+
+
 def test_the_status_gives_the_reason_of_a_loop_that_is_late(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(units, "show", lambda _: units.Unit(load="loaded", active="active", result="success"))
+    unit_is(monkeypatch, active="active", result="success")
     replace(places.trader, as_json({"loop_seconds": 60}))
     replace(places.health, as_json({"state": "halted", "reason": "halted", "last_loop": "2026-01-01T09:00:00Z"}))
     monkeypatch.setattr(status, "_age", lambda _: 80.0)
@@ -397,9 +408,7 @@ def test_the_status_gives_the_reason_of_a_loop_that_is_late(places: Places, monk
 def test_a_drain_that_failed_stands_in_the_status_until_one_is_confirmed(
     places: Places, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    unit = units.Unit(load="loaded", active="failed", result="signal", status=9)
-    monkeypatch.setattr(units, "show", lambda _: unit)
-    drain.starting(places, "first")
+    a_trader_was_killed(places, monkeypatch)
     with pytest.raises(HostError, match="without a confirmed drain"):
         drain.drain(places)
     assert "without a confirmed drain" in status.status(places)["failed_drain"]["reason"]
@@ -414,9 +423,7 @@ def test_a_drain_that_failed_stands_in_the_status_until_one_is_confirmed(
 def test_a_drain_that_cannot_be_noted_fails_with_its_own_reason(
     places: Places, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    unit = units.Unit(load="loaded", active="failed", result="signal", status=9)
-    monkeypatch.setattr(units, "show", lambda _: unit)
-    drain.starting(places, "first")
+    a_trader_was_killed(places, monkeypatch)
 
     def full(path: Path, text: str) -> None:
         raise OSError(28, "No space left on device", str(path))
