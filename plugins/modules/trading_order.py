@@ -195,13 +195,15 @@ def main() -> None:
     except AlgoTradingError as error:
         module.fail_json(msg=str(error))
     was, becomes = (read_orders(text).in_force(now) for text in (before.value, value))
+    # What stays in force is no difference; the result names it.
+    gone, new = ([one for one in some if one not in others] for some, others in ((was, becomes), (becomes, was)))
     module.exit_json(
         changed=True,
         orders=becomes,
         until=order.until.isoformat() if order.until else "",
         after=_after(order, module.params["timezone"]),
         value=value,
-        diff={"before": "".join(f"{line}\n" for line in was), "after": "".join(f"{line}\n" for line in becomes)},
+        diff={"before": "".join(f"{line}\n" for line in gone), "after": "".join(f"{line}\n" for line in new)},
     )
 
 
