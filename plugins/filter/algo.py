@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.algo.trading.plugins.module_utils import _components, _environments, _naming, _subnets, _tags
+from ansible_collections.algo.trading.plugins.module_utils import (
+    _components,
+    _environments,
+    _naming,
+    _process,
+    _subnets,
+    _tags,
+)
 from ansible_collections.algo.trading.plugins.module_utils import trading_day as _trading_day
 from ansible_collections.algo.trading.plugins.module_utils._errors import InvalidInput
 from ansible_collections.algo.trading.plugins.module_utils.resources import teardown_order
@@ -152,6 +159,7 @@ class FilterModule:
             "log_group": log_group,
             "network_ids": network_ids,
             "parameter_path": parameter_path,
+            "person": _process.person,
             "resource_name": resource_name,
             "subnet_plan": subnet_plan,
             "teardown_order": teardown_order,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import pwd
 import socket
 import subprocess
 import uuid
@@ -101,6 +102,20 @@ def _is_zombie(pid: int) -> bool:
         return (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] in "ZX"
     except OSError:
         return False
+
+
+def person(arn: str) -> str:
+    """Who gives an order: the login, which containers and cron do not name, else the user that this runs as.
+
+    root is nobody in particular: whose credentials these are tells more.
+    """
+    if os.environ.get("USER", "").strip():
+        return os.environ["USER"].strip()
+    try:
+        user = pwd.getpwuid(os.geteuid())
+    except KeyError:  # a container's user without a name
+        return arn
+    return user.pw_name if user.pw_uid else arn
 
 
 def user_at_host() -> str:

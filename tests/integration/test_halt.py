@@ -9,6 +9,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import pytest
+from ansible_collections.algo.trading.plugins.module_utils._process import person
 from ansible_collections.algo.trading.plugins.module_utils.fleet.halt import halt_reason
 from ansible_collections.algo.trading.plugins.module_utils.fleet.orders import read_orders
 from ansible_collections.algo.trading.tests.integration.environments import MODELS, Environment
@@ -20,7 +22,9 @@ FLAG = "/algo-trading/qa/halt"
 REASON = {"algo_reason": 'wrong prices in AAPL: "see" {it\'s}', "algo_person": "the desk"}
 
 
-def test_trading_is_halted_and_resumed_with_a_reason(fresh_aws: Aws, playbook: Playbook) -> None:
+def test_trading_is_halted_and_resumed_with_a_reason(
+    fresh_aws: Aws, playbook: Playbook, monkeypatch: pytest.MonkeyPatch
+) -> None:
     qa = Environment(fresh_aws, playbook, "qa")
     ssm = fresh_aws.client("ssm")
 
@@ -44,8 +48,11 @@ def test_trading_is_halted_and_resumed_with_a_reason(fresh_aws: Aws, playbook: P
     assert value.endswith(f": {REASON['algo_reason']}")
     assert halt_reason(ssm, FLAG, now=datetime.now(UTC)) == f"trading is halted: {FLAG} is {value!r}"
 
-    # A second halt replaces the reason; the first is in the parameter's history.
-    qa(playbook="playbooks/halt.yml", algo_reason="exchange down", algo_person="the desk")
+    # A second halt replaces the reason; the first is in the parameter's history. Nobody is named.
+    monkeypatch.delenv("USER", raising=False)
+    qa(playbook="playbooks/halt.yml", algo_reason="exchange down")
+    who = person(fresh_aws.client("sts").get_caller_identity()["Arn"])
+    assert f"halted by {who}, 20" in halt_reason(ssm, FLAG, now=datetime.now(UTC))
     assert "exchange down" in halt_reason(ssm, FLAG, now=datetime.now(UTC))
 
     # Somebody names no symbol by mistake.
@@ -53,7 +60,8 @@ def test_trading_is_halted_and_resumed_with_a_reason(fresh_aws: Aws, playbook: P
     assert "algo_symbols is empty" in empty.output
     assert empty.writes == {}
 
-    qa(playbook="playbooks/resume.yml", algo_reason="prices are right again", algo_person="the desk")
+    resumed = qa(playbook="playbooks/resume.yml", algo_reason="prices are right again", algo_person="the desk")
+    assert resumed.output.count("Nothing is halted or held in qa.") == 1
     assert ssm.get_parameter(Name=FLAG)["Parameter"]["Value"].startswith("false (resumed by the desk, 20")
     assert halt_reason(ssm, FLAG, now=datetime.now(UTC)) == ""
     history = [entry["Value"].split()[0] for entry in ssm.get_parameter_history(Name=FLAG)["Parameters"]]
@@ -89,3 +97,8 @@ def test_some_are_halted_and_held_until_a_time(fresh_aws: Aws, playbook: Playboo
     status = " ".join(qa(playbook="playbooks/status.yml").output.split())
     assert "In force: halt of symbol AAPL, MSFT, by the desk" in status
     assert f"hold of model {MODELS[0]} until 2099-01-05T18:00-05:00" in status
+
+    # Of what stays in force each line is shown once.
+    resumed = qa("--diff", playbook="playbooks/resume.yml", algo_symbols="AAPL, MSFT", **REASON)
+    assert resumed.output.count("halt of symbol AAPL, MSFT") == 1
+    assert resumed.output.count(f"hold of model {MODELS[0]} until") == 1

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import subprocess
 import sys
 from collections.abc import Callable
@@ -89,3 +90,34 @@ def test_this_machine_has_a_name_and_a_start() -> None:
     assert process.machine() == process.machine() != ""
     assert process.boot_id() == process.boot_id()
     assert "@" in process.user_at_host()
+
+
+ARN = "arn:aws:sts::123456789012:assumed-role/operator/desk"
+
+
+@pytest.mark.parametrize(
+    ("login", "user", "who"),
+    [
+        ("alex", "root", "alex"),
+        ("root", "root", "root"),
+        ("", "alex", "alex"),
+        (None, "alex", "alex"),
+        # In a container or a job of cron.
+        (None, "root", ARN),
+        (None, None, ARN),
+    ],
+)
+def test_an_order_names_the_login_the_user_or_the_credentials(
+    login: str | None, user: str | None, who: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def entry(number: int) -> pwd.struct_passwd:
+        if user is None:
+            raise KeyError(number)
+        number = 0 if user == "root" else 1000
+        return pwd.struct_passwd((user, "x", number, number, "", "/", "/bin/sh"))
+
+    monkeypatch.delenv("USER", raising=False)
+    if login is not None:
+        monkeypatch.setenv("USER", login)
+    monkeypatch.setattr(pwd, "getpwuid", entry)
+    assert process.person(ARN) == who
