@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 from ansible.utils.display import Display
+from ansible_collections.algo.trading.plugins.plugin_utils import afterwards
 from ansible_collections.algo.trading.plugins.plugin_utils.warm_action import WarmAction
 
 display = Display()
@@ -37,6 +38,7 @@ _CELL = 60
 class ActionModule(WarmAction):
     def answer(self, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
         check, show = self._task.check_mode, arguments.get("show_table", "changed")
+        summary = arguments.pop("summary", "")
         meanwhile = None
         if self.on_controller and not check and not arguments.get("progress_file"):
             progress, end = os.pipe()
@@ -46,7 +48,7 @@ class ActionModule(WarmAction):
         if not check and show != "none" and not self._task.no_log:
             for line in table(result.get("servers") or [], changed_only=show == "changed"):
                 display.display(line)
-        return result
+        return afterwards.summarized(self._templar, variables, summary, result)
 
 
 def _show(progress: int, end: int) -> None:

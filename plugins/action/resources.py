@@ -12,7 +12,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.algo.trading.plugins.module_utils._naming import Scope
-from ansible_collections.algo.trading.plugins.plugin_utils import lifeline, plan, screen
+from ansible_collections.algo.trading.plugins.plugin_utils import afterwards, lifeline, plan, screen
 from ansible_collections.algo.trading.plugins.plugin_utils.resource_act import Runner
 from ansible_collections.algo.trading.plugins.plugin_utils.resource_list import ListError, ResourceList
 from ansible_collections.algo.trading.plugins.plugin_utils.resource_plan import Environment, Planned
@@ -23,6 +23,9 @@ _ARGUMENTS = {
     "resources": {"type": "list", "elements": "raw", "required": True},
     "component": {"type": "str"},
     "disable_protection": {"type": "bool", "default": False},
+    "refuse": {"type": "list", "elements": "str", "default": []},
+    "outputs": {"type": "str"},
+    "summary": {"type": "str"},
 }
 
 
@@ -42,6 +45,8 @@ class ActionModule(ActionBase):
         # Without Ansible's tags: the lists are copied and compared many times, and a tagged string is slow to copy.
         self._task.args = plan.plain(self._task.args)
         _checks, task = self.validate_argument_spec(argument_spec=_ARGUMENTS)
+        if task["refuse"]:
+            raise AnsibleActionFail("\n".join([*task["refuse"], "Nothing was changed."]))
         environment = self._environment(variables)
         check = bool(self._task.check_mode)
         try:
@@ -53,20 +58,24 @@ class ActionModule(ActionBase):
             raise AnsibleActionFail(str(error)) from error
         if not check:
             run.carry_out(self._runner(variables))
-        return self._answer(run, resources)
+        answer = self._answer(run, resources)
+        if task["outputs"] and not run.failure:
+            answer["outputs"] = afterwards.evaluate(self._templar, variables, task["outputs"], answer)
+        return afterwards.summarized(self._templar, variables, task["summary"], answer)
 
     def _environment(self, variables: dict[str, Any]) -> Environment:
-        if "algo_state" not in variables:
+        account = variables.get("algo_account") or {}
+        if "resources" not in account:
             raise AnsibleActionFail(
                 f"The state of environment {variables.get('algo_environment')} was not read before this task. "
                 "Run it through site.yml or one of playbooks/*.yml, which do so first."
             )
         return Environment(
             Scope(variables["algo_project"], variables["algo_environment"]),
-            variables["algo_state"],
+            account["resources"],
             variables.get("algo_tags") or {},
             tuple(variables.get("algo_adopt") or ()),
-            tuple((variables.get("algo_account") or {}).get("missing", ())),
+            tuple(account.get("missing", ())),
         )
 
     def _component(self, resources: ResourceList) -> str:

@@ -31,9 +31,10 @@ _PREFIXES = ("algo_", "aws_")
 # Facts that the run itself hands on.
 _FACTS = frozenset(
     {
-        "algo_done",
+        "algo_checked",
+        "algo_provisioned",
+        "algo_removed",
         "algo_run_hosts",
-        "algo_state",
         "algo_account",
         "algo_settings",
         "algo_network",

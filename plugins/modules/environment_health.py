@@ -12,7 +12,7 @@ version_added: 0.1.0
 short_description: Report what of an environment AWS calls unhealthy
 description:
   - Judges every resource of an environment by the state that AWS reports for it.
-  - Builds on the reading of M(algo.trading.environment_info) that the run keeps in C(algo_state). Read again are only
+  - Builds on the reading of M(algo.trading.environment_info) that the run keeps in C(algo_account). Read again are only
     the resource types that M(algo.trading.resources) has changed in this run, also where a change failed, and those
     with a resource that was not healthy before; of these, only types that have a state at all.
   - Without such a reading, everything is read.
@@ -37,9 +37,16 @@ options:
     type: str
     choices: [changed, all]
     default: changed
+  summary:
+    description:
+      - Name of a variable whose value becomes the C(summary) of the run's end, as M(ansible.builtin.set_stats) would
+        hand it on. Its templates can use C(result), what this task returns.
+    type: str
 attributes:
   check_mode:
-    description: Reads only.
+    description:
+      - Reads nothing with O(read=changed), for nothing is changed, and reports nothing as unhealthy. Otherwise reads as
+        a run does.
     support: full
 author:
   - The algo.trading authors (@algo-trading)

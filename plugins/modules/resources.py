@@ -84,7 +84,9 @@ options:
         type: list
         elements: str
       block:
-        description: Entries that share one O(resources[].when), instead of all other options.
+        description:
+          - Entries that share one O(resources[].when) or O(resources[].for_each), instead of all other options. The
+            list is evaluated once for all of them.
         type: list
         elements: raw
       component:
@@ -116,6 +118,21 @@ options:
         which is turned off first. For the removal of a whole environment that was confirmed.
     type: bool
     default: false
+  refuse:
+    description: Reasons to change nothing. If there are any, the task fails with them.
+    type: list
+    elements: str
+    default: []
+  outputs:
+    description:
+      - Name of a variable whose value the task returns as RV(outputs). Its templates can use C(result), what this task
+        returns, because they are evaluated when the resources are there.
+    type: str
+  summary:
+    description:
+      - Name of a variable as for O(outputs), whose value becomes the C(summary) of the run's end, as
+        M(ansible.builtin.set_stats) would hand it on.
+    type: str
 attributes:
   check_mode:
     description: Decides exactly as a real run does, and calls nothing that writes.
@@ -124,8 +141,8 @@ attributes:
     description: Shows the settings that differ.
     support: full
 notes:
-  - Reads the variables C(algo_state) (set from M(algo.trading.environment_info)), C(algo_project), C(algo_environment),
-    C(algo_tags) and C(algo_aws_connection), the arguments that every call to AWS gets.
+  - Reads the variables C(algo_account) (what M(algo.trading.environment_info) returned), C(algo_project),
+    C(algo_environment), C(algo_tags) and C(algo_aws_connection), the arguments that every call to AWS gets.
   - The check mode of a plain amazon.aws module fails on an empty account or says that something would change, without
     saying what; that is why this action exists.
 author:
@@ -228,6 +245,11 @@ plan:
       status: done
       seconds: 2.5
       shown: true
+outputs:
+  description: The value of the variable that O(outputs) names.
+  returned: with O(outputs), where nothing failed
+  type: raw
+  sample: {vpc_id: vpc-0123456789abcdef0}
 resources:
   description:
     - What other resources refer to, by the entries' ids. A list for an entry with C(for_each); empty for what is absent

@@ -268,15 +268,20 @@ class ResourceList:
 _REFERRING = frozenset({"settings", "once", "alternatives"})
 
 
-def _flat(given: Iterable[Any], *, on: bool) -> Iterator[tuple[Any, bool]]:
-    """The entries, each with whether it counts."""
+def _flat(given: Iterable[Any], *, on: bool, each: Any = None) -> Iterator[tuple[Any, bool]]:
+    """The entries, each with whether it counts.
+
+    :param each: the items that a block's entries stand for, unless they name others.
+    """
     for entry in given:
         if isinstance(entry, list | tuple):
-            yield from _flat(entry, on=on)
+            yield from _flat(entry, on=on, each=each)
         elif isinstance(entry, Mapping) and isinstance(entry.get("block"), list | tuple):
-            yield from _flat(entry["block"], on=on and _is_on(entry))
+            yield from _flat(entry["block"], on=on and _is_on(entry), each=entry.get("for_each", each))
+        elif isinstance(entry, Mapping):
+            yield (entry if each is None else {"for_each": each, **entry}), on and _is_on(entry)
         else:
-            yield entry, on and (not isinstance(entry, Mapping) or _is_on(entry))
+            yield entry, on
 
 
 def _is_on(given: Mapping[str, Any]) -> bool:

@@ -2,16 +2,19 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Run a module on the controller in a child of this process, which has Ansible and boto3 loaded already.
+"""Run a module on the controller in a process that has Ansible and boto3 loaded already.
 
 A task of its own costs a new Python that unpacks the module, imports Ansible's utilities and boto3, and reads service
-models: most of its second of CPU. A fork starts with all of that. The module runs as its own ``__main__`` with the
-arguments it would get otherwise, and answers on standard output as ever.
+models: most of its second of CPU. Here the module runs as its own ``__main__`` with the arguments it would get
+otherwise, and answers on standard output as ever: in this process, which is a task's worker and ends with the task, or
+in a child, where several run at a time.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import json
 import os
 import runpy
@@ -75,9 +78,8 @@ class Running:
 
 
 def start(call: Call) -> Running:
-    """Start a module. Several can run at a time."""
-    encoder = get_module_encoder(_PROFILE, Direction.CONTROLLER_TO_MODULE)
-    payload = json.dumps({"ANSIBLE_MODULE_ARGS": dict(call.arguments)}, cls=encoder).encode()
+    """Start a module in a child of this process. Several can run at a time."""
+    payload = _payload(call)
     once = ReadOnce() if call.read_once else None
     output, errors = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115 - closed by `finish`
     ended, alive = os.pipe()
@@ -96,12 +98,13 @@ def start(call: Call) -> Running:
 def run(call: Call, meanwhile: Callable[[], None] | None = None) -> dict[str, Any]:
     """Run a module and wait for its answer.
 
-    :param meanwhile: called in this process once the module runs; it should end with the module. A thread would not do:
-        the fork would have the locks that the thread holds, for ever.
+    :param meanwhile: called in this process once the module runs in a child; it should end with the module. A thread
+        would not do: the fork would have the locks that the thread holds, for ever. Without it there is no child.
     """
+    if meanwhile is None:
+        return _run_here(call)
     running = start(call)
-    if meanwhile is not None:
-        meanwhile()
+    meanwhile()
     return running.finish()
 
 
@@ -124,6 +127,40 @@ def _qualified(module: str) -> str:
     return f"ansible_collections.{namespace}.plugins.modules.{name}"
 
 
+def _payload(call: Call) -> bytes:
+    encoder = get_module_encoder(_PROFILE, Direction.CONTROLLER_TO_MODULE)
+    return json.dumps({"ANSIBLE_MODULE_ARGS": dict(call.arguments)}, cls=encoder).encode()
+
+
+def _run_here(call: Call) -> dict[str, Any]:
+    output, errors, code = io.StringIO(), "", 1
+    payload = _payload(call)
+    try:
+        with contextlib.redirect_stdout(output):
+            _run_as_main(call, payload)
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 0
+    except Exception:
+        errors = traceback.format_exc()
+    return _answer(output.getvalue(), errors, code)
+
+
+def _run_as_main(call: Call, payload: bytes) -> None:
+    """What Ansible's own wrapper does around a module. A module ends with ``SystemExit``."""
+    os.environ.update(call.environment)
+    qualified = _qualified(call.module)
+    basic._ANSIBLE_ARGS = payload
+    basic._ANSIBLE_PROFILE = _PROFILE
+    # The parent has imported the module for the sake of its imports and its code; that it runs again is meant.
+    warnings.filterwarnings("ignore", category=RuntimeWarning, module="runpy")
+    runpy.run_module(
+        qualified,
+        init_globals={"_module_fqn": qualified, "_modlib_path": None},
+        run_name="__main__",
+        alter_sys=True,
+    )
+
+
 def _be_module(call: Call, payload: bytes, once: ReadOnce | None, output: int, errors: int) -> NoReturn:
     """The child: never returns into the code that forked it, whatever happens."""
     code = 1
@@ -132,22 +169,11 @@ def _be_module(call: Call, payload: bytes, once: ReadOnce | None, output: int, e
         os.dup2(errors, 2)
         sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
         sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False)
-        os.environ.update(call.environment)
-        qualified = _qualified(call.module)
-        basic._ANSIBLE_ARGS = payload
-        basic._ANSIBLE_PROFILE = _PROFILE
         if call.guard is not None:
             call.guard.install()
         if once is not None:
             once.install()
-        # The parent has imported the module for the sake of its imports and its code; that it runs again is meant.
-        warnings.filterwarnings("ignore", category=RuntimeWarning, module="runpy")
-        runpy.run_module(
-            qualified,
-            init_globals={"_module_fqn": qualified, "_modlib_path": None},
-            run_name="__main__",
-            alter_sys=True,
-        )
+        _run_as_main(call, payload)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 0
     except CallRefusedError as refusal:

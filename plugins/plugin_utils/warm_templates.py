@@ -5,7 +5,8 @@
 """Compile each template once, in Ansible's main process if there is time, and not each time that it is rendered.
 
 Ansible compiles a template for every rendering, in every worker. Of an unchanged run that was a fifth of the CPU time:
-1,700 compilations of 460 templates. The compiled code depends on the text and the syntax only, so it is kept.
+1,700 compilations of 460 templates. The compiled code depends on the text, the syntax, and on which filters want the
+context, so it is shared by all workers, and that of the collection's own roles is kept for the next run.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
+import jinja2
+from ansible.release import __version__ as ansible_version
 from ansible.utils.display import Display
+from ansible_collections.algo.trading.plugins.plugin_utils.kept import Kept
 
 try:
     from ansible._internal._templating._jinja_bits import (
@@ -30,7 +34,16 @@ else:
 
 display = Display()
 
-_codes: dict[tuple[Any, ...], CodeType] = {}
+_Key = tuple[Any, ...]
+_codes: dict[_Key, CodeType] = {}
+# Those of the collection's roles, which use no filters but Ansible's and the collection's.
+_of_roles: dict[_Key, CodeType] = {}
+# Whether some of these are not kept yet.
+# Whether some of these are not kept yet.
+_new = False
+_FILTERS = Path(__file__).parents[1] / "filter"
+# Enough for several versions of the roles.
+_KEEP_AT_MOST = 3_000
 
 
 def share() -> None:
@@ -59,10 +72,23 @@ def _escapes() -> bool:
     return bool(context and context.escape_backslashes)
 
 
-def load(data: Any) -> Iterator[None]:
+def recall() -> None:
+    """Take over what earlier runs have compiled of the roles."""
+    if _shared:
+        _of_roles.update(_kept().load())
+        _codes.update(_of_roles)
+
+
+def keep() -> None:
+    """Keep what this run has compiled of the roles, if there is something new."""
+    if _new:
+        _kept().save(_of_roles if len(_of_roles) <= _KEEP_AT_MOST else {})
+
+
+def load(data: Any, *, of_role: bool = False) -> Iterator[None]:
     """Compile the templates in what a YAML file holds, one at each step."""
     for text in _templates(data):
-        _load(text, escape_backslashes=True)
+        _load(text, escape_backslashes=True, of_role=of_role)
         yield
 
 
@@ -71,18 +97,28 @@ def load_files(folder: Path) -> Iterator[None]:
     for path in sorted(folder.rglob("*.j2")):
         place = path.relative_to(folder)
         included = () if place == Path(path.name) else (str(place), str(path))
-        _load(path.read_text(encoding="utf-8"), *included, escape_backslashes=False)
+        _load(path.read_text(encoding="utf-8"), *included, escape_backslashes=False, of_role=True)
         yield
 
 
-def _load(text: str, *included: str, escape_backslashes: bool) -> None:
+def _load(text: str, *included: str, escape_backslashes: bool, of_role: bool) -> None:
+    global _new
     if not _shared:
         return
+    before = len(_codes)
     with _TemplateCompileContext(escape_backslashes=escape_backslashes):
         try:
             AnsibleEnvironment().compile(text, *included)
         except Exception as error:  # the run tells, where it uses it
             display.vvv(f"A template was not compiled beforehand: {error}")
+    if of_role and len(_codes) > before:
+        key = next(reversed(_codes))
+        _of_roles[key], _new = _codes[key], True
+
+
+def _kept() -> Kept:
+    filters = [path.read_text(encoding="utf-8") for path in sorted(_FILTERS.glob("*.py"))]
+    return Kept("templates", ansible_version, jinja2.__version__, *filters)
 
 
 def _templates(data: Any) -> Iterator[str]:

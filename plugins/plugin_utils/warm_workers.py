@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from ansible.plugins.loader import filter_loader, lookup_loader, test_loader
 from ansible.utils.display import Display
 from ansible_collections.algo.trading.plugins.module_utils._environments import settings_files
 from ansible_collections.algo.trading.plugins.module_utils.resources import TYPES
-from ansible_collections.algo.trading.plugins.plugin_utils import arguments, warm_templates
+from ansible_collections.algo.trading.plugins.plugin_utils import arguments, warm_copies, warm_templates
 
 display = Display()
 
@@ -38,7 +39,12 @@ _LOOKUPS = (
     "ansible.builtin.vars",
 )
 # Of roles: what every run includes.
-_FILES = ("aws_*/*/main.yml", *(f"aws_*/tasks/{name}.yml" for name in ("preflight", "package", "fleet", "verify")))
+_FILES = (
+    "aws_*/*/main.yml",
+    "aws_*/vars/main/*.yml",
+    *(f"aws_*/tasks/{name}.yml" for name in ("package", "fleet", "verify")),
+)
+_WARM_BOTOCORE = "ansible_collections.algo.trading.plugins.plugin_utils.warm_botocore"
 _ROLES = Path(__file__).parents[2] / "roles"
 _MAIN = os.getpid()
 _steps: Iterator[None] = iter(())
@@ -49,6 +55,7 @@ def prepare() -> None:
     filter_loader.get("algo.trading.arn")
     test_loader.get("ansible.builtin.match")
     warm_templates.share()
+    warm_copies.share()
     # A run makes many objects that live until its end; looking through them again and again finds little.
     gc.set_threshold(100_000, 20, 20)
     # A worker's garbage collection would otherwise visit, and so copy, all that it shares with this process.
@@ -58,6 +65,9 @@ def prepare() -> None:
 def finish() -> None:
     """Called after the last task. Python would look through all objects several times more before it ends."""
     gc.freeze()
+    warm_templates.keep()
+    if botocore := sys.modules.get(_WARM_BOTOCORE):
+        botocore.keep_models()
 
 
 def expect(play: Any) -> None:
@@ -114,20 +124,23 @@ def _modules() -> Iterator[None]:
 
 def _roles(loader: DataLoader) -> Iterator[None]:
     """The files of the roles of the next plays, and their templates, compiled."""
-    settings = [
+    settings = {
         path for inventory in context.CLIARGS.get("inventory") or () for path in settings_files(Path(inventory))
-    ]
+    }
+    warm_templates.recall()
+    yield
     parsed = []
-    for path in [*settings, *(path for files in _FILES for path in sorted(_ROLES.glob(files)))]:
+    for path in [*sorted(settings), *(path for files in _FILES for path in sorted(_ROLES.glob(files)))]:
         try:
-            parsed.append(loader.load_from_file(str(path), unsafe=True, trusted_as_template=True))
+            data = loader.load_from_file(str(path), unsafe=True, trusted_as_template=True)
+            parsed.append((data, path not in settings))
         except Exception as error:  # the run tells where it needs the file
             display.vvv(f"{path} was not loaded beforehand: {error}")
         yield
     for folder in sorted(_ROLES.glob("aws_*/templates")):
         yield from warm_templates.load_files(folder)
-    for data in parsed:
-        yield from warm_templates.load(data)
+    for data, of_role in parsed:
+        yield from warm_templates.load(data, of_role=of_role)
 
 
 def _worker_ended() -> bool:

@@ -319,9 +319,8 @@ def identity_role(playbook: Playbook, tmp_path: Path) -> Any:
                         "environment": "{{ algo_environment }}",
                         "modules": MODULES,
                     },
-                    "register": "now",
+                    "register": "algo_account",
                 },
-                {"name": "Keep it", "ansible.builtin.set_fact": {"algo_state": "{{ now.resources }}"}},
                 {
                     "name": "Run the role",
                     "ansible.builtin.include_role": {
@@ -337,7 +336,7 @@ def identity_role(playbook: Playbook, tmp_path: Path) -> Any:
 
     def run(environment: str = "qa", *flags: str, entry: str = "main", **extra: Any) -> Run:
         settings = world.settings(environment)
-        del settings["algo_state"]
+        del settings["algo_account"]
         variables = {**settings, "entry": entry, **extra}
         return playbook("-i", "localhost,", *flags, path, extra=variables, env={"ANSIBLE_STDOUT_CALLBACK": "default"})
 

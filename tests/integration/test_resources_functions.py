@@ -262,7 +262,7 @@ def everything_is_as_it_should_be(aws: Aws) -> None:
 
 def teardown() -> list[dict[str, Any]]:
     """Removes everything of the component, as the destroy playbook does."""
-    entries = "{{ algo_state | algo.trading.teardown_order(component='trading_server_shutdown') }}"
+    entries = "{{ algo_account.resources | algo.trading.teardown_order(component='trading_server_shutdown') }}"
     return [{"algo.trading.resources": {"resources": entries, "component": "unknown"}}]
 
 

@@ -447,6 +447,11 @@ _RUN: Mapping[str, Option] = {
         default="changed",
         choices=("all", "changed", "none"),
     ),
+    "summary": Option(
+        "str",
+        "Name of a variable whose value becomes the C(summary) of the run's end, as M(ansible.builtin.set_stats) would "
+        "hand it on. Its templates can use C(result), what this task returns. The action plugin evaluates it.",
+    ),
 }
 
 MODULE: Mapping[str, Option] = {**DECIDING, **_RUN}

@@ -158,11 +158,7 @@ _READ: list[dict[str, Any]] = [
             "adopt": "{{ algo_adopt | default([]) }}",
             "images": "{{ images }}",
         },
-        "register": "read",
-    },
-    {
-        "name": "Keep the reading",
-        "ansible.builtin.set_fact": {"algo_state": "{{ read.resources }}", "algo_account": "{{ read }}"},
+        "register": "algo_account",
     },
 ]
 

@@ -74,7 +74,7 @@ def settings(environment: str) -> dict[str, Any]:
         "algo_data_bucket": data,
         "algo_artifact_bucket": artifacts,
         "algo_schedules": own(environment).get("algo_schedules", True),
-        "algo_state": {},
+        "algo_account": {"resources": {}},
     }
 
 

@@ -73,6 +73,21 @@ def test_lists_and_blocks_stand_for_their_entries() -> None:
     assert order({"when": "no", "block": [{**VPC, "when": True}]}) == []
 
 
+def test_a_block_for_each_item_makes_each_entry_stand_for_as_many_resources() -> None:
+    entries = [{**VPC, "name": "${each}"}, {"module": TABLE["module"], "name": "${each}", "needs": ["vpc"]}]
+    found = ResourceList([{"for_each": ["a", "b"], "block": entries}]).items
+    assert [(key, item.arguments["name"]) for key, item in found.items()] == [
+        ("vpc.0", "a"),
+        ("vpc.1", "b"),
+        ("#2.0", "a"),
+        ("#2.1", "b"),
+    ]
+    # An entry's own items count, and those of a block reach into the blocks in it.
+    own = {"for_each": ["a", "b"], "block": [{**SUBNET, "settings": {}}, {"block": [{**VPC, "name": "${each}"}]}]}
+    assert list(ResourceList([own]).items) == ["subnet.0", "subnet.1", "vpc.0", "vpc.1"]
+    assert len(ResourceList([own]).items["subnet.0"].arguments["name"]) == len("net-0")
+
+
 def test_all_of_what_is_switched_off_is_nothing() -> None:
     resources = ResourceList([VPC, {**SUBNET, "when": False}, TABLE])
     table = resources.resolve(resources.items["table"], lambda key: {"id": key})

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible import constants as C
 from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import lookup_loader
@@ -19,6 +20,8 @@ environment = pytest.importorskip("ansible._internal._templating._jinja_bits").A
 def compiled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What Jinja compiles, with the cache empty at the beginning and Ansible as it was at the end."""
     monkeypatch.setattr(warm_templates, "_codes", {})
+    monkeypatch.setattr(warm_templates, "_of_roles", {})
+    monkeypatch.setattr(warm_templates, "_new", False)
     texts: list[str] = []
     original = getattr(environment.compile, "uncached", environment.compile)
 
@@ -90,3 +93,19 @@ def test_a_backslash_means_what_it_meant(compiled: list[str]) -> None:
     assert escaped == r"a\nb"
     assert templar.template(trust_as_template(text), escape_backslashes=False) == "a\nb"
     assert templar.template(trust_as_template(text)) == escaped
+
+
+def test_what_one_run_has_compiled_of_the_roles_the_next_one_has(
+    compiled: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(C.config, "get_config_value", lambda name: str(tmp_path))
+    texts = ["{{ a }}", "{{ a + 1 }}"]
+    for _step in (*warm_templates.load(texts[:1], of_role=True), *warm_templates.load(texts[1:])):
+        pass
+    warm_templates.keep()
+    monkeypatch.setattr(warm_templates, "_codes", {})
+    monkeypatch.setattr(warm_templates, "_of_roles", {})
+    warm_templates.recall()
+    assert [render(text, a=1) for text in texts] == [1, 2]
+    # What is no role's may use filters of others, which the file does not know.
+    assert compiled == [*texts, texts[1]]
