@@ -36,6 +36,10 @@ from ansible import context
 from ansible.plugins.inventory import BaseInventoryPlugin
 from ansible.plugins.loader import inventory_loader
 from ansible_collections.algo.trading.plugins.module_utils._components import REGISTRY
+from ansible_collections.algo.trading.plugins.plugin_utils import warm_imports
+
+# The first file of ours that Ansible loads.
+warm_imports.share()
 
 _READER = "amazon.aws.aws_ec2"
 _COLLECTION = Path(__file__).resolve().parents[2]

@@ -134,7 +134,7 @@ def _payload(call: Call) -> bytes:
 
 def _run_here(call: Call) -> dict[str, Any]:
     output, errors, code = io.StringIO(), "", 1
-    payload = _payload(call)
+    payload, before = _payload(call), (dict(os.environ), basic._ANSIBLE_ARGS, basic._ANSIBLE_PROFILE)
     try:
         with contextlib.redirect_stdout(output):
             _run_as_main(call, payload)
@@ -142,6 +142,10 @@ def _run_here(call: Call) -> dict[str, Any]:
         code = end.code if isinstance(end.code, int) else 0
     except Exception:
         errors = traceback.format_exc()
+    finally:
+        environment, basic._ANSIBLE_ARGS, basic._ANSIBLE_PROFILE = before
+        os.environ.clear()
+        os.environ.update(environment)
     return _answer(output.getvalue(), errors, code)
 
 

@@ -24,7 +24,7 @@ from ansible.plugins.loader import filter_loader, lookup_loader, test_loader
 from ansible.utils.display import Display
 from ansible_collections.algo.trading.plugins.module_utils._environments import settings_files
 from ansible_collections.algo.trading.plugins.module_utils.resources import TYPES
-from ansible_collections.algo.trading.plugins.plugin_utils import arguments, warm_copies, warm_templates
+from ansible_collections.algo.trading.plugins.plugin_utils import arguments, warm_copies, warm_imports, warm_templates
 
 display = Display()
 
@@ -54,6 +54,7 @@ def prepare() -> None:
     """Called in Ansible's main process before the first task."""
     filter_loader.get("algo.trading.arn")
     test_loader.get("ansible.builtin.match")
+    warm_imports.share()
     warm_templates.share()
     warm_copies.share()
     # A run makes many objects that live until its end; looking through them again and again finds little.
@@ -65,6 +66,7 @@ def prepare() -> None:
 def finish() -> None:
     """Called after the last task. Python would look through all objects several times more before it ends."""
     gc.freeze()
+    warm_imports.keep()
     warm_templates.keep()
     if botocore := sys.modules.get(_WARM_BOTOCORE):
         botocore.keep_models()
