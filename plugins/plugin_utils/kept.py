@@ -40,7 +40,7 @@ class Kept:
     """
 
     def __init__(self, name: str, *made_with: str) -> None:
-        digest = hashlib.sha256(repr((sys.version, MAGIC_NUMBER, made_with)).encode()).hexdigest()
+        digest = hashlib.sha256(repr((sys.version, MAGIC_NUMBER, sys.flags.optimize, made_with)).encode()).hexdigest()
         self._name = name
         self._path = Path(C.config.get_config_value("ANSIBLE_HOME")) / "algo_trading" / f"{name}-{digest[:16]}"
 

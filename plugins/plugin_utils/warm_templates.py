@@ -17,6 +17,7 @@ from types import CodeType
 from typing import Any
 
 import jinja2
+from ansible import constants as C
 from ansible.release import __version__ as ansible_version
 from ansible.utils.display import Display
 from ansible_collections.algo.trading.plugins.plugin_utils.kept import Kept
@@ -118,7 +119,8 @@ def _load(text: str, *included: str, escape_backslashes: bool, of_role: bool) ->
 
 def _kept() -> Kept:
     filters = [path.read_text(encoding="utf-8") for path in sorted(_FILTERS.glob("*.py"))]
-    return Kept("templates", ansible_version, jinja2.__version__, *filters)
+    extensions = str(getattr(C, "DEFAULT_JINJA2_EXTENSIONS", ()))
+    return Kept("templates", ansible_version, jinja2.__version__, extensions, *filters)
 
 
 def _templates(data: Any) -> Iterator[str]:

@@ -22,7 +22,8 @@ INTERNAL = {
 
 @pytest.fixture(params=["here", "in a child"])
 def run(request: pytest.FixtureRequest, aws: Aws) -> Any:
-    """Runs a module with these arguments."""
+    """Runs a module with these arguments, in an account without anything."""
+    aws.reset()
     connection = {"region": aws.region, "endpoint_url": aws.endpoint, "access_key": "testing", "secret_key": "testing"}
     meanwhile = (lambda: None) if request.param == "in a child" else None
 
