@@ -129,8 +129,12 @@ def _call(
         environment |= {"AWS_REGION": region, "AWS_DEFAULT_REGION": region}
     complete = {**connection, **arguments}
     runner.complete(module, complete)
+    absent = kind.absent if planned.decision.action == "create" and module == kind.module else {}
     for attempt in range(1, kind.retry_attempts + 1):
-        result: Settings = yield Call(module, complete, environment, _guard(planned, found), read_once=True)
+        guard = _guard(planned, found)
+        result: Settings = yield Call(module, complete, environment, guard, read_once=True, absent=absent)
+        # It may have been made by an attempt that failed later.
+        absent = {}
         if not result.get("failed"):
             return result
         message = _message(result)

@@ -47,6 +47,7 @@ class Call:
     :param environment: variables that the module's process gets in addition.
     :param guard: keeps the module's calls to the resource that it is started for.
     :param read_once: answers a repeated question of the module from the first answer; for modules of one thread.
+    :param absent: with ``read_once``, what AWS would answer to the module's first questions, as a resource type has it.
     """
 
     module: str
@@ -54,6 +55,7 @@ class Call:
     environment: Mapping[str, str] = field(default_factory=dict)
     guard: CallGuard | None = None
     read_once: bool = False
+    absent: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Running:
@@ -80,7 +82,7 @@ class Running:
 def start(call: Call) -> Running:
     """Start a module in a child of this process. Several can run at a time."""
     payload = _payload(call)
-    once = ReadOnce() if call.read_once else None
+    once = ReadOnce(call.absent) if call.read_once else None
     output, errors = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115 - closed by `finish`
     ended, alive = os.pipe()
     sys.stdout.flush()

@@ -93,7 +93,8 @@ def test_a_first_run_starts_few_processes_for_each_change(first: Cost) -> None:
     assert len(made) > 80
     # One for each change and, where a module cannot set tags or has to be asked twice, one more.
     assert first.modules <= ALWAYS + 1 + 1.5 * len(made)
-    assert first.calls.total() <= 590
+    # A model more makes one call more: with a hundred it is still 600.
+    assert first.calls.total() - len(MODELS) <= 500
 
 
 def test_no_operation_is_called_so_often_that_the_processes_of_a_run_had_to_share_a_pacer(first: Cost) -> None:

@@ -133,6 +133,9 @@ class ResourceType:
     :param tagged_later: whether the module makes the resource first and tags it in a second call.
     :param service: the AWS service whose model a process that acts needs.
     :param part_of: a resource's name to what it shares with others of its kind, which are changed one at a time.
+    :param absent: what AWS answers to the module's first question, by operation, where there is no such resource: an
+        answer, or the code of an error. A run that has found none and makes one does not let the module ask again. Only
+        for what AWS itself refuses to make twice, or what is replaced as a whole.
     :param retry_attempts: how often what ``retryable_errors`` names is tried, five seconds apart.
     """
 
@@ -164,6 +167,7 @@ class ResourceType:
     write_ids: frozenset[str] = frozenset()
     tagged_later: bool = False
     shapes: Mapping[str, Shape] = field(default_factory=dict)
+    absent: Mapping[str, Any] = field(default_factory=dict)
     retry_attempts: int = 12
     service: str = ""
     part_of: Callable[[str], str] | None = None

@@ -38,6 +38,7 @@ def _read_subnet_groups(clients: Any, scope: Scope) -> Iterable[Found]:
 
 SUBNET_GROUP = ResourceType(
     module="amazon.aws.rds_subnet_group",
+    absent={"DescribeDBSubnetGroups": "DBSubnetGroupNotFoundFault"},
     service="rds",
     title="database subnet group",
     read=_read_subnet_groups,

@@ -95,6 +95,7 @@ RECORD = ResourceType(
     name_argument="record",
     computed=(),
     module="amazon.aws.route53",
+    absent={"ListResourceRecordSets": {"ResourceRecordSets": [], "IsTruncated": False}},
     service="route53",
     title="DNS record",
     read=_read_records,

@@ -82,6 +82,7 @@ def _state(configuration: Settings) -> str | None:
 
 FUNCTION = ResourceType(
     module="amazon.aws.lambda",
+    absent={"GetFunction": "ResourceNotFoundException"},
     service="lambda",
     title="Lambda function",
     read=_read_functions,
@@ -139,6 +140,7 @@ def _read_invocations(clients: Any, scope: Scope) -> Iterable[Found]:
 
 INVOCATION = ResourceType(
     module="algo.trading.lambda_event_invoke_config",
+    absent={"GetFunctionEventInvokeConfig": "ResourceNotFoundException"},
     service="lambda",
     title="asynchronous invocation",
     read=_read_invocations,

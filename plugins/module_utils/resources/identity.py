@@ -73,6 +73,7 @@ _NO_PROFILES: Settings = {"create_instance_profile": False, "delete_instance_pro
 
 ROLE = ResourceType(
     module="amazon.aws.iam_role",
+    absent={"GetRole": "NoSuchEntity"},
     service="iam",
     title="IAM role",
     read=_read_roles,
@@ -118,6 +119,7 @@ def _read_policies(clients: Any, scope: Scope) -> Iterable[Found]:
 
 POLICY = ResourceType(
     module="amazon.aws.iam_policy",
+    absent={"ListRolePolicies": {"PolicyNames": [], "IsTruncated": False}},
     service="iam",
     title="IAM policy",
     read=_read_policies,
@@ -152,6 +154,7 @@ def _read_instance_profiles(clients: Any, scope: Scope) -> Iterable[Found]:
 
 INSTANCE_PROFILE = ResourceType(
     module="amazon.aws.iam_instance_profile",
+    absent={"GetInstanceProfile": "NoSuchEntity"},
     service="iam",
     title="instance profile",
     read=_read_instance_profiles,

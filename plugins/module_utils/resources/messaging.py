@@ -124,6 +124,7 @@ def _read_topics(clients: Any, scope: Scope) -> Iterable[Found]:
 
 TOPIC = ResourceType(
     module="community.aws.sns_topic",
+    absent={"ListTopics": {"Topics": []}},
     service="sns",
     title="SNS topic",
     read=_read_topics,

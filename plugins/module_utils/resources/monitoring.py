@@ -52,6 +52,7 @@ def _read_log_groups(clients: Any, scope: Scope) -> Iterable[Found]:
 
 LOG_GROUP = ResourceType(
     module="amazon.aws.cloudwatchlogs_log_group",
+    absent={"DescribeLogGroups": {"logGroups": []}},
     service="logs",
     title="log group",
     read=_read_log_groups,
@@ -128,6 +129,7 @@ def _read_alarms(clients: Any, scope: Scope) -> Iterable[Found]:
 
 ALARM = ResourceType(
     module="amazon.aws.cloudwatch_metric_alarm",
+    absent={"DescribeAlarms": {"MetricAlarms": [], "CompositeAlarms": []}},
     service="cloudwatch",
     title="alarm",
     read=_read_alarms,

@@ -93,6 +93,7 @@ def _read_subnets(clients: Any, scope: Scope) -> Iterable[Found]:
 SUBNET = ResourceType(
     name_argument=None,
     module="amazon.aws.ec2_vpc_subnet",
+    absent={"DescribeSubnets": {"Subnets": []}},
     service="ec2",
     title="subnet",
     read=_read_subnets,
@@ -290,6 +291,7 @@ _ENDPOINT_PLACES = frozenset({"route_table_ids", "vpc_endpoint_subnets", "vpc_en
 VPC_ENDPOINT = ResourceType(
     name_argument=None,
     module="amazon.aws.ec2_vpc_endpoint",
+    absent={"DescribeVpcEndpoints": {"VpcEndpoints": []}},
     service="ec2",
     title="VPC endpoint",
     read=_read_endpoints,

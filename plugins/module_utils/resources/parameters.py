@@ -101,6 +101,7 @@ def _read_documents(clients: Any, scope: Scope) -> Iterable[Found]:
 
 DOCUMENT = ResourceType(
     module="algo.trading.ssm_document",
+    absent={"GetDocument": "InvalidDocument"},
     service="ssm",
     title="SSM document",
     read=_read_documents,

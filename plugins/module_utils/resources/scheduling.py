@@ -56,6 +56,7 @@ def _read_groups(clients: Any, scope: Scope) -> Iterable[Found]:
 
 GROUP = ResourceType(
     module="algo.trading.scheduler_schedule_group",
+    absent={"GetScheduleGroup": "ResourceNotFoundException"},
     service="scheduler",
     title="schedule group",
     read=_read_groups,
@@ -113,6 +114,7 @@ def _schedule(group: str, described: Settings, ours: bool) -> Found:
 
 SCHEDULE = ResourceType(
     module="algo.trading.scheduler_schedule",
+    absent={"GetSchedule": "ResourceNotFoundException"},
     service="scheduler",
     title="schedule",
     read=_read_schedules,

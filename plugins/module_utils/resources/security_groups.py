@@ -66,6 +66,7 @@ def _read_security_groups(clients: Any, scope: Scope) -> Iterable[Found]:
 
 SECURITY_GROUP = ResourceType(
     module="amazon.aws.ec2_security_group",
+    absent={"DescribeSecurityGroups": {"SecurityGroups": []}},
     service="ec2",
     title="security group",
     read=_read_security_groups,

@@ -142,6 +142,7 @@ def _bucket_attributes(result: Settings, arguments: Settings) -> Settings:
 
 BUCKET = ResourceType(
     module="amazon.aws.s3_bucket",
+    absent={"HeadBucket": "404"},
     service="s3",
     title="S3 bucket",
     read=lambda reading, scope: read_each(lambda bucket: _read_bucket(reading, scope, bucket), scope.buckets),

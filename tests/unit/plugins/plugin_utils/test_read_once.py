@@ -100,3 +100,26 @@ def test_who_waits_asks_again(imported: bool, monkeypatch: pytest.MonkeyPatch) -
     (waiter if imported else time).sleep(1)
     once.ask(IAM, "GetRole", ROLE, account)
     assert account.asked == 2
+
+
+def test_what_the_run_has_found_absent_is_not_asked_for_until_the_module_writes() -> None:
+    import boto3
+    from botocore.stub import Stubber
+
+    keys = {"aws_access_key_id": "none", "aws_secret_access_key": "none"}
+    client = boto3.client("iam", region_name="us-east-1", **keys)
+    once = ReadOnce({"GetRole": "NoSuchEntity", "ListRolePolicies": {"PolicyNames": []}})
+    with pytest.MonkeyPatch.context() as patched, Stubber(client) as aws:
+        patched.setattr("botocore.client.BaseClient._make_api_call", type(client)._make_api_call)
+        patched.setattr(time, "sleep", time.sleep)
+        once.install()
+        # AWS would refuse any call that is not expected here.
+        with pytest.raises(client.exceptions.NoSuchEntityException, match="has found none"):
+            client.get_role(RoleName="a")
+        assert client.list_role_policies(RoleName="a") == {"PolicyNames": []}
+        aws.add_response("delete_role", {})
+        client.delete_role(RoleName="a")
+        aws.add_client_error("get_role", "AccessDenied")
+        with pytest.raises(client.exceptions.ClientError, match="AccessDenied"):
+            client.get_role(RoleName="a")
+        aws.assert_no_pending_responses()
