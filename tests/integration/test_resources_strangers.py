@@ -182,3 +182,45 @@ def test_an_adopted_buckets_rules_are_adopted_with_it_and_its_settings_are_compa
     assert "versioning" not in reasons(planned)
     assert lines(roles("aws_bucket", **wanted)) == lines(planned)
     assert lines(roles("aws_bucket", **wanted)) == []
+
+
+def test_what_comes_into_being_after_the_reading_is_not_taken_over(roles: Roles) -> None:
+    """A module does not look again for what the run has just found absent. AWS then refuses to make it twice."""
+    trust = {"Version": "2012-10-17", "Statement": []}
+    connection = {
+        "region": "{{ algo_aws_connection.region }}",
+        "endpoint_url": "{{ algo_aws_connection.endpoint_url }}",
+    }
+    by_hand: list[dict[str, Any]] = [
+        {"amazon.aws.iam_role": {"name": "late", "assume_role_policy_document": trust, **connection}},
+        {"amazon.aws.cloudwatchlogs_log_group": {"log_group_name": "late", **connection}},
+        {
+            "amazon.aws.ec2_security_group": {
+                "name": "late",
+                "description": "Theirs",
+                "vpc_id": roles.network["vpc_id"],
+                **connection,
+            }
+        },
+    ]
+    wanted: list[dict[str, Any]] = [
+        {"module": "amazon.aws.iam_role", "settings": {"assume_role_policy_document": trust}},
+        {"module": "amazon.aws.cloudwatchlogs_log_group", "settings": {"retention": 7}},
+        {
+            "module": "amazon.aws.ec2_security_group",
+            "settings": {"description": "Ours", "vpc_id": roles.network["vpc_id"]},
+        },
+    ]
+    ours = {
+        "algo.trading.resources": {"component": "network", "resources": [{"name": "late", **kind} for kind in wanted]}
+    }
+    output = roles(tasks=[*by_hand, ours], fails=True).output
+    for title in ("IAM role late", "log group late", "security group late"):
+        assert f"{title}: " in output, output
+
+    aws = roles.aws
+    assert "Tags" not in aws.client("iam").get_role(RoleName="late")["Role"]
+    [group] = aws.client("logs").describe_log_groups(logGroupNamePrefix="late")["logGroups"]
+    assert "retentionInDays" not in group
+    found = aws.client("ec2").describe_security_groups(Filters=[{"Name": "group-name", "Values": ["late"]}])
+    assert [(group["Description"], group.get("Tags", [])) for group in found["SecurityGroups"]] == [("Theirs", [])]
