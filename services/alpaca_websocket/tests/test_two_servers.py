@@ -204,8 +204,13 @@ def test_a_gap_of_the_first_level_alone_is_known_at_the_second(tmp_path: Path) -
         with ended(first, second):
             wait_for(lambda: any(client["subscriptions"] for client in first.status()["clients"]), "its subscription")
             standin.control("step", times=4)
-            wait_for(lambda: second.health()["channels"].get("quotes", {}).get("received"), "the first ones")
-            before = second.health()["channels"]["trades"]["received"]
+            before = len(standin.state()["trades"])
+
+            def arrived() -> bool:
+                channels = second.health()["channels"]
+                return channels.get("quotes", {}).get("received") and channels["trades"]["received"] == before
+
+            wait_for(arrived, "the first ones")
             standin.control("abort")
             standin.control("step", times=5, publish=False)
             gap = wait_for(lambda: (gaps := second.status()["gaps"]) and gaps[0], "the second to be told")
