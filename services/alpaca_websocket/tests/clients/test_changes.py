@@ -112,7 +112,7 @@ def test_trades_that_fell_silent_before_the_cut_are_fetched_from_their_own_last_
             before = server.health()["channels"]["quotes"]["received"]
             for _ in range(5):
                 upstream.control("send", messages=[quote] * 100)
-            wait_for(lambda: server.health()["channels"]["quotes"]["received"] == before + 500, "the quotes")
+            wait_for(lambda: server.health()["channels"]["quotes"]["received"] >= before + 500, "the quotes")
             upstream.control("abort")
             upstream.control("step", times=6, publish=False)
             gap = wait_for(
