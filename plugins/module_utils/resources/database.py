@@ -188,6 +188,7 @@ def _attributes(result: Settings, arguments: Settings) -> Settings:
 
 INSTANCE = ResourceType(
     module="amazon.aws.rds_instance",
+    absent={"DescribeDBInstances": "DBInstanceNotFound"},
     service="rds",
     title="database",
     read=_read_instances,

@@ -162,6 +162,7 @@ def _read_dashboards(clients: Any, scope: Scope) -> Iterable[Found]:
 
 DASHBOARD = ResourceType(
     module="algo.trading.cloudwatch_dashboard",
+    absent={"GetDashboard": "ResourceNotFound"},
     service="cloudwatch",
     title="dashboard",
     read=_read_dashboards,

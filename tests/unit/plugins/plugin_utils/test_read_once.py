@@ -107,7 +107,8 @@ def test_what_the_run_has_found_absent_is_not_asked_for_until_the_module_writes(
     from botocore.stub import Stubber
 
     keys = {"aws_access_key_id": "none", "aws_secret_access_key": "none"}
-    client = boto3.client("iam", region_name="us-east-1", **keys)
+    session: Any = boto3.session.Session()
+    client = session.client("iam", region_name="us-east-1", **keys)
     once = ReadOnce({"GetRole": "NoSuchEntity", "ListRolePolicies": {"PolicyNames": []}})
     with pytest.MonkeyPatch.context() as patched, Stubber(client) as aws:
         patched.setattr("botocore.client.BaseClient._make_api_call", type(client)._make_api_call)
