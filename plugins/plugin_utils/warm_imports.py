@@ -11,6 +11,7 @@ in the main process of an unchanged run, and a module once more for each resourc
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from types import CodeType
 from typing import Any
 
@@ -55,9 +56,9 @@ def share() -> None:
 
 
 def keep() -> None:
-    """Keep what this process has compiled for the next run, if there is something new."""
+    """Keep what this process has compiled for the next run, if there is something new. Files that are gone are left out."""
     if _new:
-        _kept().save(_codes)
+        _kept().save({name: code for name, code in _codes.items() if Path(name).is_file()})
 
 
 def _kept() -> Kept:

@@ -72,3 +72,12 @@ def test_a_file_with_another_text_is_compiled_again(
     monkeypatch.setattr(loader, "get_source", lambda self, fullname: "changed = 1\n")
     assert code_of(NAME).co_names == ("changed",)
     assert compiled == [NAME]
+
+
+def test_of_files_that_are_gone_nothing_is_kept(next_run: Callable[[], list[str]], tmp_path: Path) -> None:
+    next_run()
+    code = code_of(NAME)
+    warm_imports._codes[str(tmp_path / "gone.py")] = (b"digest", code)
+    warm_imports.keep()
+    next_run()
+    assert set(warm_imports._codes) == {code.co_filename}
