@@ -56,7 +56,7 @@ def share() -> None:
 
 
 def keep() -> None:
-    """Keep what this process has compiled for the next run, if there is something new. Files that are gone are left out."""
+    """Keep what this process has compiled for the next run, if there is something new and its file is still there."""
     if _new:
         _kept().save({name: code for name, code in _codes.items() if Path(name).is_file()})
 
