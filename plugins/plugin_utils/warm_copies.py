@@ -14,31 +14,25 @@ from __future__ import annotations
 from typing import Any
 
 try:
-    from ansible.module_utils._internal._datatag import (
-        AnsibleDatatagBase,
-        _AnsibleTaggedBytes,
-        _AnsibleTaggedFloat,
-        _AnsibleTaggedInt,
-        _AnsibleTaggedStr,
-        _AnsibleTagsMapping,
-    )
+    from ansible.module_utils._internal import _datatag
 except ImportError:  # another version of Ansible: as before, only slower
-    _IMMUTABLE: tuple[type, ...] = ()
-else:
-    _IMMUTABLE = (
-        AnsibleDatatagBase,
-        _AnsibleTaggedBytes,
-        _AnsibleTaggedFloat,
-        _AnsibleTaggedInt,
-        _AnsibleTaggedStr,
-        _AnsibleTagsMapping,
-    )
+    _datatag = None
+
+_IMMUTABLE = (
+    "AnsibleDatatagBase",
+    "_AnsibleTaggedBytes",
+    "_AnsibleTaggedFloat",
+    "_AnsibleTaggedInt",
+    "_AnsibleTaggedStr",
+    "_AnsibleTagsMapping",
+)
 
 
 def share() -> None:
     """From here on, in this process and those forked from it."""
-    for kind in _IMMUTABLE:
-        kind.__deepcopy__ = _itself  # type: ignore[attr-defined]
+    for name in _IMMUTABLE:
+        if kind := getattr(_datatag, name, None):
+            kind.__deepcopy__ = _itself
 
 
 def _itself(self: Any, _memo: Any) -> Any:

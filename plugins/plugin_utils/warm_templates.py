@@ -40,7 +40,6 @@ _codes: dict[_Key, CodeType] = {}
 # Those of the collection's roles, which use no filters but Ansible's and the collection's.
 _of_roles: dict[_Key, CodeType] = {}
 # Whether some of these are not kept yet.
-# Whether some of these are not kept yet.
 _new = False
 _FILTERS = Path(__file__).parents[1] / "filter"
 # Enough for several versions of the roles.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -109,3 +110,15 @@ def test_what_one_run_has_compiled_of_the_roles_the_next_one_has(
     assert [render(text, a=1) for text in texts] == [1, 2]
     # What is no role's may use filters of others, which the file does not know.
     assert compiled == [*texts, texts[1]]
+
+
+def test_the_roles_whose_templates_are_kept_use_no_filters_of_others() -> None:
+    """Whether a filter wants the context is compiled in, so another version of it would need the templates anew."""
+    files = [path for path in warm_templates._FILTERS.parents[1].glob("roles/aws_*/**/*") if path.is_file()]
+    assert len(files) > 50
+    named = {
+        name
+        for path in files
+        for name in re.findall(r"\|\s*([a-z_]+\.[a-z_]+)\.[a-z_]+", path.read_text(encoding="utf-8"))
+    }
+    assert named <= {"algo.trading", "ansible.builtin"}
