@@ -51,16 +51,15 @@ class Demo:
         from alpaca_websocket.downstream import auth
         from standin import server as beside
 
-        alpaca = json.loads(self._first_line(self._spawn("standin", "--port", "0", "--rate", "4")))
+        alpaca = self._told(self._spawn("standin", "--port", "0", "--rate", "4"), "stream")
         tokens = {name: auth.make(name) for name in CLIENTS}
         settings = beside.write(self.work, alpaca, [table for _given, table in tokens.values()])
-        server = self._spawn("alpaca_websocket", "run", str(settings), stderr=subprocess.PIPE)
-        ports = self._ready(server)
+        ports = self._told(self._spawn("alpaca_websocket", "run", str(settings)), "downstream_port")
         url = f"ws://127.0.0.1:{ports['downstream_port']}/v2/iex"
         for name, (given, _table) in tokens.items():
             key, secret = (line.split()[1] for line in given.splitlines())
             wanted = json.dumps({"url": url, "key": key, "secret": secret, "subscribe": CLIENTS[name]})
-            client = self._spawn("--client")
+            client = self._spawn("--client", stdout=subprocess.PIPE)
             assert client.stdin
             assert client.stdout
             client.stdin.write(wanted + "\n")
@@ -87,51 +86,52 @@ class Demo:
                 process.kill()
                 process.wait()
 
-    def _spawn(self, *command: str, stderr: int | None = None) -> subprocess.Popen[str]:
+    def _spawn(self, *command: str, stdout: int | None = None) -> subprocess.Popen[str]:
         import lifeline
 
-        log = (self.work / f"{len(self._processes)}.log").open("w")
         paths = [str(SERVICE / part) for part in ("src", "tests")] + [os.environ.get("PYTHONPATH", "")]
-        process: subprocess.Popen[str] = lifeline.spawn(
-            *([__file__, *command] if command[0] == "--client" else ["-m", *command]),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=stderr or log,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "PYTHONUNBUFFERED": "1"},
-            start_new_session=True,  # Ctrl-C is for us; we end them in order
-        )
-        log.close()
+        with self._log(len(self._processes)).open("w") as log:
+            process: subprocess.Popen[str] = lifeline.spawn(
+                *([__file__, *command] if command[0] == "--client" else ["-m", *command]),
+                stdin=subprocess.PIPE,
+                stdout=stdout or log,
+                stderr=log,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "PYTHONUNBUFFERED": "1"},
+                start_new_session=True,  # Ctrl-C is for us; we end them in order
+            )
         self._processes.append((command[0].removeprefix("--"), process))
         return process
 
-    def _first_line(self, standin: subprocess.Popen[str]) -> str:
-        assert standin.stdout
-        if not (line := standin.stdout.readline()):
-            raise SystemExit("The stand-in for Alpaca did not start:\n" + (self.work / "0.log").read_text()[-2000:])
-        return line
+    def _log(self, number: int) -> Path:
+        return self.work / f"{number}.log"
 
-    def _ready(self, server: subprocess.Popen[str]) -> dict[str, int]:
-        assert server.stderr
-        said = []
-        for line in server.stderr:
-            said.append(line)
-            with contextlib.suppress(ValueError):
-                told = json.loads(line)
-                if told["message"] == "ready":
-                    threading.Thread(target=_drain, args=(server.stderr,), daemon=True).start()
-                    return {name: int(told[name]) for name in ("downstream_port", "observe_port")}
-        raise SystemExit("The server did not start:\n" + "".join(said[-20:]))
+    def _told(self, process: subprocess.Popen[str], field: str) -> dict[str, Any]:
+        """The first object with this field in the log of the process that was started last.
+
+        Raises SystemExit when it ends instead, or has not said it in time; then with where each of its threads stands.
+        """
+        name, log = self._processes[-1][0], self._log(len(self._processes) - 1)
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            ended, late = process.poll() is not None, time.monotonic() > deadline
+            for line in log.read_text().splitlines():
+                with contextlib.suppress(ValueError):
+                    if field in (told := json.loads(line)):
+                        return dict(told)
+            if late and not ended:
+                process.send_signal(signal.SIGQUIT)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(5)
+            if ended or late:
+                problem = "ended while it started" if ended else f"did not start within {_PATIENCE:.0f} s"
+                raise SystemExit(f"{name} {problem}:\n{log.read_text()[-4000:]}")
+            time.sleep(0.02)
 
     def _listen(self, name: str, lines: IO[str]) -> None:
         for line in lines:
             channel, text = line.rstrip("\n").split("\t", 1)
             self.received[name][channel] += 1
             self.latest[name] = text
-
-
-def _drain(lines: IO[str]) -> None:
-    while lines.read(65536):
-        pass
 
 
 def client() -> None:

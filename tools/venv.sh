@@ -51,7 +51,7 @@ installed=$(key "$base" | cksum) dev=$(key dev | cksum)
 has() { [ "$(cat "$directory/.algo-$1" 2>/dev/null)" = "$2" ]; }
 
 running() { # whether a pip that works on this very environment is alive, whoever left it behind
-    pid=$(cat "$lock" 2>/dev/null) && [ -n "$pid" ] && ps -o args= -p "$pid" 2>/dev/null | grep -qF "$pip_of_this"
+    pid=$(cat "$lock" 2>/dev/null) && [ -n "$pid" ] && ps -ww -o args= -p "$pid" 2>/dev/null | grep -qF "$pip_of_this"
 }
 
 install() { # FILE WHAT

@@ -114,7 +114,7 @@ def test_the_sandbox_forbids_what_mlflow_does_not_need(host: Server) -> None:
     assert "Permission denied" in host.run("runuser -u mlflow -- cat /etc/mlflow-server/secret.json 2>&1 || true")
     assert "Permission denied" in host.run("runuser -u mlflow -- cat /etc/mlflow-server/tls/server.key 2>&1 || true")
     for where in (
-        "ps -eo args | grep -v grep",
+        "ps -wweo args | grep -v grep",
         "journalctl -u 'mlflow-server*' -u nginx",
         "cat /etc/mlflow-server/settings.json /run/mlflow-server/*",
     ):

@@ -57,7 +57,7 @@ def _from_proc(pid: int) -> Process | None:
 
 
 def _from_ps(pid: int) -> Process | None:
-    command = ["ps", "-o", "ppid=,lstart=,command=", "-p", str(pid)]
+    command = ["ps", "-ww", "-o", "ppid=,lstart=,command=", "-p", str(pid)]
     environment = {**os.environ, "LC_ALL": "C"}
     # Not a module's own run_command: this is asked of the controller, without a module.
     # pylint: disable-next=ansible-bad-function

@@ -7,11 +7,13 @@
 
 Whoever starts it holds the other end of a pipe and never writes. When that process is gone, the kernel closes the pipe,
 also after `kill -9`; a thread that reads it then ends this process, at once. Works wherever there are pipes.
+SIGQUIT ends a Python program that hangs, and writes where each of its threads stands to standard error.
 """
 
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import os
 import runpy
 import signal
@@ -63,6 +65,7 @@ def main() -> int:
     if first == "--":
         return _program(descriptor, rest)
     _watch(descriptor, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    faulthandler.register(signal.SIGQUIT, chain=True)
     # As Python itself would: nothing of this folder on the path, but for what PYTHONPATH says.
     del sys.path[0]
     if first == "-m":

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import signal
@@ -38,9 +39,18 @@ def hide_all_but_the_demonstrations_set(folder: Path) -> str:
     return str(folder)
 
 
+def folder_of(demo: subprocess.Popen[str]) -> Path:
+    """The one that this demonstration uses; others may be running."""
+    pids = ",".join(map(str, descendants(demo.pid)))
+    command = ["ps", "-ww", "-o", "args=", "-p", pids]  # not cut to a terminal's width
+    listed = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    (found,) = set(re.findall(rf"{ROOT}/.cache/demo-feed-\w+(?=/settings)", listed))
+    return Path(found)
+
+
 def processes(work: str) -> list[str]:
     """The command lines that name the demo's folder."""
-    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(["ps", "-wweo", "args"], capture_output=True, text=True, check=True).stdout
     return [line for line in listed.splitlines() if work in line]
 
 
@@ -51,7 +61,6 @@ def test_three_clients_receive_and_nothing_is_left(how: str, tmp_path: Path) -> 
     seconds = ["--seconds", "1"] if how == "bounded" else []
     # A shell's background jobs ignore Ctrl-C, and hand that down.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    before = set((ROOT / ".cache").glob("demo-feed-*"))
     demo = subprocess.Popen(
         [sys.executable, str(ROOT / "tools" / "demo_feed.py"), *seconds],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | {"PYTHONPATH": hidden},
@@ -70,7 +79,7 @@ def test_three_clients_receive_and_nothing_is_left(how: str, tmp_path: Path) -> 
         assert page is not None
         status, html = get(page[0])
         assert (status, "<html" in html.lower()) == (200, True)
-        (work,) = set((ROOT / ".cache").glob("demo-feed-*")) - before
+        work = folder_of(demo)
         if how == "Ctrl-C":
             wait_for(lambda: re.search(BARS, "".join(said)), "what the clients receive", 2 * PATIENCE)
             demo.send_signal(signal.SIGINT)
@@ -87,7 +96,6 @@ def test_three_clients_receive_and_nothing_is_left(how: str, tmp_path: Path) -> 
 
 
 def test_a_kill_ends_all_of_it_and_the_next_one_deletes_what_was_left() -> None:
-    before = set((ROOT / ".cache").glob("demo-feed-*"))
     command = [sys.executable, str(ROOT / "tools" / "demo_feed.py")]
     demo = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
@@ -95,7 +103,7 @@ def test_a_kill_ends_all_of_it_and_the_next_one_deletes_what_was_left() -> None:
         for line in demo.stdout:
             if re.search(r"http://[\d.:]+/", line):
                 break
-        (work,) = set((ROOT / ".cache").glob("demo-feed-*")) - before
+        work = folder_of(demo)
         started = descendants(demo.pid)
         assert len(started) >= 6  # stand-in, server, its store's worker, three clients
     finally:
@@ -106,3 +114,28 @@ def test_a_kill_ends_all_of_it_and_the_next_one_deletes_what_was_left() -> None:
     again = subprocess.run([*command, "--seconds", "1"], capture_output=True, text=True, timeout=4 * PATIENCE)
     assert again.returncode == 0, again.stdout + again.stderr
     assert not work.exists()
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ("time.sleep(1000)", r"program did not start within 2 s:\nbegun\n.*line 3 in starts"),
+        ("raise ValueError('a reason')", r"program ended while it started:\nbegun\n.*ValueError: a reason"),
+    ],
+)
+def test_a_program_that_does_not_start_is_named_and_shown(
+    body: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = f"import time\ndef starts():\n    {body}\nprint('begun', flush=True)\nstarts()\n"
+    (tmp_path / "program.py").write_text(program)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    demo_feed = importlib.import_module("demo_feed")
+    monkeypatch.setattr(demo_feed, "_PATIENCE", 2.0)
+    demo = demo_feed.Demo(tmp_path)
+    try:
+        with pytest.raises(SystemExit, match=f"(?s){told}"):
+            demo._told(demo._spawn("program"), "port")
+        assert demo.ended() == "program"
+    finally:
+        demo.stop()

@@ -203,5 +203,5 @@ def pair(yard: Yard) -> list[Host]:
 
 def processes(text: str) -> list[str]:
     """Command lines of this machine's processes that contain a text."""
-    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(["ps", "-wweo", "args"], capture_output=True, text=True, check=True).stdout
     return [line for line in listed.splitlines() if text in line]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -12,6 +13,7 @@ import pytest
 
 from alpaca_websocket.upstream import calendar
 from alpaca_websocket.upstream.calendar import CalendarError, Session
+from support import PATIENCE, alive, descendants
 
 NEW_YORK = ZoneInfo("America/New_York")
 
@@ -60,6 +62,19 @@ def test_around_the_clock_needs_no_calendar() -> None:
 def test_an_unknown_exchange_is_named() -> None:
     with pytest.raises(CalendarError, match="ATLANTIS"):
         asyncio.run(calendar.load("ATLANTIS"))
+
+
+def test_a_process_that_does_not_answer_is_ended_and_the_server_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = set(descendants(os.getpid()))
+
+    async def load() -> None:
+        with pytest.raises(CalendarError, match="the calendar XNYS was not read within 0 s"):
+            await calendar.load("XNYS")
+        while any(alive(process) for process in set(descendants(os.getpid())) - before):
+            await asyncio.sleep(0.02)
+
+    monkeypatch.setattr(calendar, "_PATIENCE", 0.01)
+    asyncio.run(asyncio.wait_for(load(), PATIENCE))
 
 
 def test_without_sessions_nothing_is_ever_open() -> None:

@@ -21,10 +21,11 @@ ALWAYS = "24/7"
 OVERNIGHT, _ITS_DAYS, _ITS_ZONE = "overnight", "XNYS", "America/New_York"
 _ITS_OPENING, _ITS_CLOSING = -4, 4  # hours from midnight
 _DAYS_BEFORE = 10
+_PATIENCE = 60.0  # seconds; clients wait for the server meanwhile
 
 
 class CalendarError(Exception):
-    """The calendar's name is unknown, or its process failed."""
+    """The calendar's name is unknown, or its process failed or did not answer in time."""
 
 
 class Session(NamedTuple):
@@ -56,7 +57,13 @@ async def load(name: str) -> Calendar:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-I", __file__, name, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
-    out, problem = await process.communicate()
+    try:
+        out, problem = await asyncio.wait_for(process.communicate(), _PATIENCE)
+    except TimeoutError:
+        raise CalendarError(f"the calendar {name} was not read within {_PATIENCE:.0f} s") from None
+    finally:
+        if process.returncode is None:
+            process.kill()
     if process.returncode:
         last = problem.decode(errors="replace").strip().splitlines()
         raise CalendarError(f"the calendar {name} cannot be read: {last[-1] if last else process.returncode}")
