@@ -117,8 +117,8 @@ def main() -> None:
     parser.add_argument(
         "--busy", choices=NEIGHBOURS, default="none",
         help="beside a process that takes all it gets of the relay's core: with as much weight for the scheduler as "
-        "the relay, or a tenth of it, as beside the server's unit; or that takes the other core (core), so that relay, "
-        "source and clients share one",
+        "the relay, or a hundredth of it, as beside the server's unit; or that takes the other core (core), so that "
+        "relay, source and clients share one",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path("build/bench-feed"))
     asked = parser.parse_args()

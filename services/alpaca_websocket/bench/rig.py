@@ -27,11 +27,10 @@ _PAUSE = 0.3  # seconds before each step, in which the rest of the machine gets 
 # The relay has a core of its own; the load shares the other.
 RELAY_CORE, LOAD_CORE = 0, 1
 # Each program is a group of its own for the scheduler (autogroup), as a service with a CPUWeight is. Relay and load
-# come before whatever else runs here. A neighbour has the relay's weight, or a tenth of it (9.4 to 1), as a program has
-# beside the server's unit with its CPUWeight=1000. Or it takes the load's core
-# whole, and all the rest shares the other.
+# come before whatever else runs here. A neighbour has the relay's weight, or a hundredth of it (87 to 1), as a program
+# has beside the server's unit with its CPUWeight. Or it takes the load's core whole, and all the rest shares the other.
 _FIRST = -19
-NEIGHBOURS = {"none": None, "equal": _FIRST, "tenth": -9, "core": _FIRST}
+NEIGHBOURS = {"none": None, "equal": _FIRST, "hundredth": 1, "core": _FIRST}
 _core_of = {RELAY_CORE: RELAY_CORE, LOAD_CORE: LOAD_CORE}
 
 

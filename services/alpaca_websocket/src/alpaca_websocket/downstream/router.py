@@ -31,10 +31,6 @@ from ..websocket import HEADROOM, deflate, worth_deflating
 # So many groups are written to in one turn of the event loop; then it reads again, and goes on with the next ones.
 # Under load each write so holds what came in a whole round, and nobody waits for the writes to all others.
 _GROUPS_A_TURN = 48
-# After a round messages gather for as long as it took, but for a millisecond at most: where many are written to, larger
-# and fewer writes cost less than that and wait no longer. Where few are, the pause is too short to be taken.
-_LONGEST_PAUSE_NS = 1_000_000
-_SHORTEST_PAUSE_NS = 500_000  # the loop's timers are no finer
 # A frame holds at most this many, well below the mebibyte that `websockets` accepts by default.
 _FRAME_MESSAGES = 1000
 _HEADROOM = bytearray(HEADROOM)
@@ -135,8 +131,6 @@ class Router:
         self._oldest_ns = 0
         self._since_ns = 0
         self._round: list[_Group] = []
-        self._spent_ns = 0  # on writes, in this round
-        self._not_before_ns = 0
 
     def subscribe(self, receiver: Receiver, added: Collection[Pair], dropped: Collection[Pair] = ()) -> None:
         """Changes what the receiver is subscribed to. Its cost follows what changes, as long as nobody else has the
@@ -273,7 +267,6 @@ class Router:
         if not self._since_ns:
             self._since_ns = received_ns
         if not self._scheduled:
-            self._scheduled = True
             self._schedule()
 
     def _publish_packed(self, messages: Messages, routes: _Routes) -> None:
@@ -307,28 +300,16 @@ class Router:
         if not self._round:
             self._round = [group for group in self._groups if group.pending]
             self._oldest_ns, self._since_ns = self._since_ns or time.time_ns(), 0
-            self._spent_ns = 0
-        began = time.perf_counter_ns()
         self._write(self._round[:_GROUPS_A_TURN], self._oldest_ns)
         del self._round[:_GROUPS_A_TURN]
-        now = time.perf_counter_ns()
-        self._spent_ns += now - began
-        if self._round:
-            asyncio.get_running_loop().call_soon(self._turn)
-            return
-        self._not_before_ns = now + min(self._spent_ns, _LONGEST_PAUSE_NS)
-        self._scheduled = any(group.pending for group in self._groups)
-        if self._scheduled:
+        self._scheduled = False
+        if self._round or any(group.pending for group in self._groups):
             self._schedule()
 
     def _schedule(self) -> None:
-        """Begins a round, after the pause."""
-        loop = asyncio.get_running_loop()
-        pause = self._not_before_ns - time.perf_counter_ns()
-        if pause > _SHORTEST_PAUSE_NS:
-            loop.call_later(pause / 1e9, self._turn)
-        else:
-            loop.call_soon(self._turn)
+        """Goes on in the next turn of the event loop."""
+        self._scheduled = True
+        asyncio.get_running_loop().call_soon(self._turn)
 
     def _write(self, groups: list[_Group], oldest_ns: int) -> None:
         """One frame for each group."""
