@@ -65,6 +65,7 @@ def main() -> int:
     if first == "--":
         return _program(descriptor, rest)
     _watch(descriptor, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)  # a shell's background jobs ignore it, and hand that down
     faulthandler.register(signal.SIGQUIT, chain=True)
     # As Python itself would: nothing of this folder on the path, but for what PYTHONPATH says.
     del sys.path[0]

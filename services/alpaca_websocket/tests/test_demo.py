@@ -117,25 +117,31 @@ def test_a_kill_ends_all_of_it_and_the_next_one_deletes_what_was_left() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "seconds", "told"),
     [
-        ("time.sleep(1000)", r"program did not start within 2 s:\nbegun\n.*line 3 in starts"),
-        ("raise ValueError('a reason')", r"program ended while it started:\nbegun\n.*ValueError: a reason"),
+        ("time.sleep(1000)", 0.0, r"program did not start within 0 s:\nbegun\n.*line 3 in starts"),
+        ("raise ValueError('a reason')", PATIENCE, r"program ended while it started:\nbegun\n.*ValueError: a reason"),
     ],
+    ids=["hangs", "fails"],
 )
 def test_a_program_that_does_not_start_is_named_and_shown(
-    body: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    body: str, seconds: float, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    program = f"import time\ndef starts():\n    {body}\nprint('begun', flush=True)\nstarts()\n"
+    program = f"import time\ndef starts():\n    print('begun', flush=True); {body}\nstarts()\n"
     (tmp_path / "program.py").write_text(program)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.syspath_prepend(ROOT / "tools")
     demo_feed = importlib.import_module("demo_feed")
-    monkeypatch.setattr(demo_feed, "_PATIENCE", 2.0)
+    monkeypatch.setattr(demo_feed, "_PATIENCE", seconds)
     demo = demo_feed.Demo(tmp_path)
+    # A shell's background jobs ignore it, as Ctrl-C, and hand that down.
+    before = signal.signal(signal.SIGQUIT, signal.SIG_IGN)
     try:
+        process = demo._spawn("program")
+        wait_for(lambda: "begun" in demo._log(0).read_text(), "the program to begin")
         with pytest.raises(SystemExit, match=f"(?s){told}"):
-            demo._told(demo._spawn("program"), "port")
+            demo._told(process, "port")
         assert demo.ended() == "program"
     finally:
+        signal.signal(signal.SIGQUIT, before)
         demo.stop()
