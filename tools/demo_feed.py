@@ -51,10 +51,12 @@ class Demo:
         from alpaca_websocket.downstream import auth
         from standin import server as beside
 
-        alpaca = self._told(self._spawn("standin", "--port", "0", "--rate", "4"), "stream")
+        self._spawn("standin", "--port", "0", "--rate", "4")
+        alpaca = self._told("stream")
         tokens = {name: auth.make(name) for name in CLIENTS}
         settings = beside.write(self.work, alpaca, [table for _given, table in tokens.values()])
-        ports = self._told(self._spawn("alpaca_websocket", "run", str(settings)), "downstream_port")
+        self._spawn("alpaca_websocket", "run", str(settings))
+        ports = self._told("downstream_port")
         url = f"ws://127.0.0.1:{ports['downstream_port']}/v2/iex"
         for name, (given, _table) in tokens.items():
             key, secret = (line.split()[1] for line in given.splitlines())
@@ -105,12 +107,12 @@ class Demo:
     def _log(self, number: int) -> Path:
         return self.work / f"{number}.log"
 
-    def _told(self, process: subprocess.Popen[str], field: str) -> dict[str, Any]:
+    def _told(self, field: str) -> dict[str, Any]:
         """The first object with this field in the log of the process that was started last.
 
         Raises SystemExit when it ends instead, or has not said it in time; then with where each of its threads stands.
         """
-        name, log = self._processes[-1][0], self._log(len(self._processes) - 1)
+        (name, process), log = self._processes[-1], self._log(len(self._processes) - 1)
         deadline = time.monotonic() + _PATIENCE
         while True:
             ended, late = process.poll() is not None, time.monotonic() > deadline

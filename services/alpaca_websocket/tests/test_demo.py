@@ -137,10 +137,10 @@ def test_a_program_that_does_not_start_is_named_and_shown(
     # A shell's background jobs ignore it, as Ctrl-C, and hand that down.
     before = signal.signal(signal.SIGQUIT, signal.SIG_IGN)
     try:
-        process = demo._spawn("program")
+        demo._spawn("program")
         wait_for(lambda: "begun" in demo._log(0).read_text(), "the program to begin")
         with pytest.raises(SystemExit, match=f"(?s){told}"):
-            demo._told(process, "port")
+            demo._told("port")
         assert demo.ended() == "program"
     finally:
         signal.signal(signal.SIGQUIT, before)

@@ -333,9 +333,8 @@ def test_what_was_asked_to_drain_is_not_called_up_to_date(world: Any) -> None:
     for line in plan.lines:
         if line.instance_id in drained and line.server:
             assert line.reason != "up to date"
-            if (
-                line.action == ADOPT
-            ):  # it serves no model yet: there is nothing to drain, and the claim takes the note away
+            if line.action == ADOPT:
+                # It serves no model yet: there is nothing to drain, and the claim takes the note away.
                 assert not drained[line.instance_id].model
             elif settings.power == "running":
                 assert line.action in (RESTART, REPLACE) or line.held
